@@ -1,0 +1,21 @@
+//! What every other folder stands on. Nothing here knows a protocol.
+
+pub mod addr;
+pub mod disk;
+pub mod entropy;
+pub mod error;
+pub mod hex;
+pub mod limits;
+pub mod machine;
+pub mod slab;
+pub mod time;
+pub mod timers;
+
+pub use addr::{Addr, SocketId};
+pub use disk::{Disk, DiskError, FileId, Mode};
+pub use entropy::{Entropy, Seeded};
+pub use error::{Error, Malformed, Reason};
+pub use machine::{Cx, Deadline, Machine, NoTrace, Trace};
+pub use slab::{Id, Kind, Slab};
+pub use time::{Span, Time};
+pub use timers::Timers;

@@ -1,0 +1,5 @@
+//! Formats of blind_relay.
+
+use super::Format;
+
+pub const FORMATS: &[Format] = &[];

@@ -1,0 +1,5 @@
+//! Formats of dht_rpc.
+
+use super::Format;
+
+pub const FORMATS: &[Format] = &[];

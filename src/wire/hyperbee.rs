@@ -1,0 +1,5 @@
+//! Formats of hyperbee.
+
+use super::Format;
+
+pub const FORMATS: &[Format] = &[];

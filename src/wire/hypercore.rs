@@ -1,0 +1,5 @@
+//! Formats of hypercore.
+
+use super::Format;
+
+pub const FORMATS: &[Format] = &[];

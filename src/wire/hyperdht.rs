@@ -1,0 +1,5 @@
+//! Formats of hyperdht.
+
+use super::Format;
+
+pub const FORMATS: &[Format] = &[];

@@ -1,0 +1,5 @@
+//! Formats of manifest.
+
+use super::Format;
+
+pub const FORMATS: &[Format] = &[];

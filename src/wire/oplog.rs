@@ -1,0 +1,5 @@
+//! Formats of oplog.
+
+use super::Format;
+
+pub const FORMATS: &[Format] = &[];

@@ -1,0 +1,1 @@
+//! Protocol buffers, as far as hyperbee uses them.

@@ -1,0 +1,5 @@
+//! Formats of protomux.
+
+use super::Format;
+
+pub const FORMATS: &[Format] = &[];

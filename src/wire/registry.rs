@@ -1,0 +1,5 @@
+//! Formats of registry.
+
+use super::Format;
+
+pub const FORMATS: &[Format] = &[];

@@ -1,0 +1,5 @@
+//! Formats of secret_stream.
+
+use super::Format;
+
+pub const FORMATS: &[Format] = &[];

@@ -1,0 +1,5 @@
+//! Formats of udx.
+
+use super::Format;
+
+pub const FORMATS: &[Format] = &[];
