@@ -1,0 +1,1 @@
+//! seckel and the real packages: dht_rpc.

@@ -1,0 +1,16 @@
+//! seckel against the real npm packages, in both directions. Needs Node 20 and npm; see `support`.
+
+mod support;
+
+mod corestore;
+mod dht_rpc;
+mod hyperbee;
+mod hypercore;
+mod hyperdht;
+mod hyperswarm;
+mod protomux;
+mod protomux_rpc;
+mod registry;
+mod replication;
+mod secret_stream;
+mod udx;
