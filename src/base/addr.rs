@@ -94,3 +94,10 @@ impl fmt::Display for SocketId {
         write!(f, "socket {}", self.0)
     }
 }
+
+/// A public key, a topic, a target: 32 bytes.
+pub type Key = [u8; 32];
+
+/// Chosen by whoever asks, echoed in the answers; unique among the asker's live ones.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Tag(pub u64);

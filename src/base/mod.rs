@@ -11,7 +11,7 @@ pub mod slab;
 pub mod time;
 pub mod timers;
 
-pub use addr::{Addr, SocketId};
+pub use addr::{Addr, Key, SocketId, Tag};
 pub use disk::{Disk, DiskError, FileId, Mode};
 pub use entropy::{Entropy, Seeded};
 pub use error::{Error, Malformed, Reason};
