@@ -1,5 +1,7 @@
 //! The Holepunch peer-to-peer stack in one synchronous crate.
 
+#![forbid(unsafe_code)]
+
 pub mod app;
 pub mod base;
 pub mod corestore;

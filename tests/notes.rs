@@ -1,0 +1,223 @@
+//! Executes vendor-protocol-notes: every dump is explained and encoded again, every rule id that is cited exists, and
+//! every rule is proved by a test or stands under *Not followed*.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use seckel::base::hex;
+use seckel::wire::{self, Format};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn files(folder: &str, endings: &[&str]) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut folders = vec![root().join(folder)];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).expect("a folder of the project") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|e| endings.iter().any(|want| e == *want)) {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// A dump of the notes: where it stands, its format, what it should show, its rows (bytes and field).
+struct Dump {
+    place: String,
+    format: String,
+    refused: Option<String>,
+    rows: Vec<(Vec<u8>, Option<String>)>,
+}
+
+fn dumps() -> Vec<Dump> {
+    let mut dumps = Vec::new();
+    for path in files("vendor-protocol-notes", &["md"]) {
+        let text = fs::read_to_string(&path).expect("a note");
+        let mut open: Option<Dump> = None;
+        for (number, line) in text.lines().enumerate() {
+            let place = format!("{}:{}", path.file_name().expect("a name").to_string_lossy(), number + 1);
+            if let Some(head) = line.trim_start().strip_prefix("```hex ") {
+                let words: Vec<&str> = head.split_whitespace().collect();
+                let refused = match words[1..] {
+                    ["ok"] => None,
+                    ["refused", field] => Some(field.to_owned()),
+                    ["refused", ..] => Some(words[2..].join(" ")),
+                    _ => panic!("{place}: a dump is `ok` or `refused FIELD`"),
+                };
+                open = Some(Dump { place, format: words[0].to_owned(), refused, rows: Vec::new() });
+            } else if line.trim_start().starts_with("```") {
+                dumps.extend(open.take());
+            } else if let Some(dump) = &mut open {
+                dump.add(line, &place);
+            }
+        }
+    }
+    dumps
+}
+
+impl Dump {
+    fn add(&mut self, line: &str, place: &str) {
+        let mut columns = line.trim().split("  ").map(str::trim).filter(|column| !column.is_empty());
+        let (mut bytes, mut field) = (Vec::new(), None);
+        for column in columns.by_ref() {
+            match hex::decode(&column.replace(' ', "")) {
+                Some(more) if field.is_none() && is_hex(column) => bytes.extend(more),
+                _ => {
+                    field = Some(column.to_owned());
+                    break;
+                }
+            }
+        }
+        assert!(!bytes.is_empty() || field.is_none(), "{place}: a row begins with bytes");
+        match (self.rows.last_mut(), field) {
+            (_, Some(field)) => self.rows.push((bytes, Some(field))),
+            (Some(last), None) if self.refused.is_none() => last.0.extend(bytes),
+            (_, None) => self.rows.push((bytes, None)),
+        }
+    }
+
+    fn bytes(&self) -> Vec<u8> {
+        self.rows.iter().flat_map(|(bytes, _)| bytes.clone()).collect()
+    }
+}
+
+/// Whole bytes in hex with a space between each, so that a field called `add` is not taken for bytes.
+fn is_hex(column: &str) -> bool {
+    column.split(' ').all(|word| word.len() % 2 == 0 && word.bytes().all(|b| b.is_ascii_hexdigit()))
+}
+
+fn format(name: &str) -> Option<Format> {
+    wire::formats().into_iter().find(|format| format.name == name)
+}
+
+#[test]
+fn dumps_are_what_the_formats_say() {
+    let mut wrong = Vec::new();
+    for dump in dumps() {
+        let Some(format) = format(&dump.format) else {
+            wrong.push(format!("{}: no format {}", dump.place, dump.format));
+            continue;
+        };
+        let bytes = dump.bytes();
+        let (rows, result) = (format.explain)(&bytes);
+        if let Some(field) = &dump.refused {
+            if !result.is_err_and(|fault| fault.field == field) {
+                wrong.push(format!("{}: not refused at {field} but {result:?}", dump.place));
+            }
+            continue;
+        }
+        if let Err(fault) = result {
+            wrong.push(format!("{}: {fault}", dump.place));
+            continue;
+        }
+        let said: Vec<_> = rows
+            .iter()
+            .map(|row| (bytes[row.at..row.at + row.len].to_vec(), Some(row.field.to_owned())))
+            .collect();
+        if said != dump.rows {
+            let show = |rows: &[(Vec<u8>, Option<String>)]| {
+                rows.iter()
+                    .map(|(bytes, field)| {
+                        format!("    {}  {}\n", hex::encode(bytes), field.as_deref().unwrap_or("?"))
+                    })
+                    .collect::<String>()
+            };
+            wrong.push(format!(
+                "{}: the note says\n{}  but it is\n{}",
+                dump.place,
+                show(&dump.rows),
+                show(&said)
+            ));
+        } else if (format.again)(&bytes).as_deref() != Ok(&bytes[..]) {
+            wrong.push(format!("{}: encoding again gives other bytes", dump.place));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_format_has_a_dump() {
+    let shown: BTreeSet<String> =
+        dumps().into_iter().filter(|dump| dump.refused.is_none()).map(|dump| dump.format).collect();
+    let missing: Vec<_> =
+        wire::formats().into_iter().map(|f| f.name).filter(|name| !shown.contains(*name)).collect();
+    assert!(missing.is_empty(), "formats without a dump in the notes: {missing:?}");
+}
+
+/// The words of a text that look like rule ids of one of `packages`: `udx.7`.
+fn ids<'t>(text: &'t str, packages: &'t BTreeSet<String>) -> impl Iterator<Item = String> + 't {
+    text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == '.')).filter_map(|word| {
+        let word = word.trim_end_matches('.');
+        let (package, number) = word.split_once('.')?;
+        let number: u32 = number.parse().ok()?;
+        packages.contains(package).then(|| format!("{package}.{number}"))
+    })
+}
+
+#[test]
+fn every_rule_is_proved_or_said_not_to_be_followed() {
+    let mut rules: BTreeMap<String, String> = BTreeMap::new();
+    let mut excused = BTreeSet::new();
+    let mut packages = BTreeSet::new();
+    let mut wrong = Vec::new();
+    let notes = files("vendor-protocol-notes", &["md"]);
+    for path in &notes {
+        packages.insert(path.file_stem().expect("a name").to_string_lossy().into_owned());
+    }
+    for path in &notes {
+        let name = path.file_stem().expect("a name").to_string_lossy().into_owned();
+        if name == "README" || name == "COVERAGE" {
+            continue;
+        }
+        let text = fs::read_to_string(path).expect("a note");
+        let mut heading = "";
+        for line in text.lines() {
+            if let Some(title) = line.strip_prefix("## ") {
+                heading = title.trim();
+            }
+            if let Some(rest) = line.trim_start_matches("> ").strip_prefix("**")
+                && let Some((id, _)) = rest.split_once("**")
+                && line.starts_with('>')
+                && id.starts_with(&format!("{name}."))
+                && rules.insert(id.to_owned(), line.to_owned()).is_some()
+            {
+                wrong.push(format!("{id} is said twice"));
+            }
+            if heading.starts_with("Not followed") {
+                excused.extend(ids(line, &packages));
+            }
+        }
+    }
+    let (mut cited, mut proved) = (BTreeMap::new(), BTreeSet::new());
+    for path in files("src", &["rs"]).into_iter().chain(files("tests", &["rs"])) {
+        for line in fs::read_to_string(&path).expect("code").lines() {
+            let Some((_, comment)) = line.split_once("//") else { continue };
+            let here: Vec<String> = ids(comment, &packages).collect();
+            if comment.contains("proves") {
+                proved.extend(here.iter().cloned());
+            }
+            for id in here {
+                cited.entry(id).or_insert_with(|| path.display().to_string());
+            }
+        }
+    }
+    for (id, place) in &cited {
+        if !rules.contains_key(id) {
+            wrong.push(format!("{place} cites {id}, which no note says"));
+        }
+    }
+    for id in rules.keys() {
+        if !proved.contains(id) && !excused.contains(id) {
+            wrong.push(format!("{id} is neither proved by a test nor under Not followed"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
