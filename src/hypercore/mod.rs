@@ -1,1 +1,10 @@
 //! hypercore
+
+pub mod bitfield;
+pub mod fetch;
+pub mod flat_tree;
+pub mod oplog;
+pub mod proof;
+pub mod replicate;
+pub mod store;
+pub mod tree;
