@@ -7,3 +7,5 @@ pub const DATAGRAM_MAX: usize = 2048;
 pub const ARRAY_MAX: usize = 0x10_0000;
 /// Bytes of a Noise message in a handshake; more is malformed.
 pub const NOISE_MAX: usize = 1500;
+/// Bytes of the value of a DHT request or reply: an ask or answer with more is refused, so that it stays one datagram.
+pub const DHT_VALUE_MAX: usize = 1200;
