@@ -9,3 +9,5 @@ pub const ARRAY_MAX: usize = 0x10_0000;
 pub const NOISE_MAX: usize = 1500;
 /// Bytes of the value of a DHT request or reply: an ask or answer with more is refused, so that it stays one datagram.
 pub const DHT_VALUE_MAX: usize = 1200;
+/// Files open at the operating system at once; the one used longest ago is closed and opened again when needed.
+pub const FILES_OPEN_MAX: usize = 256;

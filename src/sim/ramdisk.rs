@@ -1,0 +1,442 @@
+//! A disk in memory that can crash, fill up and rot.
+//!
+//! At a crash of the machine each sector of 512 bytes that was written since its file's last sync is kept, lost (what
+//! was there at the sync comes back) or garbled (the bytes that were written since the sync are random), each by
+//! itself, and the length of the file is the old or the new one. A file that was never synced may be gone. Removing,
+//! renaming and truncating to the length at the sync are as safe as the trait says: `rename` is durable, `remove` is.
+//!
+//! A crash of the process alone loses nothing: drop the handles with `release`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::base::{Disk, DiskError, Entropy, FileId, Mode, Seeded};
+
+const SECTOR: usize = 512;
+
+/// What a crash can bring back: the sector at the last sync, and which of its bytes were written since.
+#[derive(Clone)]
+struct Unsynced {
+    old: [u8; SECTOR],
+    written: [bool; SECTOR],
+}
+
+#[derive(Clone, Default)]
+struct Content {
+    bytes: Vec<u8>,
+    unsynced: BTreeMap<u64, Unsynced>,
+    /// Length at the last sync; None if it was never synced.
+    synced_len: Option<u64>,
+    private: bool,
+}
+
+impl Content {
+    /// Remembers the sectors of `from..to` as they are, before they change.
+    fn touch(&mut self, from: u64, to: u64) {
+        let sector = SECTOR as u64;
+        for number in from / sector..to.div_ceil(sector) {
+            let bytes = &self.bytes;
+            let entry = self.unsynced.entry(number).or_insert_with(|| {
+                let mut old = [0; SECTOR];
+                let start = number as usize * SECTOR;
+                let kept = &bytes[start.min(bytes.len())..(start + SECTOR).min(bytes.len())];
+                old[..kept.len()].copy_from_slice(kept);
+                Unsynced { old, written: [false; SECTOR] }
+            });
+            let start = number * sector;
+            let first = from.max(start) - start;
+            let last = to.min(start + sector) - start;
+            entry.written[first as usize..last as usize].fill(true);
+        }
+    }
+
+    fn crash(&mut self, entropy: &mut Seeded) {
+        let old_len = self.synced_len.unwrap_or(0);
+        let new_len = self.bytes.len() as u64;
+        let len = if entropy.chance(500) { old_len } else { new_len };
+        self.bytes.resize(len.max(new_len) as usize, 0);
+        for (number, sector) in std::mem::take(&mut self.unsynced) {
+            let start = number as usize * SECTOR;
+            let fate = entropy.below(3);
+            for n in 0..SECTOR.min(self.bytes.len().saturating_sub(start)) {
+                match fate {
+                    0 => {}
+                    1 => self.bytes[start + n] = sector.old[n],
+                    _ if sector.written[n] => self.bytes[start + n] = entropy.u64() as u8,
+                    _ => {}
+                }
+            }
+        }
+        self.bytes.truncate(len as usize);
+        self.synced_len = Some(len);
+    }
+}
+
+/// The disk of one simulated node, or of a test. See the module's head.
+#[derive(Clone, Default)]
+pub struct RamDisk {
+    files: BTreeMap<String, Content>,
+    open: Vec<Option<(String, Mode)>>,
+    pending: BTreeSet<FileId>,
+    locks: BTreeSet<String>,
+    capacity: Option<u64>,
+    budget: Option<u64>,
+    changes: u64,
+    syncs: u64,
+}
+
+impl RamDisk {
+    pub fn new() -> RamDisk {
+        RamDisk::default()
+    }
+
+    /// The machine loses power, as `seed` draws. All handles and locks are gone.
+    pub fn crash(&mut self, seed: u64) {
+        let entropy = Seeded::new(seed);
+        let mut gone = Vec::new();
+        for (path, content) in &mut self.files {
+            let mut own = entropy.fork(path);
+            if content.synced_len.is_none() && own.chance(500) {
+                gone.push(path.clone());
+            } else {
+                content.crash(&mut own);
+            }
+        }
+        for path in gone {
+            self.files.remove(&path);
+        }
+        self.release();
+    }
+
+    /// The process ends: all handles and locks are gone, what was written stays.
+    pub fn release(&mut self) {
+        self.open.clear();
+        self.pending.clear();
+        self.locks.clear();
+        self.budget = None;
+    }
+
+    /// Bytes that fit on the disk in all; a write beyond is short and fails with `DiskError::Full`.
+    pub fn set_capacity(&mut self, bytes: Option<u64>) {
+        self.capacity = bytes;
+    }
+
+    /// After so many more changes (writes, truncations, syncs, renames, removals) every call that changes anything fails, as
+    /// if the process had been stopped there. None: no end.
+    pub fn stop_after(&mut self, changes: Option<u64>) {
+        self.budget = changes.map(|count| self.changes + count);
+    }
+
+    /// Changes so far (what `stop_after` counts).
+    pub fn changes(&self) -> u64 {
+        self.changes
+    }
+
+    /// Syncs of a file so far.
+    pub fn syncs(&self) -> u64 {
+        self.syncs
+    }
+
+    /// The content of a file.
+    pub fn content(&self, path: &str) -> Option<&[u8]> {
+        self.files.get(path).map(|content| &content.bytes[..])
+    }
+
+    /// Puts a file there, synced.
+    pub fn put(&mut self, path: &str, bytes: &[u8]) {
+        let content = Content {
+            bytes: bytes.to_vec(),
+            unsynced: BTreeMap::new(),
+            synced_len: Some(bytes.len() as u64),
+            private: false,
+        };
+        self.files.insert(path.to_owned(), content);
+    }
+
+    /// True if the file was opened as `Mode::Private` when it was made.
+    pub fn private(&self, path: &str) -> bool {
+        self.files.get(path).is_some_and(|content| content.private)
+    }
+
+    /// Flips one bit of a file behind everybody's back.
+    pub fn rot(&mut self, path: &str, bit: u64) {
+        let byte = self.files.get_mut(path).and_then(|content| content.bytes.get_mut((bit / 8) as usize));
+        if let Some(byte) = byte {
+            *byte ^= 1 << (bit % 8);
+        }
+    }
+
+    /// The paths of all files, sorted.
+    pub fn paths(&self) -> Vec<String> {
+        self.files.keys().cloned().collect()
+    }
+
+    fn used(&self) -> u64 {
+        self.files.values().map(|content| content.bytes.len() as u64).sum()
+    }
+
+    fn change(&mut self) -> Result<(), DiskError> {
+        if self.budget.is_some_and(|budget| self.changes >= budget) {
+            return Err(DiskError::Os(5));
+        }
+        self.changes += 1;
+        Ok(())
+    }
+
+    fn path(&self, file: FileId) -> Result<(String, Mode), DiskError> {
+        self.open.get(file.0 as usize).and_then(Option::as_ref).cloned().ok_or(DiskError::Missing)
+    }
+
+    fn at(&mut self, file: FileId) -> Result<&mut Content, DiskError> {
+        let slot = self.open.get(file.0 as usize).and_then(Option::as_ref).ok_or(DiskError::Missing)?;
+        self.files.get_mut(&slot.0).ok_or(DiskError::Missing)
+    }
+
+    fn writable(&mut self, file: FileId) -> Result<&mut Content, DiskError> {
+        if self.path(file)?.1 == Mode::Read {
+            return Err(DiskError::ReadOnly);
+        }
+        self.at(file)
+    }
+}
+
+fn check(path: &str) -> Result<(), DiskError> {
+    let bad = path.is_empty() || path.split('/').any(|part| part.is_empty() || part == "." || part == "..");
+    if bad { Err(DiskError::Denied) } else { Ok(()) }
+}
+
+impl Disk for RamDisk {
+    fn open(&mut self, path: &str, mode: Mode) -> Result<FileId, DiskError> {
+        check(path)?;
+        if !self.files.contains_key(path) {
+            if mode == Mode::Read {
+                return Err(DiskError::Missing);
+            }
+            self.change()?;
+            let content = Content { private: mode == Mode::Private, ..Content::default() };
+            self.files.insert(path.to_owned(), content);
+        }
+        let slot = self.open.iter().position(Option::is_none).unwrap_or(self.open.len());
+        if slot == self.open.len() {
+            self.open.push(None);
+        }
+        self.open[slot] = Some((path.to_owned(), mode));
+        Ok(FileId(slot as u32))
+    }
+
+    fn close(&mut self, file: FileId) {
+        if self.pending.remove(&file) {
+            let _ = self.sync(file);
+        }
+        if let Some(slot) = self.open.get_mut(file.0 as usize) {
+            *slot = None;
+        }
+    }
+
+    fn len(&mut self, file: FileId) -> Result<u64, DiskError> {
+        Ok(self.at(file)?.bytes.len() as u64)
+    }
+
+    fn read_at(&mut self, file: FileId, at: u64, into: &mut [u8]) -> Result<usize, DiskError> {
+        let bytes = &self.at(file)?.bytes;
+        let start = usize::try_from(at).unwrap_or(usize::MAX).min(bytes.len());
+        let count = into.len().min(bytes.len() - start);
+        into[..count].copy_from_slice(&bytes[start..start + count]);
+        Ok(count)
+    }
+
+    fn write_at(&mut self, file: FileId, at: u64, bytes: &[u8]) -> Result<(), DiskError> {
+        self.writable(file)?;
+        self.change()?;
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        let len = self.at(file)?.bytes.len() as u64;
+        let end = at.checked_add(bytes.len() as u64).ok_or(DiskError::Full)?;
+        let room = self.capacity.map_or(u64::MAX, |capacity| capacity.saturating_sub(self.used()));
+        let fits = len.saturating_add(room).min(end);
+        if fits <= at && fits < end {
+            return Err(DiskError::Full);
+        }
+        let content = self.at(file)?;
+        content.touch(at.min(len), fits);
+        if fits > len {
+            content.bytes.resize(fits as usize, 0);
+        }
+        content.bytes[at as usize..fits as usize].copy_from_slice(&bytes[..(fits - at) as usize]);
+        if fits < end { Err(DiskError::Full) } else { Ok(()) }
+    }
+
+    fn truncate(&mut self, file: FileId, len: u64) -> Result<(), DiskError> {
+        self.writable(file)?;
+        self.change()?;
+        let old = self.at(file)?.bytes.len() as u64;
+        let room = self.capacity.map_or(u64::MAX, |capacity| capacity.saturating_sub(self.used()));
+        if len > old && len - old > room {
+            return Err(DiskError::Full);
+        }
+        let content = self.at(file)?;
+        content.touch(len.min(old), old.max(len));
+        content.bytes.resize(len as usize, 0);
+        Ok(())
+    }
+
+    fn sync(&mut self, file: FileId) -> Result<(), DiskError> {
+        self.path(file)?;
+        self.change()?;
+        self.syncs += 1;
+        self.pending.remove(&file);
+        let content = self.at(file)?;
+        content.unsynced.clear();
+        content.synced_len = Some(content.bytes.len() as u64);
+        Ok(())
+    }
+
+    fn sync_later(&mut self, file: FileId) {
+        self.pending.insert(file);
+    }
+
+    fn sync_pending(&mut self) -> Result<(), DiskError> {
+        while let Some(&file) = self.pending.first() {
+            self.sync(file)?;
+        }
+        Ok(())
+    }
+
+    fn rename(&mut self, from: &str, to: &str) -> Result<(), DiskError> {
+        check(to)?;
+        self.change()?;
+        let content = self.files.remove(from).ok_or(DiskError::Missing)?;
+        self.files.insert(to.to_owned(), content);
+        Ok(())
+    }
+
+    fn remove(&mut self, path: &str) -> Result<(), DiskError> {
+        self.change()?;
+        self.files.remove(path).map(|_| ()).ok_or(DiskError::Missing)
+    }
+
+    fn exists(&mut self, path: &str) -> bool {
+        self.files.contains_key(path)
+    }
+
+    fn list(&mut self, folder: &str) -> Result<Vec<String>, DiskError> {
+        let prefix = if folder.is_empty() { String::new() } else { format!("{folder}/") };
+        let names: BTreeSet<String> = self
+            .files
+            .keys()
+            .filter_map(|path| path.strip_prefix(&prefix))
+            .filter_map(|rest| rest.split('/').next())
+            .map(str::to_owned)
+            .collect();
+        Ok(names.into_iter().collect())
+    }
+
+    fn lock(&mut self, path: &str) -> Result<(), DiskError> {
+        check(path)?;
+        if self.locks.contains(path) {
+            return Err(DiskError::Locked);
+        }
+        let file = self.open(path, Mode::Write)?;
+        self.close(file);
+        self.locks.insert(path.to_owned());
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_synced_outlives_every_crash() {
+        for seed in 0..200 {
+            let mut disk = RamDisk::new();
+            let file = disk.open("a/b", Mode::Write).expect("opens");
+            disk.write_at(file, 0, &[1; 2000]).expect("writes");
+            disk.sync_later(file);
+            disk.sync_pending().expect("syncs");
+            disk.write_at(file, 1000, &[2; 3000]).expect("writes");
+            disk.crash(seed);
+            let after = disk.content("a/b").expect("still there");
+            assert_eq!(after[..1000], [1; 1000], "seed {seed}");
+            assert!(after.len() == 2000 || after.len() == 4000);
+            assert_eq!(disk.len(file), Err(DiskError::Missing));
+        }
+    }
+
+    #[test]
+    fn unsynced_sectors_have_each_fate() {
+        let (mut kept, mut lost, mut garbled, mut gone) = (0, 0, 0, 0);
+        for seed in 0..200 {
+            let mut disk = RamDisk::new();
+            let file = disk.open("f", Mode::Write).expect("opens");
+            disk.write_at(file, 0, &[7; 512]).expect("writes");
+            disk.crash(seed);
+            match disk.content("f") {
+                None | Some([]) => gone += 1,
+                Some(bytes) if bytes == [7; 512] => kept += 1,
+                Some(bytes) if bytes == [0; 512] => lost += 1,
+                Some(_) => garbled += 1,
+            }
+        }
+        assert!(kept > 5 && lost > 5 && garbled > 5 && gone > 5, "{kept} {lost} {garbled} {gone}");
+    }
+
+    #[test]
+    fn a_truncation_can_be_lost() {
+        let mut fates = BTreeSet::new();
+        for seed in 0..100 {
+            let mut disk = RamDisk::new();
+            disk.put("f", &[7; 1024]);
+            let file = disk.open("f", Mode::Write).expect("opens");
+            disk.truncate(file, 100).expect("truncates");
+            disk.crash(seed);
+            fates.insert(disk.content("f").expect("there").len());
+            assert_eq!(disk.content("f").expect("there")[..100], [7; 100]);
+        }
+        assert_eq!(fates.into_iter().collect::<Vec<_>>(), [100, 1024]);
+    }
+
+    #[test]
+    fn a_full_disk_says_so() {
+        let mut disk = RamDisk::new();
+        disk.set_capacity(Some(10));
+        let file = disk.open("f", Mode::Write).expect("opens");
+        assert_eq!(disk.write_at(file, 0, &[1; 8]), Ok(()));
+        assert_eq!(disk.write_at(file, 8, &[1; 8]), Err(DiskError::Full));
+        assert_eq!(disk.len(file), Ok(10));
+        assert_eq!(disk.write_at(file, 2, &[2; 8]), Ok(()));
+        disk.set_capacity(None);
+        assert_eq!(disk.write_at(file, 8, &[1; 8]), Ok(()));
+    }
+
+    #[test]
+    fn nothing_changes_after_the_stop() {
+        let mut disk = RamDisk::new();
+        let file = disk.open("f", Mode::Write).expect("opens");
+        disk.stop_after(Some(1));
+        assert_eq!(disk.write_at(file, 0, b"1"), Ok(()));
+        assert!(disk.write_at(file, 0, b"2").is_err());
+        assert!(disk.sync(file).is_err());
+        assert!(disk.truncate(file, 0).is_err());
+        disk.release();
+        assert_eq!(disk.content("f"), Some(&b"1"[..]));
+    }
+
+    #[test]
+    fn names_and_locks() {
+        let mut disk = RamDisk::new();
+        disk.put("cores/aa/x", b"");
+        disk.put("cores/bb/x", b"");
+        assert_eq!(disk.list("cores"), Ok(vec!["aa".to_owned(), "bb".to_owned()]));
+        assert_eq!(disk.list("nothing"), Ok(vec![]));
+        assert_eq!(disk.open("../x", Mode::Write), Err(DiskError::Denied));
+        assert_eq!(disk.open("x", Mode::Read), Err(DiskError::Missing));
+        assert_eq!(disk.lock("l"), Ok(()));
+        assert_eq!(disk.lock("l"), Err(DiskError::Locked));
+        disk.release();
+        assert_eq!(disk.lock("l"), Ok(()));
+        let file = disk.open("cores/aa/x", Mode::Read).expect("opens");
+        assert_eq!(disk.write_at(file, 0, b"1"), Err(DiskError::ReadOnly));
+    }
+}
