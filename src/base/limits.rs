@@ -11,3 +11,15 @@ pub const NOISE_MAX: usize = 1500;
 pub const DHT_VALUE_MAX: usize = 1200;
 /// Files open at the operating system at once; the one used longest ago is closed and opened again when needed.
 pub const FILES_OPEN_MAX: usize = 256;
+/// Bytes of a block (or an extension message) in a replication message; more is malformed. A frame is shorter anyway.
+pub const BLOCK_WIRE_MAX: usize = 1 << 24;
+/// Nodes in one list of a proof; more is malformed. A path and two lists of roots are never above 128.
+pub const PROOF_NODES_MAX: usize = 256;
+/// Bytes of the signature of a tree (of many signers, with patches); more is malformed.
+pub const TREE_SIGNATURE_MAX: usize = 1 << 16;
+/// Bytes of a manifest in a replication message; more is malformed.
+pub const MANIFEST_WIRE_MAX: usize = 1 << 16;
+/// Words of one replication bitfield; more is malformed. Upstream sends at most 65536 at once.
+pub const BITFIELD_WORDS_MAX: usize = 1 << 18;
+/// Bytes of the name of a replication extension; more is malformed.
+pub const EXTENSION_NAME_MAX: usize = 1024;
