@@ -1,0 +1,32 @@
+//! Diffie-Hellman on the Ed25519 curve itself. Follows noise.3 to noise.6.
+
+use curve25519_dalek::edwards::CompressedEdwardsY;
+use curve25519_dalek::traits::IsIdentity;
+use ed25519_dalek::hazmat::ExpandedSecretKey;
+
+use super::secret::Secret;
+use crate::base::Key;
+
+/// Whether the y coordinate is below the prime 2^255 - 19 (the sign bit aside).
+pub fn is_canonical(point: &Key) -> bool {
+    let high = point[31] & 0x7f == 0x7f && point[1..31].iter().all(|&byte| byte == 0xff);
+    !(high && point[0] >= 0xed)
+}
+
+/// The point `secret * public`, compressed; `None` for a point that the reference refuses.
+///
+/// The scalar is the one that signs: the first half of SHA-512 of the seed, its bits cleared and set (noise.3). It is
+/// then used as it is, and the result is hashed no further (noise.4).
+pub fn dh(seed: &[u8; 32], public: &Key) -> Option<Secret> {
+    // noise.5: refused are points that are not reduced, not on the curve, or not in the group of prime order.
+    if !is_canonical(public) {
+        return None;
+    }
+    let point = CompressedEdwardsY(*public).decompress()?;
+    if point.is_small_order() || !point.is_torsion_free() {
+        return None;
+    }
+    // Reducing the scalar changes nothing in the group of prime order.
+    let product = point * ExpandedSecretKey::from(seed).scalar;
+    if product.is_identity() { None } else { Some(Secret(product.compress().to_bytes())) }
+}

@@ -1,0 +1,47 @@
+//! BLAKE2b as the stack uses it: 32 or 64 bytes out, in parts, with or without a key. Follows crypto.1 to crypto.4.
+
+use blake2::digest::consts::{U32, U64};
+use blake2::digest::{Mac, Output, OutputSizeUser};
+use blake2::{Blake2b, Blake2bMac, Digest};
+
+use crate::base::Key;
+
+/// The longest key of a keyed hash, in bytes.
+pub const KEY_MAX: usize = 64;
+
+/// BLAKE2b with 32 bytes of output over the parts, as if they were one. (crypto.1)
+pub fn blake2b_256(parts: &[&[u8]]) -> [u8; 32] {
+    plain::<Blake2b<U32>>(parts).into()
+}
+
+/// BLAKE2b with 64 bytes of output over the parts, as if they were one. (crypto.1)
+pub fn blake2b_512(parts: &[&[u8]]) -> [u8; 64] {
+    plain::<Blake2b<U64>>(parts).into()
+}
+
+/// BLAKE2b with 32 bytes of output under a key of 1 to 64 bytes. (crypto.2)
+///
+/// Panics if the key has another length: keys have a fixed length wherever the protocols use one.
+pub fn keyed_256(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
+    assert!((1..=KEY_MAX).contains(&key.len()), "a BLAKE2b key has 1 to 64 bytes");
+    let mut mac =
+        <Blake2bMac<U32> as blake2::digest::KeyInit>::new_from_slice(key).expect("at most 64 bytes");
+    parts.iter().for_each(|part| Mac::update(&mut mac, part));
+    mac.finalize().into_bytes().into()
+}
+
+/// A constant that keeps the uses of a hash apart: H(H(name) then the byte `id`). (crypto.3)
+pub fn namespace(name: &str, id: u8) -> Key {
+    blake2b_256(&[&blake2b_256(&[name.as_bytes()]), &[id]])
+}
+
+/// Names a core or topic to those who do not have its key: a hash of the public key. (crypto.4)
+pub fn discovery_key(public: &Key) -> Key {
+    keyed_256(public, &[b"hypercore"])
+}
+
+fn plain<D: Digest + OutputSizeUser>(parts: &[&[u8]]) -> Output<D> {
+    let mut hasher = D::new();
+    parts.iter().for_each(|part| hasher.update(part));
+    hasher.finalize()
+}

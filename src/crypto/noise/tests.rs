@@ -1,0 +1,233 @@
+//! Handshakes against transcripts of the real packages.
+
+use serde_json::Value;
+
+use super::super::tests::{array, bytes, small_order_points, vectors};
+use super::*;
+use crate::base::Seeded;
+
+/// Entropy that gives the same 32 bytes again and again: an ephemeral seed of our choice.
+struct Fixed([u8; 32]);
+
+impl Entropy for Fixed {
+    fn fill(&mut self, into: &mut [u8]) {
+        into.iter_mut().zip(self.0.iter().cycle()).for_each(|(byte, fixed)| *byte = *fixed);
+    }
+}
+
+fn sides(inputs: &Value, xx: bool) -> [Noise; 2] {
+    let pair = |name: &str| KeyPair::from_seed(array(&inputs[name]));
+    let mut seeds =
+        ["initiatorEphemeralSeed", "responderEphemeralSeed"].map(|name| Fixed(array(&inputs[name])));
+    let [own, other] = ["initiatorStaticSeed", "responderStaticSeed"].map(pair);
+    let prologue = bytes(&inputs["prologue"]);
+    if xx {
+        return [
+            Noise::xx(&mut seeds[0], true, &own, &prologue),
+            Noise::xx(&mut seeds[1], false, &other, &prologue),
+        ];
+    }
+    [
+        Noise::ik_initiator(&mut seeds[0], &own, &other.public, &prologue),
+        Noise::ik_responder(&mut seeds[1], &other, &prologue),
+    ]
+}
+
+fn check(vector: &Value, xx: bool) {
+    let [mut initiator, mut responder] = sides(&vector["inputs"], xx);
+    for step in vector["expected"]["steps"].as_array().expect("steps") {
+        let payload = bytes(&step["payload"]);
+        let (from, to) = match step["from"] == "initiator" {
+            true => (&mut initiator, &mut responder),
+            false => (&mut responder, &mut initiator),
+        };
+        let message = from.write(&payload).expect("its turn");
+        assert_eq!(message, bytes(&step["message"]));
+        assert_eq!(to.read(&message), Ok(payload));
+    }
+    let expected = &vector["expected"];
+    let (initiator, responder) = (initiator.finish().expect("done"), responder.finish().expect("done"));
+    assert_eq!(initiator.tx, array(&expected["initiatorTx"]));
+    assert_eq!(initiator.rx, array(&expected["initiatorRx"]));
+    assert_eq!((responder.tx, responder.rx), (initiator.rx, initiator.tx));
+    assert_eq!(initiator.handshake_hash, array(&expected["handshakeHash"]));
+    assert_eq!(responder.handshake_hash, initiator.handshake_hash);
+    let pair = |name: &str| KeyPair::from_seed(array(&vector["inputs"][name])).public;
+    assert_eq!(initiator.remote_public, pair("responderStaticSeed"));
+    assert_eq!(responder.remote_public, pair("initiatorStaticSeed"));
+}
+
+/// pitfalls 11.1: Ed25519 keys, BLAKE2b-512, HKDF with blocks of 128 bytes.
+/// proves noise.1, noise.2, noise.7, noise.8, noise.9, noise.10, noise.13
+#[test]
+fn ik_is_that_of_the_reference() {
+    for name in ["IK, dht prologue, text payloads", "IK, dht prologue, empty payloads", "IK, empty prologue"]
+    {
+        check(&vectors("noise", name)[0], false);
+    }
+}
+
+/// proves noise.1, noise.11
+#[test]
+fn xx_is_that_of_the_reference() {
+    check(&vectors("noise", "XX, empty prologue (secret-stream default)")[0], true);
+}
+
+/// proves noise.16
+#[test]
+fn the_handshake_of_hyperdht_is_that_of_the_reference() {
+    let vector = &vectors("noise", "hyperdht-handshake")[0];
+    let expected = &vector["expected"];
+    let [mut client, mut server] = sides(&vector["inputs"], false);
+    let message = client.write(&bytes(&expected["clientPayloadEncoded"])).expect("first");
+    assert_eq!(message, bytes(&expected["message1"]));
+    assert_eq!(server.read(&message), Ok(bytes(&expected["clientPayloadEncoded"])));
+    let reply = server.write(&bytes(&expected["serverPayloadEncoded"])).expect("second");
+    assert_eq!(reply, bytes(&expected["message2"]));
+    assert_eq!(client.read(&reply), Ok(bytes(&expected["serverPayloadEncoded"])));
+    let (client, server) = (client.finish().expect("done"), server.finish().expect("done"));
+    assert_eq!(client.handshake_hash, array(&expected["handshakeHash"]));
+    assert_eq!(server.handshake_hash, client.handshake_hash);
+    let namespace = crate::crypto::hash::namespace("hyperswarm/dht", 1);
+    let secret = crate::crypto::hash::keyed_256(&client.handshake_hash, &[&namespace]);
+    assert_eq!(secret, array(&expected["holepunchSecret"]));
+}
+
+/// proves noise.3, noise.4
+#[test]
+fn the_shared_point_is_that_of_the_reference() {
+    for vector in vectors("noise", "dh") {
+        let (a, b) = (array(&vector["inputs"]["seedA"]), array(&vector["inputs"]["seedB"]));
+        let (of_a, of_b) = (array(&vector["inputs"]["publicKeyA"]), array(&vector["inputs"]["publicKeyB"]));
+        assert_eq!(KeyPair::from_seed(a).public, of_a);
+        let expected: [u8; 32] = array(&vector["expected"]["ab"]);
+        assert_eq!(curve::dh(&a, &of_b).expect("valid").0, expected);
+        assert_eq!(curve::dh(&b, &of_a).expect("valid").0, expected);
+    }
+}
+
+/// pitfalls 11.2: points of small order.
+/// proves noise.5
+#[test]
+fn points_of_small_order_are_refused() {
+    for point in small_order_points() {
+        assert!(curve::dh(&[1; 32], &point).is_none());
+        let own = KeyPair::from_seed([1; 32]);
+        let mut noise = Noise::ik_initiator(&mut Seeded::new(1), &own, &point, b"");
+        assert_eq!(noise.write(b""), Err(NoiseError::BadPoint));
+        assert_eq!(noise.write(b""), Err(NoiseError::OutOfTurn));
+        let mut responder = Noise::ik_responder(&mut Seeded::new(2), &own, b"");
+        assert_eq!(responder.read(&[&point[..], &[0; 64]].concat()), Err(NoiseError::BadPoint));
+    }
+}
+
+/// proves noise.5, noise.6
+#[test]
+fn points_outside_the_group_of_prime_order_are_refused() {
+    use curve25519_dalek::constants::{ED25519_BASEPOINT_POINT, EIGHT_TORSION};
+    for torsion in &EIGHT_TORSION[1..] {
+        let mixed = (ED25519_BASEPOINT_POINT + torsion).compress().to_bytes();
+        assert!(curve::dh(&[1; 32], &mixed).is_none());
+    }
+    let base = ED25519_BASEPOINT_POINT.compress().to_bytes();
+    assert!(curve::dh(&[1; 32], &base).is_some());
+    let mut not_on_curve = [0; 32];
+    not_on_curve[0] = 2;
+    assert!(curve::dh(&[1; 32], &not_on_curve).is_none());
+    let mut not_reduced = [0xff; 32];
+    not_reduced[31] = 0x7f;
+    assert!((0xed..=0xff).all(|low| {
+        not_reduced[0] = low;
+        curve::dh(&[1; 32], &not_reduced).is_none() && !curve::is_canonical(&not_reduced)
+    }));
+    not_reduced[0] = 0xec;
+    assert!(curve::is_canonical(&not_reduced));
+}
+
+fn pairs() -> (KeyPair, KeyPair) {
+    (KeyPair::from_seed([1; 32]), KeyPair::from_seed([2; 32]))
+}
+
+/// proves noise.11
+#[test]
+fn sizes_are_keys_payload_and_macs() {
+    let (a, b) = pairs();
+    let mut initiator = Noise::ik_initiator(&mut Seeded::new(1), &a, &b.public, b"p");
+    let mut responder = Noise::ik_responder(&mut Seeded::new(2), &b, b"p");
+    assert_eq!(responder.remote_public(), None);
+    let first = initiator.write(b"hello").expect("first");
+    assert_eq!(first.len(), 32 + 48 + 5 + 16);
+    assert_eq!(responder.read(&first).as_deref(), Ok(&b"hello"[..]));
+    assert_eq!(responder.remote_public(), Some(a.public));
+    assert!(!responder.finished());
+    let second = responder.write(b"").expect("second");
+    assert_eq!(second.len(), 32 + 16);
+    assert!(responder.finished());
+    assert_eq!(initiator.read(&second).as_deref(), Ok(&b""[..]));
+    assert_eq!(initiator.write(b""), Err(NoiseError::OutOfTurn));
+    assert_eq!(initiator.read(b""), Err(NoiseError::OutOfTurn));
+}
+
+/// proves noise.12
+#[test]
+fn a_payload_that_does_not_fit_is_refused_and_nothing_is_lost() {
+    let (a, b) = pairs();
+    let mut initiator = Noise::ik_initiator(&mut Seeded::new(1), &a, &b.public, b"");
+    assert_eq!(initiator.write(&vec![0; MESSAGE_MAX]), Err(NoiseError::TooLong));
+    let longest = vec![7; MESSAGE_MAX - HEAD_MAX];
+    let message = initiator.write(&longest).expect("fits");
+    assert_eq!(message.len(), MESSAGE_MAX);
+    assert_eq!(Noise::ik_responder(&mut Seeded::new(2), &b, b"").read(&message), Ok(longest));
+}
+
+/// proves noise.14
+#[test]
+fn a_first_message_that_was_touched_ends_the_handshake() {
+    let (a, b) = pairs();
+    let message =
+        Noise::ik_initiator(&mut Seeded::new(1), &a, &b.public, b"").write(b"hello").expect("first");
+    for at in 0..message.len() {
+        let mut changed = message.clone();
+        changed[at] ^= 1;
+        let mut responder = Noise::ik_responder(&mut Seeded::new(2), &b, b"");
+        responder.read(&changed).expect_err("changed");
+        assert_eq!(responder.read(&message), Err(NoiseError::OutOfTurn));
+        assert_eq!(responder.write(b""), Err(NoiseError::OutOfTurn));
+        assert_eq!(responder.remote_public(), None);
+        let mut responder = Noise::ik_responder(&mut Seeded::new(2), &b, b"");
+        responder.read(&message[..at]).expect_err("cut short");
+    }
+    let mut other_prologue = Noise::ik_responder(&mut Seeded::new(2), &b, b"x");
+    assert_eq!(other_prologue.read(&message), Err(NoiseError::Refused));
+    let mut other_key = Noise::ik_responder(&mut Seeded::new(2), &a, b"");
+    assert_eq!(other_key.read(&message), Err(NoiseError::Refused));
+    assert_eq!(other_key.finish().err(), Some(NoiseError::OutOfTurn));
+}
+
+/// proves noise.15
+#[test]
+fn a_lying_relay_does_not_end_the_initiators_handshake() {
+    let (a, b) = pairs();
+    let mut initiator = Noise::ik_initiator(&mut Seeded::new(1), &a, &b.public, b"");
+    let mut responder = Noise::ik_responder(&mut Seeded::new(2), &b, b"");
+    responder.read(&initiator.write(b"").expect("first")).expect("read");
+    let reply = responder.write(b"reply").expect("second");
+    for at in 0..reply.len() {
+        let mut changed = reply.clone();
+        changed[at] ^= 1;
+        initiator.read(&changed).expect_err("changed");
+        initiator.read(&reply[..at]).expect_err("cut short");
+    }
+    assert_eq!(initiator.read(&reply).as_deref(), Ok(&b"reply"[..]));
+    let (one, other) = (initiator.finish().expect("done"), responder.finish().expect("done"));
+    assert_eq!((one.tx, one.rx, one.handshake_hash), (other.rx, other.tx, other.handshake_hash));
+}
+
+#[test]
+fn equal_entropy_gives_equal_messages() {
+    let (a, b) = pairs();
+    let message =
+        |seed| Noise::ik_initiator(&mut Seeded::new(seed), &a, &b.public, b"").write(b"").expect("first");
+    assert_eq!(message(1), message(1));
+    assert_ne!(message(1), message(2));
+}
