@@ -23,3 +23,17 @@ pub const MANIFEST_WIRE_MAX: usize = 1 << 16;
 pub const BITFIELD_WORDS_MAX: usize = 1 << 18;
 /// Bytes of the name of a replication extension; more is malformed.
 pub const EXTENSION_NAME_MAX: usize = 1024;
+/// Bytes of the texts in a hyperbee's header; more is malformed.
+pub const HYPERBEE_HEADER_MAX: usize = 0x1_0000;
+/// Bytes of a key, a value or an index of a hyperbee; more is malformed, and refused by a put.
+pub const HYPERBEE_BLOCK_MAX: usize = 0x80_0000;
+/// Keys of one node of a hyperbee (it splits at nine); more is malformed.
+pub const HYPERBEE_KEYS_MAX: usize = 8;
+/// Nodes of the tree in one block of a hyperbee; more is malformed. A batch that would write more wants a flush.
+pub const HYPERBEE_LEVELS_MAX: usize = 0x4000;
+/// Levels between the root of a hyperbee and a leaf; a deeper tree is damaged (five-fold branching: 2^53 keys fit).
+pub const HYPERBEE_DEPTH_MAX: usize = 32;
+/// Blocks of a hyperbee kept decoded; the oldest reading makes room.
+pub const HYPERBEE_CACHE_BLOCKS: usize = 0x4000;
+/// Bytes of those blocks, about; the oldest reading makes room.
+pub const HYPERBEE_CACHE_BYTES: usize = 0x80_0000;

@@ -1,1 +1,299 @@
-//! hyperbee
+//! A sorted map inside an append-only log, byte for byte as the hyperbee package writes it.
+//!
+//! Every put or deletion appends one block: key, value, and the nodes of a B-tree that it changed. Older blocks stay
+//! as they are, so that every length of the log is a version of the map. `mod.rs` reads, `edit.rs` writes, `cursor.rs`
+//! walks in order, `cache.rs` keeps decoded blocks. Follows hyperbee.10 to hyperbee.39.
+
+mod cache;
+mod cursor;
+mod edit;
+#[cfg(test)]
+mod tests;
+
+use crate::base::{Cx, Error, limits};
+use crate::wire::hyperbee::{Header, Level};
+use crate::wire::{decode, encode};
+use cache::{Block, Cache};
+
+pub use cursor::{Change, Cursor, History, Range};
+pub use edit::Batch;
+
+/// The first field of a header.
+pub const PROTOCOL: &str = "hyperbee";
+
+/// What a tree lives in.
+pub trait Log {
+    /// How many blocks there are; a version of the tree is such a length.
+    fn len(&self) -> u64;
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+    /// Grows whenever blocks were taken back and may have become others.
+    fn fork(&self) -> u64 {
+        0
+    }
+    /// `Ok(None)` if that block is not here (yet).
+    fn block(&mut self, cx: &mut Cx<'_>, seq: u64) -> Result<Option<Vec<u8>>, Error>;
+    /// Appends in one step.
+    fn append(&mut self, cx: &mut Cx<'_>, blocks: &[Vec<u8>]) -> Result<(), Error>;
+}
+
+/// A key with its value, and the block that they are in.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Entry {
+    pub seq: u64,
+    pub key: Vec<u8>,
+    /// A key may be there without a value.
+    pub value: Option<Vec<u8>>,
+}
+
+/// Reads and writes the tree of one log; the same log in every call.
+///
+/// Commands: `get`, `get_at`, `put`, `put_if`, `del`, `del_if`, `batch`, `range`, `history`, `header`. A block that is
+/// not here makes them fail with `Error::Missing` and nothing is changed; `missing` names it. A tree that contradicts
+/// itself (a hostile writer's) is `Error::Corrupt` or `Error::Malformed`, never a loop. Not done: watching,
+/// differences of versions, sub-trees (prefix the keys), the peers' look-ahead extension.
+#[derive(Debug, Default)]
+pub struct Bee {
+    cache: Cache,
+    fork: u64,
+    missing: Option<u64>,
+    metadata: Option<crate::wire::hyperbee::Metadata>,
+}
+
+/// Where a node of the tree is: a block and the place in its index.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Spot {
+    seq: u64,
+    offset: u64,
+}
+
+/// What a search ends with.
+enum Found {
+    /// The block that holds the key.
+    Here(u64),
+    Nowhere,
+}
+
+impl Bee {
+    pub fn new() -> Bee {
+        Bee::default()
+    }
+
+    /// A tree whose header will carry `metadata`, if this writes it.
+    pub fn with_metadata(metadata: crate::wire::hyperbee::Metadata) -> Bee {
+        Bee { metadata: Some(metadata), ..Bee::default() }
+    }
+
+    /// The block whose absence made the last call fail with `Error::Missing`.
+    pub fn missing(&self) -> Option<u64> {
+        self.missing
+    }
+
+    /// Block 0 of the log; `None` if the log is empty.
+    pub fn header(&mut self, cx: &mut Cx<'_>, log: &mut impl Log) -> Result<Option<Header>, Error> {
+        if log.is_empty() {
+            return Ok(None);
+        }
+        match log.block(cx, 0)? {
+            Some(block) => Ok(Some(decode(&block)?)),
+            None => Err(self.not_here(0)),
+        }
+    }
+
+    /// The newest entry of `key`.
+    pub fn get(&mut self, cx: &mut Cx<'_>, log: &mut impl Log, key: &[u8]) -> Result<Option<Entry>, Error> {
+        let version = log.len();
+        self.get_at(cx, log, version, key)
+    }
+
+    /// The entry of `key` as it was when the log had `version` blocks; a version above the log's length is
+    /// `Error::Missing`, and versions 0 and 1 are empty (hyperbee.30).
+    pub fn get_at(
+        &mut self,
+        cx: &mut Cx<'_>,
+        log: &mut impl Log,
+        version: u64,
+        key: &[u8],
+    ) -> Result<Option<Entry>, Error> {
+        self.start(log, version)?;
+        match root(version) {
+            None => Ok(None),
+            Some(spot) => match self.search(cx, log, spot, version, key)? {
+                Found::Nowhere => Ok(None),
+                Found::Here(seq) => self.entry(cx, log, version, seq).map(Some),
+            },
+        }
+    }
+
+    /// Sets `key`. Returns the block that it went into. The header is appended first if the log is empty.
+    pub fn put(
+        &mut self,
+        cx: &mut Cx<'_>,
+        log: &mut impl Log,
+        key: &[u8],
+        value: Option<&[u8]>,
+    ) -> Result<u64, Error> {
+        let seq = self.put_if(cx, log, key, value, |_| true)?;
+        Ok(seq.expect("nothing refuses this put"))
+    }
+
+    /// Like `put`, unless the key is there and `allow` refuses to replace that entry: then nothing is appended.
+    pub fn put_if(
+        &mut self,
+        cx: &mut Cx<'_>,
+        log: &mut impl Log,
+        key: &[u8],
+        value: Option<&[u8]>,
+        mut allow: impl FnMut(&Entry) -> bool,
+    ) -> Result<Option<u64>, Error> {
+        let mut batch = self.batch(cx, log)?;
+        let seq = batch.put_if(cx, self, log, key, value, &mut allow)?;
+        batch.flush(cx, self, log)?;
+        Ok(seq)
+    }
+
+    /// Removes `key`; false if it was not there. The header is appended even then if the log is empty (hyperbee.23).
+    pub fn del(&mut self, cx: &mut Cx<'_>, log: &mut impl Log, key: &[u8]) -> Result<bool, Error> {
+        self.del_if(cx, log, key, |_| true)
+    }
+
+    /// Like `del`, unless `allow` refuses to remove the entry.
+    pub fn del_if(
+        &mut self,
+        cx: &mut Cx<'_>,
+        log: &mut impl Log,
+        key: &[u8],
+        mut allow: impl FnMut(&Entry) -> bool,
+    ) -> Result<bool, Error> {
+        let mut batch = self.batch(cx, log)?;
+        let gone = batch.del_if(cx, self, log, key, &mut allow)?;
+        batch.flush(cx, self, log)?;
+        Ok(gone)
+    }
+
+    /// Begins a batch: operations that are appended in one step by `Batch::flush`.
+    pub fn batch(&mut self, cx: &mut Cx<'_>, log: &mut impl Log) -> Result<Batch, Error> {
+        if log.is_empty() {
+            // hyperbee.10: the header goes first, in a step of its own.
+            let header = Header { protocol: PROTOCOL.to_owned(), metadata: self.metadata.clone() };
+            log.append(cx, &[encode(&header)])?;
+        }
+        let version = log.len();
+        self.start(log, version)?;
+        Ok(Batch::new(version))
+    }
+
+    /// The entries of `range` in order, as of `version`; see `Cursor`.
+    pub fn range(&self, version: u64, range: Range) -> Cursor {
+        Cursor::new(version, range)
+    }
+
+    /// The operations of the blocks below `version`, oldest first; see `History`.
+    pub fn history(&self, version: u64) -> History {
+        History::new(version)
+    }
+
+    fn start(&mut self, log: &impl Log, version: u64) -> Result<(), Error> {
+        if self.fork != log.fork() {
+            self.fork = log.fork();
+            self.cache = Cache::default();
+        }
+        if version > log.len() {
+            self.missing = Some(version - 1);
+            return Err(Error::Missing);
+        }
+        Ok(())
+    }
+
+    fn not_here(&mut self, seq: u64) -> Error {
+        self.missing = Some(seq);
+        Error::Missing
+    }
+
+    /// hyperbee.20: down from `spot` by comparing bytes.
+    fn search(
+        &mut self,
+        cx: &mut Cx<'_>,
+        log: &mut impl Log,
+        mut spot: Spot,
+        version: u64,
+        key: &[u8],
+    ) -> Result<Found, Error> {
+        for _ in 0..limits::HYPERBEE_DEPTH_MAX {
+            let (mut low, mut high) = (0, self.level(cx, log, version, spot)?.keys.len());
+            while low < high {
+                let middle = (low + high) / 2;
+                let seq = self.level(cx, log, version, spot)?.keys[middle];
+                match key.cmp(&self.block(cx, log, version, seq)?.key) {
+                    core::cmp::Ordering::Equal => return Ok(Found::Here(seq)),
+                    core::cmp::Ordering::Less => high = middle,
+                    core::cmp::Ordering::Greater => low = middle + 1,
+                }
+            }
+            match child(self.level(cx, log, version, spot)?, low) {
+                None => return Ok(Found::Nowhere),
+                Some(next) => spot = next,
+            }
+        }
+        Err(TOO_DEEP)
+    }
+
+    fn entry(
+        &mut self,
+        cx: &mut Cx<'_>,
+        log: &mut impl Log,
+        version: u64,
+        seq: u64,
+    ) -> Result<Entry, Error> {
+        let block = self.block(cx, log, version, seq)?;
+        Ok(Entry { seq, key: block.key.clone(), value: block.value.clone() })
+    }
+
+    /// The decoded block `seq`, which must lie between the header and `version`.
+    fn block(
+        &mut self,
+        cx: &mut Cx<'_>,
+        log: &mut impl Log,
+        version: u64,
+        seq: u64,
+    ) -> Result<&mut Block, Error> {
+        if seq == 0 || seq >= version {
+            return Err(Error::Corrupt("a hyperbee refers to a block outside its version"));
+        }
+        if !self.cache.has(seq) {
+            let Some(bytes) = log.block(cx, seq)? else { return Err(self.not_here(seq)) };
+            self.cache.put(seq, Block::new(decode(&bytes)?));
+        }
+        Ok(self.cache.get(seq).expect("it was there, or was just put"))
+    }
+
+    fn level(
+        &mut self,
+        cx: &mut Cx<'_>,
+        log: &mut impl Log,
+        version: u64,
+        spot: Spot,
+    ) -> Result<&Level, Error> {
+        self.block(cx, log, version, spot.seq)?;
+        self.cache.level(spot.seq, spot.offset)
+    }
+}
+
+const TOO_DEEP: Error = Error::Corrupt("a hyperbee deeper than its size allows");
+
+/// hyperbee.11: the root is the first node of the last block; the header alone is an empty tree.
+fn root(version: u64) -> Option<Spot> {
+    if version < 2 { None } else { Some(Spot { seq: version - 1, offset: 0 }) }
+}
+
+fn child(level: &Level, index: usize) -> Option<Spot> {
+    let pair = level.children.get(2 * index..2 * index + 2)?;
+    Some(Spot { seq: pair[0], offset: pair[1] })
+}
+
+/// A node has no children, or one more than keys (hyperbee.7).
+fn check_level(level: &Level) -> Result<(), Error> {
+    let inner = level.children.len() == 2 * (level.keys.len() + 1);
+    if level.children.is_empty() || inner { Ok(()) } else { Err(Error::Corrupt("a node of a hyperbee")) }
+}

@@ -1,0 +1,258 @@
+//! Walking a version of the tree in order, and its log in time. Follows hyperbee.26 to hyperbee.32.
+
+use core::ops::Bound;
+
+use super::{Bee, Entry, Log, Spot, TOO_DEEP, child, root};
+use crate::base::{Cx, Error, limits};
+use crate::wire::hyperbee::Level;
+
+/// Which entries, and in what direction.
+#[derive(Clone, Debug)]
+pub struct Range {
+    pub from: Bound<Vec<u8>>,
+    pub to: Bound<Vec<u8>>,
+    /// At most this many.
+    pub limit: Option<u64>,
+    /// From the end of the range towards its beginning.
+    pub reverse: bool,
+}
+
+impl Default for Range {
+    fn default() -> Range {
+        Range::all()
+    }
+}
+
+impl Range {
+    /// Everything, upwards.
+    pub fn all() -> Range {
+        Range { from: Bound::Unbounded, to: Bound::Unbounded, limit: None, reverse: false }
+    }
+    pub fn gt(self, key: &[u8]) -> Range {
+        Range { from: Bound::Excluded(key.to_vec()), ..self }
+    }
+    pub fn gte(self, key: &[u8]) -> Range {
+        Range { from: Bound::Included(key.to_vec()), ..self }
+    }
+    pub fn lt(self, key: &[u8]) -> Range {
+        Range { to: Bound::Excluded(key.to_vec()), ..self }
+    }
+    pub fn lte(self, key: &[u8]) -> Range {
+        Range { to: Bound::Included(key.to_vec()), ..self }
+    }
+    pub fn limit(self, limit: u64) -> Range {
+        Range { limit: Some(limit), ..self }
+    }
+    pub fn reverse(self) -> Range {
+        Range { reverse: true, ..self }
+    }
+}
+
+/// Hands out the entries of a range one by one, from the version it was made for: what is appended meanwhile does not
+/// change what it gives. After `Error::Missing` it can be asked again once the block is here.
+#[derive(Clone, Debug)]
+pub struct Cursor {
+    version: u64,
+    range: Range,
+    state: State,
+    /// The key handed out last. The next one must lie beyond it: a tree that circles ends here.
+    last: Option<Vec<u8>>,
+}
+
+#[derive(Clone, Debug)]
+enum State {
+    Fresh,
+    /// The nodes from the root to where the walk is.
+    Walking(Vec<Frame>),
+    Done,
+}
+
+#[derive(Clone, Debug)]
+struct Frame {
+    level: Level,
+    /// What comes next, counted from the walk's side: even ones are children, odd ones keys.
+    step: usize,
+}
+
+impl Cursor {
+    pub(super) fn new(version: u64, range: Range) -> Cursor {
+        Cursor { version, range, state: State::Fresh, last: None }
+    }
+
+    /// The next entry; `None` at the end.
+    pub fn next(
+        &mut self,
+        cx: &mut Cx<'_>,
+        bee: &mut Bee,
+        log: &mut impl Log,
+    ) -> Result<Option<Entry>, Error> {
+        bee.start(log, self.version)?;
+        if self.range.limit == Some(0) {
+            self.state = State::Done;
+        }
+        if let State::Fresh = self.state {
+            self.state = match root(self.version) {
+                None => State::Done,
+                Some(spot) => State::Walking(self.seek(cx, bee, log, spot)?),
+            };
+        }
+        let State::Walking(frames) = &mut self.state else { return Ok(None) };
+        let entry = match step(cx, bee, log, self.version, self.range.reverse, frames) {
+            Ok(entry) => entry,
+            Err(error) => return Err(error),
+        };
+        let Some(entry) = entry else {
+            self.state = State::Done;
+            return Ok(None);
+        };
+        if let Some(last) = &self.last {
+            let order = if self.range.reverse { last.cmp(&entry.key) } else { entry.key.cmp(last) };
+            if order.is_le() {
+                return Err(Error::Corrupt("the keys of a hyperbee are out of order"));
+            }
+        }
+        if self.beyond_end(&entry.key) {
+            self.state = State::Done;
+            return Ok(None);
+        }
+        self.last = Some(entry.key.clone());
+        if let Some(limit) = &mut self.range.limit {
+            *limit -= 1;
+        }
+        Ok(Some(entry))
+    }
+
+    fn beyond_end(&self, key: &[u8]) -> bool {
+        match (self.range.reverse, &self.range.from, &self.range.to) {
+            (false, _, Bound::Included(end)) => key > end.as_slice(),
+            (false, _, Bound::Excluded(end)) => key >= end.as_slice(),
+            (true, Bound::Included(end), _) => key < end.as_slice(),
+            (true, Bound::Excluded(end), _) => key <= end.as_slice(),
+            (false, _, Bound::Unbounded) | (true, Bound::Unbounded, _) => false,
+        }
+    }
+
+    /// The frames from the root down to where the range begins.
+    fn seek(
+        &self,
+        cx: &mut Cx<'_>,
+        bee: &mut Bee,
+        log: &mut impl Log,
+        mut spot: Spot,
+    ) -> Result<Vec<Frame>, Error> {
+        let begin = if self.range.reverse { &self.range.to } else { &self.range.from };
+        let mut frames = Vec::new();
+        loop {
+            let level = bee.level(cx, log, self.version, spot)?.clone();
+            let (key, inclusive) = match begin {
+                Bound::Unbounded => {
+                    frames.push(Frame { level, step: 0 });
+                    return Ok(frames);
+                }
+                Bound::Included(key) => (key, true),
+                Bound::Excluded(key) => (key, false),
+            };
+            // How many keys lie before the beginning, upwards.
+            let mut before = 0;
+            for &seq in &level.keys {
+                match bee.block(cx, log, self.version, seq)?.key.cmp(key) {
+                    core::cmp::Ordering::Less => before += 1,
+                    core::cmp::Ordering::Greater => break,
+                    core::cmp::Ordering::Equal => {
+                        let index = if self.range.reverse { level.keys.len() - 1 - before } else { before };
+                        let step = 2 * index + if inclusive { 1 } else { 2 };
+                        frames.push(Frame { level, step });
+                        return Ok(frames);
+                    }
+                }
+            }
+            let index = if self.range.reverse { level.keys.len() - before } else { before };
+            let next = child(&level, before);
+            frames.push(Frame { level, step: 2 * index + 1 });
+            match next {
+                None => return Ok(frames),
+                Some(_) if frames.len() == limits::HYPERBEE_DEPTH_MAX => return Err(TOO_DEEP),
+                Some(next) => spot = next,
+            }
+        }
+    }
+}
+
+/// hyperbee.27: child, key, child, key, ..., child. A step is counted only when it succeeded, so that a missing block
+/// can be asked for again.
+fn step(
+    cx: &mut Cx<'_>,
+    bee: &mut Bee,
+    log: &mut impl Log,
+    version: u64,
+    reverse: bool,
+    frames: &mut Vec<Frame>,
+) -> Result<Option<Entry>, Error> {
+    loop {
+        let depth = frames.len();
+        let Some(top) = frames.last_mut() else { return Ok(None) };
+        let keys = top.level.keys.len();
+        if top.step > 2 * keys {
+            frames.pop();
+            continue;
+        }
+        let index = top.step / 2;
+        if top.step % 2 == 1 {
+            let index = if reverse { keys - 1 - index } else { index };
+            let entry = bee.entry(cx, log, version, top.level.keys[index])?;
+            top.step += 1;
+            return Ok(Some(entry));
+        }
+        let index = if reverse { keys - index } else { index };
+        match child(&top.level, index) {
+            None => top.step += 1,
+            Some(_) if depth == limits::HYPERBEE_DEPTH_MAX => return Err(TOO_DEEP),
+            Some(spot) => {
+                let level = bee.level(cx, log, version, spot)?.clone();
+                top.step += 1;
+                frames.push(Frame { level, step: 0 });
+            }
+        }
+    }
+}
+
+/// One block as an operation.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Change {
+    Put(Entry),
+    /// Its value is `None`.
+    Del(Entry),
+}
+
+/// Hands out the operations of a log in the order of their blocks.
+#[derive(Clone, Debug)]
+pub struct History {
+    next: u64,
+    version: u64,
+}
+
+impl History {
+    pub(super) fn new(version: u64) -> History {
+        History { next: 1, version }
+    }
+
+    /// The next operation; `None` at the end.
+    pub fn next(
+        &mut self,
+        cx: &mut Cx<'_>,
+        bee: &mut Bee,
+        log: &mut impl Log,
+    ) -> Result<Option<Change>, Error> {
+        bee.start(log, self.version)?;
+        if self.next >= self.version {
+            return Ok(None);
+        }
+        let seq = self.next;
+        let entry = bee.entry(cx, log, self.version, seq)?;
+        let levels = bee.block(cx, log, self.version, seq)?.levels()?;
+        // hyperbee.31: a deletion has no value, and its own index does not name it.
+        let deleted = entry.value.is_none() && !levels.iter().any(|level| level.keys.contains(&seq));
+        self.next += 1;
+        Ok(Some(if deleted { Change::Del(entry) } else { Change::Put(entry) }))
+    }
+}
