@@ -94,7 +94,10 @@ impl Cache {
         }
         let block = self.get(seq).expect("making room spares it");
         let offset = usize::try_from(offset).unwrap_or(usize::MAX);
-        block.levels()?.get(offset).ok_or(Error::Corrupt("a hyperbee refers to a node that its block has not"))
+        block
+            .levels()?
+            .get(offset)
+            .ok_or(Error::Corrupt("a hyperbee refers to a node that its block has not"))
     }
 
     pub(super) fn put(&mut self, seq: u64, block: Block) {

@@ -285,12 +285,7 @@ impl Batch {
     }
 
     /// hyperbee.14: from a leaf that was added to, as long as a node has nine keys. Returns the root.
-    fn split_upwards(
-        &mut self,
-        mut top: NodeAt,
-        mut node: NodeAt,
-        mut path: Vec<(NodeAt, usize)>,
-    ) -> NodeAt {
+    fn split_upwards(&mut self, mut top: NodeAt, mut node: NodeAt, mut path: Vec<(NodeAt, usize)>) -> NodeAt {
         while self.nodes[node].keys.len() > limits::HYPERBEE_KEYS_MAX {
             let left = &mut self.nodes[node];
             let half = left.keys.len() / 2;
@@ -426,7 +421,8 @@ impl Batch {
                 return Ok(top);
             }
             let index = self.index_in(parent, node)?;
-            let left = if index == 0 { None } else { Some(self.load_child(cx, bee, log, parent, index - 1)?) };
+            let left =
+                if index == 0 { None } else { Some(self.load_child(cx, bee, log, parent, index - 1)?) };
             let right = if index + 1 == self.nodes[parent].children.len() {
                 None
             } else {
@@ -649,9 +645,7 @@ impl Batch {
 
     fn entry(&self, cx: &mut Cx<'_>, bee: &mut Bee, log: &mut impl Log, seq: u64) -> Result<Entry, Error> {
         match self.operation(seq) {
-            Some(operation) => {
-                Ok(Entry { seq, key: operation.key.clone(), value: operation.value.clone() })
-            }
+            Some(operation) => Ok(Entry { seq, key: operation.key.clone(), value: operation.value.clone() }),
             None => bee.entry(cx, log, self.base, seq),
         }
     }

@@ -239,13 +239,7 @@ impl Bee {
         Err(TOO_DEEP)
     }
 
-    fn entry(
-        &mut self,
-        cx: &mut Cx<'_>,
-        log: &mut impl Log,
-        version: u64,
-        seq: u64,
-    ) -> Result<Entry, Error> {
+    fn entry(&mut self, cx: &mut Cx<'_>, log: &mut impl Log, version: u64, seq: u64) -> Result<Entry, Error> {
         let block = self.block(cx, log, version, seq)?;
         Ok(Entry { seq, key: block.key.clone(), value: block.value.clone() })
     }

@@ -96,12 +96,8 @@ impl Tree {
     }
 
     fn with<T>(&mut self, act: impl FnOnce(&mut Cx<'_>, &mut Bee, &mut Memory) -> T) -> T {
-        let mut cx = Cx {
-            now: Time::ZERO,
-            entropy: &mut self.entropy,
-            disk: &mut NoDisk,
-            trace: &mut NoTrace,
-        };
+        let mut cx =
+            Cx { now: Time::ZERO, entropy: &mut self.entropy, disk: &mut NoDisk, trace: &mut NoTrace };
         act(&mut cx, &mut self.bee, &mut self.log)
     }
 
@@ -219,9 +215,7 @@ fn run(tree: &mut Tree, batch: &mut Option<Batch>, prefix: &[u8], op: &Value, op
         |old: &Entry| !refused && (options.always_duplicate || kind == "del" || old.value != value);
     tree.with(|cx, bee, log| match (kind.ends_with("put"), batch) {
         (true, None) => bee.put_if(cx, log, &key, value.as_deref(), &mut allow).map(|_| ()),
-        (true, Some(batch)) => {
-            batch.put_if(cx, bee, log, &key, value.as_deref(), &mut allow).map(|_| ())
-        }
+        (true, Some(batch)) => batch.put_if(cx, bee, log, &key, value.as_deref(), &mut allow).map(|_| ()),
         (false, None) => bee.del_if(cx, log, &key, &mut allow).map(|_| ()),
         (false, Some(batch)) => batch.del_if(cx, bee, log, &key, &mut allow).map(|_| ()),
     })
@@ -454,8 +448,11 @@ fn every_version_equals_a_map() {
                 Range { from: from.clone(), to: to.clone(), limit: (limit > 0).then_some(limit), reverse };
             let got = tree.range_at(version, range).expect("range");
             let inside = |key: &Vec<u8>| core::ops::RangeBounds::contains(&(from.clone(), to.clone()), key);
-            let mut wanted: Vec<_> =
-                map.iter().filter(|(key, _)| inside(key)).map(|(key, value)| (key.clone(), value.clone())).collect();
+            let mut wanted: Vec<_> = map
+                .iter()
+                .filter(|(key, _)| inside(key))
+                .map(|(key, value)| (key.clone(), value.clone()))
+                .collect();
             if reverse {
                 wanted.reverse();
             }
@@ -651,7 +648,9 @@ fn hostile_trees_are_errors() {
             let mut tree = Tree::of(vec![header.clone(), bytes.clone()]);
             let _ = tree.with(|cx, bee, log| bee.put(cx, log, key.as_bytes(), None));
         }
-        for range in [Range::all(), Range::all().reverse(), Range::all().gt(b"a"), Range::all().lt(b"z").reverse()] {
+        for range in
+            [Range::all(), Range::all().reverse(), Range::all().gt(b"a"), Range::all().lt(b"z").reverse()]
+        {
             let mut tree = Tree::of(vec![header.clone(), bytes.clone()]);
             assert!(tree.range(range).is_err(), "{name}");
         }

@@ -119,8 +119,7 @@ mod tests {
     use serde_json::Value;
 
     fn vectors() -> Vec<Value> {
-        let text =
-            include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors/hyperbee-messages.json"));
+        let text = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors/hyperbee-messages.json"));
         let file: Value = serde_json::from_str(text).expect("json");
         file["vectors"].as_array().expect("vectors").clone()
     }
@@ -129,10 +128,8 @@ mod tests {
         let numbers = |value: &Value| -> Vec<u64> {
             value.as_array().expect("list").iter().map(|n| n.as_u64().expect("number")).collect()
         };
-        let level = |value: &Value| Level {
-            keys: numbers(&value["keys"]),
-            children: numbers(&value["children"]),
-        };
+        let level =
+            |value: &Value| Level { keys: numbers(&value["keys"]), children: numbers(&value["children"]) };
         Index { levels: value.as_array().expect("list").iter().map(level).collect() }
     }
 

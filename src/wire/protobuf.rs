@@ -84,7 +84,9 @@ impl Cursor<'_> {
     ) -> Result<(), Malformed> {
         match self.way {
             Way::Read { .. } => self.pb_bytes(field, name, value.get_or_insert_default(), max),
-            Way::Write { .. } => value.as_mut().map_or(Ok(()), |bytes| self.pb_bytes(field, name, bytes, max)),
+            Way::Write { .. } => {
+                value.as_mut().map_or(Ok(()), |bytes| self.pb_bytes(field, name, bytes, max))
+            }
             Way::Invent { .. } => {
                 *value = if self.entropy().chance(500) { Some(self.draw_bytes(max)) } else { None };
                 Ok(())
@@ -172,9 +174,9 @@ impl Cursor<'_> {
                 values.push(value);
                 Ok(())
             }
-            Way::Write { .. } => values
-                .iter_mut()
-                .try_for_each(|value| self.write_message(field.number, |c| each(c, value))),
+            Way::Write { .. } => {
+                values.iter_mut().try_for_each(|value| self.write_message(field.number, |c| each(c, value)))
+            }
             Way::Invent { .. } => {
                 let count = self.entropy().below(max.min(4) as u64 + 1);
                 values.clear();
