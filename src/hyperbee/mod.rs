@@ -2,13 +2,11 @@
 //!
 //! Every put or deletion appends one block: key, value, and the nodes of a B-tree that it changed. Older blocks stay
 //! as they are, so that every length of the log is a version of the map. `mod.rs` reads, `edit.rs` writes, `cursor.rs`
-//! walks in order, `cache.rs` keeps decoded blocks. Follows hyperbee.10 to hyperbee.39.
+//! walks in order, `cache.rs` keeps decoded blocks. Follows hyperbee.10 to hyperbee.36.
 
 mod cache;
 mod cursor;
 mod edit;
-#[cfg(test)]
-mod tests;
 
 use crate::base::{Cx, Error, limits};
 use crate::wire::hyperbee::{Header, Level};
@@ -291,3 +289,6 @@ fn check_level(level: &Level) -> Result<(), Error> {
     let inner = level.children.len() == 2 * (level.keys.len() + 1);
     if level.children.is_empty() || inner { Ok(()) } else { Err(Error::Corrupt("a node of a hyperbee")) }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,52 +3,10 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::*;
-use crate::base::{Disk, DiskError, Entropy, FileId, Mode, NoTrace, Seeded, Time, hex};
+use crate::base::{Entropy, NoTrace, Seeded, Time, hex};
+use crate::crypto::hash;
+use crate::sim::ramdisk::RamDisk;
 use crate::wire::hyperbee::{Index, Metadata, Node};
-
-/// No files at all.
-struct NoDisk;
-
-impl Disk for NoDisk {
-    fn open(&mut self, _: &str, _: Mode) -> Result<FileId, DiskError> {
-        Err(DiskError::Missing)
-    }
-    fn close(&mut self, _: FileId) {}
-    fn len(&mut self, _: FileId) -> Result<u64, DiskError> {
-        Err(DiskError::Missing)
-    }
-    fn read_at(&mut self, _: FileId, _: u64, _: &mut [u8]) -> Result<usize, DiskError> {
-        Err(DiskError::Missing)
-    }
-    fn write_at(&mut self, _: FileId, _: u64, _: &[u8]) -> Result<(), DiskError> {
-        Err(DiskError::Missing)
-    }
-    fn truncate(&mut self, _: FileId, _: u64) -> Result<(), DiskError> {
-        Err(DiskError::Missing)
-    }
-    fn sync(&mut self, _: FileId) -> Result<(), DiskError> {
-        Err(DiskError::Missing)
-    }
-    fn sync_later(&mut self, _: FileId) {}
-    fn sync_pending(&mut self) -> Result<(), DiskError> {
-        Ok(())
-    }
-    fn rename(&mut self, _: &str, _: &str) -> Result<(), DiskError> {
-        Err(DiskError::Missing)
-    }
-    fn remove(&mut self, _: &str) -> Result<(), DiskError> {
-        Err(DiskError::Missing)
-    }
-    fn exists(&mut self, _: &str) -> bool {
-        false
-    }
-    fn list(&mut self, _: &str) -> Result<Vec<String>, DiskError> {
-        Ok(Vec::new())
-    }
-    fn lock(&mut self, _: &str) -> Result<(), DiskError> {
-        Ok(())
-    }
-}
 
 /// A log in memory. `appends` counts steps; blocks named in `away` are not here.
 #[derive(Default, Clone)]
@@ -96,8 +54,12 @@ impl Tree {
     }
 
     fn with<T>(&mut self, act: impl FnOnce(&mut Cx<'_>, &mut Bee, &mut Memory) -> T) -> T {
-        let mut cx =
-            Cx { now: Time::ZERO, entropy: &mut self.entropy, disk: &mut NoDisk, trace: &mut NoTrace };
+        let mut cx = Cx {
+            now: Time::ZERO,
+            entropy: &mut self.entropy,
+            disk: &mut RamDisk::new(),
+            trace: &mut NoTrace,
+        };
         act(&mut cx, &mut self.bee, &mut self.log)
     }
 
@@ -393,11 +355,11 @@ fn a_thousand_keys_write_the_blocks_of_the_real_package() {
             .chunks(100)
             .map(|blocks| {
                 let parts: Vec<&[u8]> = blocks.iter().map(Vec::as_slice).collect();
-                parts.len().to_string()
+                hex::encode(&hash::blake2b_256(&parts))
             })
             .collect();
         let wanted = vector["expected"]["hashOfEach100Blocks"].as_array().expect("digests");
-        let _ = (digests, wanted);
+        assert_eq!(&digests, wanted, "{}", name(&vector));
     }
 }
 
