@@ -37,3 +37,25 @@ pub const HYPERBEE_DEPTH_MAX: usize = 32;
 pub const HYPERBEE_CACHE_BLOCKS: usize = 0x4000;
 /// Bytes of those blocks, about; the oldest reading makes room.
 pub const HYPERBEE_CACHE_BYTES: usize = 0x80_0000;
+/// Bytes of a protomux message, and of a corked batch with one message in it, so that either fits the 24-bit length of
+/// a secret stream; a longer one is refused when sent.
+pub const MUX_MESSAGE_MAX: usize = 0xff_ffff - 64;
+/// Bytes of a protomux batch before it is written and the next one begun.
+pub const MUX_BATCH_MAX: usize = 8 << 20;
+/// Bytes of a channel's protocol name or id; a longer one is malformed and ends the stream.
+pub const MUX_NAME_MAX: usize = 4096;
+/// Batches within batches; a deeper one ends the stream.
+pub const MUX_BATCH_DEPTH: usize = 32;
+/// Opened channels of a peer that nobody here has answered yet; one more ends the stream.
+pub const MUX_WAITING_MAX: usize = 1 << 10;
+/// Channel ids of one side; one more ends the stream if it is the peer's, or is refused if it is ours.
+pub const MUX_IDS_MAX: usize = 1 << 16;
+/// Cost (length + 512 each) of messages for channels nobody here has answered yet; above it reading pauses.
+pub const MUX_BUFFERED_PAUSE: usize = 32_768;
+/// The same cost, with names and handshakes, for a peer whose bytes come although reading is paused; above it the
+/// stream ends.
+pub const MUX_BUFFERED_MAX: usize = 32 << 20;
+/// Events of one multiplexer that are unpacked ahead; the rest of a batch stays packed until they are taken.
+pub const MUX_EVENTS_AHEAD: usize = 1 << 10;
+/// Bytes written to a multiplexer and not yet taken by the stream below; a message on top of that is refused.
+pub const MUX_OUTBOX_MAX: usize = 64 << 20;

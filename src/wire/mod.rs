@@ -521,6 +521,29 @@ impl Cursor<'_> {
         Ok(())
     }
 
+    /// `len` bytes without a length of their own, or all that are left if those are fewer.
+    pub fn clipped(
+        &mut self,
+        field: &'static str,
+        value: &mut Vec<u8>,
+        len: u64,
+    ) -> Result<(), Malformed> {
+        let at = self.at;
+        match self.way {
+            Way::Read { .. } => {
+                let len = usize::try_from(len).map_or(self.left(), |len| len.min(self.left()));
+                *value = self.take(field, len)?.to_vec();
+                self.row(at, field, || Value::Bytes(value.clone()));
+            }
+            Way::Write { .. } => self.put(value),
+            Way::Invent { .. } => {
+                *value = vec![0; len.min(40) as usize];
+                self.entropy().fill(value);
+            }
+        }
+        Ok(())
+    }
+
     /// Four bytes of address and a little-endian port.
     pub fn addr(&mut self, field: &'static str, value: &mut Addr) -> Result<(), Malformed> {
         let at = self.at;
