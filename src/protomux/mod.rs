@@ -51,14 +51,27 @@ pub enum Output {
 pub enum Event {
     /// The peer opened a channel that nobody here has opened. Answer with `open` or `reject`; until then its messages
     /// are kept. There is one such event for each open, also when the name is the same.
-    Wanted { protocol: String, id: Option<Vec<u8>> },
+    Wanted {
+        protocol: String,
+        id: Option<Vec<u8>>,
+    },
     /// Both sides have opened this channel; the handshake is the peer's.
-    Opened { channel: ChannelId, handshake: Vec<u8> },
-    Message { channel: ChannelId, kind: u64, bytes: Vec<u8> },
+    Opened {
+        channel: ChannelId,
+        handshake: Vec<u8>,
+    },
+    Message {
+        channel: ChannelId,
+        kind: u64,
+        bytes: Vec<u8>,
+    },
     /// Send again, on any channel, whether paired or not.
     Drained,
     /// The last event of a channel, whoever closed it.
-    Closed { channel: ChannelId, by_remote: bool },
+    Closed {
+        channel: ChannelId,
+        by_remote: bool,
+    },
 }
 
 /// How a peer breaks the protocol. Each ends the stream.
@@ -66,9 +79,13 @@ pub enum Event {
 pub enum Fault {
     Malformed(Malformed),
     /// An open with an id that is neither the next new one nor free.
-    OpenId { channel: u64 },
+    OpenId {
+        channel: u64,
+    },
     /// A reject of something that does not wait for an answer.
-    Reject { channel: u64 },
+    Reject {
+        channel: u64,
+    },
     /// Batches within batches within batches.
     Depth,
     /// More opens than this side lets wait.
@@ -99,7 +116,9 @@ impl core::fmt::Display for Fault {
         match self {
             Fault::Malformed(malformed) => malformed.fmt(f),
             Fault::OpenId { channel } => write!(f, "an open with channel id {channel}, which is not free"),
-            Fault::Reject { channel } => write!(f, "a reject of channel {channel}, which does not wait for one"),
+            Fault::Reject { channel } => {
+                write!(f, "a reject of channel {channel}, which does not wait for one")
+            }
             Fault::Depth => f.write_str("batches nested too deep"),
             Fault::Waiting => f.write_str("too many opens wait for an answer"),
             Fault::Ids => f.write_str("too many channel ids"),

@@ -64,7 +64,7 @@ impl Names {
             return Some(remote);
         }
         aliases.iter().find_map(|alias| {
-            let other = self.find(alias, id)?;
+            let other = self.find(alias, id).filter(|other| *other != name)?;
             let remote = self.entry(other).incoming.pop_front();
             self.collect(other);
             remote

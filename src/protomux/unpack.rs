@@ -25,7 +25,12 @@ struct Level {
 /// What is next in a frame.
 enum Next {
     /// A message: its channel, its kind, where its body is.
-    Message { channel: u64, kind: u64, body: core::ops::Range<usize>, more: bool },
+    Message {
+        channel: u64,
+        kind: u64,
+        body: core::ops::Range<usize>,
+        more: bool,
+    },
     /// A change of the channel, or the end of a batch.
     Nothing,
     Done,
@@ -57,7 +62,8 @@ impl Frame {
             return Ok(Next::Nothing);
         }
         // protomux.7: the last one may say that it is longer than it is
-        let end = usize::try_from(item.length).map_or(level.end, |len| start.saturating_add(len).min(level.end));
+        let end =
+            usize::try_from(item.length).map_or(level.end, |len| start.saturating_add(len).min(level.end));
         let (kind, body) = wire::decode_head::<format::Kind>(&self.bytes[start..end])?;
         let (channel, more) = (level.channel, end != level.end);
         self.at = end;
