@@ -59,3 +59,11 @@ pub const MUX_BUFFERED_MAX: usize = 32 << 20;
 pub const MUX_EVENTS_AHEAD: usize = 1 << 10;
 /// Bytes written to a multiplexer and not yet taken by the stream below; a message on top of that is refused.
 pub const MUX_OUTBOX_MAX: usize = 64 << 20;
+/// Bytes of a secret stream's frame, which is all that its length field can say; a longer message is refused.
+pub const SECRET_STREAM_FRAME_MAX: usize = 0xff_ffff;
+/// Bytes that a secret stream holds before the layer below takes them; at the bound `send` answers `Full`.
+pub const SECRET_STREAM_UNSENT_MAX: usize = 64 << 20;
+/// Bytes of messages that a secret stream holds before the layer above takes them; more ends the stream.
+pub const SECRET_STREAM_UNREAD_MAX: usize = 64 << 20;
+/// Unordered messages that a secret stream holds, each way; more are dropped and counted.
+pub const SECRET_STREAM_UNORDERED_MAX: usize = 1024;

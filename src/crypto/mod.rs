@@ -13,6 +13,7 @@ pub mod secretstream;
 pub mod sign;
 
 pub use noise::{Noise, NoiseError, NoiseKeys};
+pub use secret::Secret;
 pub use secretstream::Forged;
 pub use sign::KeyPair;
 

@@ -4,7 +4,7 @@ use core::fmt;
 
 /// 32 secret bytes. No `PartialEq`: comparing secrets takes a time that tells.
 #[derive(Clone)]
-pub(super) struct Secret(pub(super) [u8; 32]);
+pub struct Secret(pub [u8; 32]);
 
 impl Drop for Secret {
     fn drop(&mut self) {

@@ -95,6 +95,8 @@ impl Pull {
     }
 }
 
+/// What `push` needs of room beyond the message while it works. With less, `out` is moved once more.
+pub const ROOM: usize = 2 * BLOCK + TRAILER_MAX;
 /// Room for the padding and lengths behind the text that the MAC covers.
 const TRAILER_MAX: usize = 15 + 16;
 
