@@ -67,3 +67,11 @@ pub const SECRET_STREAM_UNSENT_MAX: usize = 64 << 20;
 pub const SECRET_STREAM_UNREAD_MAX: usize = 64 << 20;
 /// Unordered messages that a secret stream holds, each way; more are dropped and counted.
 pub const SECRET_STREAM_UNORDERED_MAX: usize = 1024;
+/// Bytes of a method name or of one text of a failure; a longer one is malformed and ends the channel's stream.
+pub const RPC_TEXT_MAX: usize = 1 << 20;
+/// Requests of ours without an answer; one more is refused.
+pub const RPC_REQUESTS_MAX: usize = 1 << 14;
+/// Requests of the peer without an answer; one more is answered with an error at once.
+pub const RPC_CALLS_MAX: usize = 1 << 12;
+/// Events of calls that nobody has taken; the peer's notices on top of that are dropped and counted.
+pub const RPC_EVENTS_MAX: usize = 1 << 16;
