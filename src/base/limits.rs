@@ -7,8 +7,8 @@ pub const DATAGRAM_MAX: usize = 2048;
 pub const ARRAY_MAX: usize = 0x10_0000;
 /// Bytes of a Noise message in a handshake; more is malformed.
 pub const NOISE_MAX: usize = 1500;
-/// Bytes of the value of a DHT request or reply: an ask or answer with more is refused, so that it stays one datagram.
-pub const DHT_VALUE_MAX: usize = 1200;
+/// Bytes of the value of a DHT request or reply, beside whose other fields it must fit a datagram; more is refused.
+pub const DHT_VALUE_MAX: usize = 1800;
 /// Files open at the operating system at once; the one used longest ago is closed and opened again when needed.
 pub const FILES_OPEN_MAX: usize = 256;
 /// Bytes of a block (or an extension message) in a replication message; more is malformed. A frame is shorter anyway.
@@ -75,3 +75,29 @@ pub const RPC_REQUESTS_MAX: usize = 1 << 14;
 pub const RPC_CALLS_MAX: usize = 1 << 12;
 /// Events of calls that nobody has taken; the peer's notices on top of that are dropped and counted.
 pub const RPC_EVENTS_MAX: usize = 1 << 16;
+/// Requests of a DHT node that wait for an answer, and answers not yet taken; one more `ask` is `Error::Full`.
+pub const DHT_IN_FLIGHT_MAX: usize = 4096;
+/// Queries of the layers above at once; one more is `Error::Full`.
+pub const DHT_QUERIES_MAX: usize = 512;
+/// Nodes that one query asks; then it ends with what it has.
+pub const DHT_QUERY_VISITS_MAX: usize = 256;
+/// Addresses that one query remembers; further ones are not looked at.
+pub const DHT_QUERY_SEEN_MAX: usize = 2048;
+/// Closer nodes taken from one reply; the rest is not looked at.
+pub const DHT_CLOSER_MAX: usize = 40;
+/// Those who referred a query to one address (they hear of its death); further ones are not remembered.
+pub const DHT_REFERRERS_MAX: usize = 8;
+/// Datagrams of a DHT node not yet taken by the socket; further ones are dropped and counted.
+pub const DHT_OUTPUTS_MAX: usize = 4096;
+/// Requests for the layer above not yet taken by it; further ones are dropped and counted.
+pub const DHT_REQUESTS_MAX: usize = 1024;
+/// Delayed pings waiting to be answered; further ones are not answered.
+pub const DHT_DELAYED_MAX: usize = 256;
+/// Hosts in each of the two generations of the rate limiter; then the older generation is forgotten.
+pub const DHT_SOURCES_MAX: usize = 4096;
+/// Answers of the node itself that one host may cause in a burst; further requests are dropped.
+pub const DHT_SOURCE_BURST: u64 = 400;
+/// Answers of the node itself that one host may cause per second.
+pub const DHT_SOURCE_PER_SECOND: u64 = 100;
+/// Hosts whose round trip is remembered in each of two generations; then the older one is forgotten.
+pub const DHT_TIMEOUTS_MAX: usize = 32_768;

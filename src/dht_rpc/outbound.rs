@@ -1,0 +1,245 @@
+//! Part of `DhtRpc`: requests leave, are sent again, and end. Follows dht_rpc.60 to dht_rpc.68.
+
+use super::flight::{Flight, FlightId, Owner, Window};
+use super::table::{Added, Contact, node_id};
+use super::{DhtRpc, Event, Lost, Output, Timer};
+use crate::base::{Addr, Cx, SocketId, Span, limits};
+use crate::wire;
+use crate::wire::dht_rpc::{Ask, DELAYED_PING, DelayValue, PING_NAT, Reply, Request, RequestMessage};
+
+/// How long a request waits before it is sent again or given up. dht_rpc.63
+pub(super) const WAIT: Span = Span::from_secs(1);
+
+impl DhtRpc {
+    /// Makes a flight; `send_or_queue` starts it. Gives the owner back if there are too many.
+    pub(super) fn launch(&mut self, cx: &mut Cx<'_>, ask: Ask, owner: Owner) -> Result<FlightId, Owner> {
+        if self.flights.is_full() {
+            return Err(owner);
+        }
+        let tid = self.flights.free_tid(cx.entropy);
+        let socket = ask.socket.unwrap_or(self.socket());
+        let internal = ask.internal.then_some(ask.command);
+        // dht_rpc.14: the answer to a PING_NAT shows that the server socket is reached
+        let answer_on = if internal == Some(PING_NAT) { SocketId::SERVER } else { socket };
+        let wait = match (internal, &ask.value) {
+            // dht_rpc.18: the delay, and a second for the way
+            (Some(DELAYED_PING), Some(value)) => wire::decode::<DelayValue>(value)
+                .ok()
+                .map(|delay| Span::from_millis(u64::from(delay.0)) + WAIT),
+            _ => None,
+        };
+        if let Some(count) = internal.and_then(|command| self.stats.made.get_mut(command as usize)) {
+            *count += 1;
+        }
+        self.stats.requests += 1;
+        let bytes = wire::encode(&RequestMessage {
+            tid,
+            to: ask.to,
+            id: self.id_on(socket),
+            token: ask.token,
+            internal: ask.internal,
+            command: ask.command,
+            target: ask.target,
+            value: ask.value,
+        });
+        Ok(self.flights.insert(Flight {
+            tid,
+            to: ask.to,
+            socket,
+            answer_on,
+            ttl: ask.ttl,
+            bytes,
+            owner,
+            internal,
+            sends: ask.sends.max(1),
+            sent: 0,
+            first_sent: None,
+            wait,
+            queued: false,
+        }))
+    }
+
+    /// Our id, for a datagram that leaves from `socket`. dht_rpc.10
+    pub(super) fn id_on(&self, socket: SocketId) -> Option<[u8; 32]> {
+        self.id().filter(|_| socket == SocketId::SERVER)
+    }
+
+    pub(super) fn send_or_queue(&mut self, cx: &mut Cx<'_>, flight: FlightId) {
+        if !self.is_bound() || self.window.is_full() || self.flights.queued() > 0 {
+            self.flights.queue(flight);
+            self.arm_drain(cx);
+        } else {
+            self.send_now(cx, flight);
+        }
+    }
+
+    fn send_now(&mut self, cx: &mut Cx<'_>, id: FlightId) {
+        let Some(flight) = self.flights.get_mut(id) else { return };
+        flight.sent = flight.sent.saturating_add(1);
+        flight.first_sent.get_or_insert(cx.now);
+        let wait = match (flight.wait, &self.adaptive) {
+            (Some(wait), _) => wait,
+            (None, Some(adaptive)) => adaptive.wait(cx.entropy, flight.to, flight.sent),
+            (None, None) => WAIT,
+        };
+        let (socket, to, ttl, bytes) = (flight.socket, flight.to, flight.ttl, flight.bytes.clone());
+        self.timers.set(Timer::Flight(id), cx.now + wait);
+        self.window.sent();
+        self.arm_drain(cx);
+        self.transmit(socket, to, bytes, ttl);
+    }
+
+    /// Hands a datagram to the socket; drops it if the socket does not keep up.
+    pub(super) fn transmit(&mut self, socket: SocketId, to: Addr, bytes: Vec<u8>, ttl: Option<u8>) {
+        if self.outputs.len() >= limits::DHT_OUTPUTS_MAX {
+            self.stats.dropped += 1;
+            return;
+        }
+        self.outputs.push_back(Output::Send { socket, to, bytes, ttl });
+    }
+
+    fn arm_drain(&mut self, cx: &mut Cx<'_>) {
+        if self.timers.get(Timer::Drain).is_none() {
+            self.timers.set(Timer::Drain, cx.now + Window::SLOT);
+        }
+    }
+
+    pub(super) fn on_drain(&mut self, cx: &mut Cx<'_>) {
+        self.window.turn();
+        self.pump(cx);
+        if !self.window.is_idle() || self.flights.queued() > 0 {
+            self.arm_drain(cx);
+        }
+    }
+
+    /// Sends what waits, as far as the congestion window lets it. dht_rpc.67
+    pub(super) fn pump(&mut self, cx: &mut Cx<'_>) {
+        while self.is_bound() && !self.window.is_full() {
+            let Some(flight) = self.flights.unqueue() else { return };
+            self.send_now(cx, flight);
+        }
+    }
+
+    /// A send was not answered in time.
+    pub(super) fn on_late(&mut self, cx: &mut Cx<'_>, id: FlightId) {
+        let Some(flight) = self.flights.get_mut(id) else { return };
+        let (owner, over) = (flight.owner.clone(), flight.sent >= flight.sends);
+        // dht_rpc.62
+        if over {
+            self.finish(cx, id, Err(Lost::TimedOut));
+            return;
+        }
+        self.stats.retries += 1;
+        self.send_or_queue(cx, id);
+        if let Owner::Visit(walk) = owner {
+            self.on_slow(cx, walk, id);
+        }
+    }
+
+    /// Ends a request, one way or the other. The only place where flights end.
+    pub(super) fn finish(&mut self, cx: &mut Cx<'_>, id: FlightId, outcome: Result<Reply, Lost>) {
+        let Some(flight) = self.flights.remove(id) else { return };
+        self.timers.clear(Timer::Flight(id));
+        if flight.sent > 0 {
+            self.window.ended();
+        }
+        match outcome {
+            Ok(_) => {
+                self.stats.responses += 1;
+                let count = flight.internal.and_then(|command| self.stats.answered.get_mut(command as usize));
+                if let Some(count) = count {
+                    *count += 1;
+                }
+            }
+            Err(Lost::TimedOut) => {
+                self.stats.timeouts += 1;
+                cx.trace("dht_rpc", format_args!("no answer from {} after {} sends", flight.to, flight.sent));
+            }
+            Err(Lost::Cancelled | Lost::Destroyed | Lost::Full | Lost::NoToken) => {}
+        }
+        self.deliver(cx, id, flight, outcome);
+        if !self.destroyed {
+            self.pump(cx);
+        }
+    }
+
+    fn deliver(&mut self, cx: &mut Cx<'_>, id: FlightId, flight: Flight, outcome: Result<Reply, Lost>) {
+        let to = flight.to;
+        match flight.owner {
+            Owner::User(tag) => {
+                self.user_flights.remove(&tag);
+                self.event(Event::Answer { tag, result: outcome });
+            }
+            Owner::Visit(walk) => self.on_visited(cx, walk, id, to, outcome),
+            Owner::Commit(walk) => self.on_committed(cx, walk, id, to, outcome),
+            Owner::Probe => self.on_probed(cx, outcome),
+            Owner::Firewall => self.on_firewall_answer(cx, outcome),
+            Owner::Check(node) => {
+                self.checks = self.checks.saturating_sub(1);
+                if !is_alive(&outcome, &node) {
+                    self.table.remove(&node);
+                }
+            }
+            Owner::Swap { old, new } => {
+                self.swaps = self.swaps.saturating_sub(1);
+                if !is_alive(&outcome, &old) {
+                    self.table.remove(&old);
+                    self.add_contact(cx, *new);
+                }
+            }
+            Owner::Hint => {
+                if let Err(Lost::TimedOut) = outcome {
+                    self.table.remove(&node_id(to));
+                }
+            }
+        }
+    }
+
+    pub(super) fn add_contact(&mut self, cx: &mut Cx<'_>, mut contact: Contact) -> Added {
+        (contact.added, contact.pinged, contact.seen) = (self.tick, self.tick, self.tick);
+        let addr = contact.addr;
+        let added = self.table.add(contact);
+        if added == Added::Yes {
+            cx.trace("dht_rpc", format_args!("{addr} is in the table"));
+        }
+        added
+    }
+
+    /// Passes a request on to another node, with a value of our own. The answer comes back to whoever is named in it.
+    /// It leaves from `socket`, or else from where the request came in. (dht_rpc.19)
+    pub fn relay(
+        &mut self,
+        cx: &mut Cx<'_>,
+        request: &Request,
+        to: Addr,
+        value: Vec<u8>,
+        socket: Option<SocketId>,
+    ) {
+        if self.destroyed || to.port == 0 || value.len() > limits::DHT_VALUE_MAX {
+            cx.trace("dht_rpc", format_args!("not relayed to {to}"));
+            return;
+        }
+        let socket = socket.unwrap_or(request.socket);
+        let bytes = wire::encode(&RequestMessage {
+            tid: request.tid,
+            to,
+            id: self.id_on(socket),
+            token: None,
+            internal: false,
+            command: request.command,
+            target: request.target,
+            value: Some(value),
+        });
+        self.transmit(socket, to, bytes, None);
+    }
+}
+
+/// It answered, and it is still a node with that id.
+fn is_alive(outcome: &Result<Reply, Lost>, id: &[u8; 32]) -> bool {
+    match outcome {
+        Ok(reply) => reply.id.as_ref() == Some(id),
+        // We ended it ourselves: that says nothing about the node.
+        Err(Lost::Cancelled | Lost::Destroyed | Lost::Full | Lost::NoToken) => true,
+        Err(Lost::TimedOut) => false,
+    }
+}

@@ -1,0 +1,253 @@
+//! One query: whom to ask next, who was closest, when it is over. Follows dht_rpc.80 to dht_rpc.95. A value; `walk.rs`
+//! sends what it decides.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use super::flight::FlightId;
+use super::table::{K, distance, node_id};
+use crate::base::{Addr, Id, Key, Kind, Tag, limits};
+use crate::wire::dht_rpc::{Query, Reply};
+
+pub enum WalkKind {}
+impl Kind for WalkKind {
+    const NAME: &'static str = "query";
+}
+pub(super) type WalkId = Id<WalkKind>;
+
+/// For whom a query runs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Asker {
+    User(Tag),
+    Bootstrap,
+    Refresh,
+}
+
+#[derive(Clone, Debug)]
+enum Seen {
+    /// Asked or to be asked; these referred to it.
+    Open(Vec<Addr>),
+    Done,
+    Down,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Phase {
+    Walking,
+    Committing { left: usize, done: usize },
+}
+
+/// What to do next.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Step {
+    Visit(Addr),
+    /// Nothing before an answer comes or is late.
+    Wait,
+    /// The given nodes were no good: add those of the routing table.
+    FromTable,
+    /// All who matter have answered.
+    Flush,
+}
+
+pub(super) struct Walk {
+    pub asker: Asker,
+    pub query: Query,
+    pub phase: Phase,
+    /// Best replies of nodes with an id, closest first, at most K.
+    pub closest: Vec<(Key, Reply)>,
+    pub flights: BTreeSet<FlightId>,
+    /// Visits that were not answered within their first wait.
+    pub slow: BTreeSet<FlightId>,
+    pub from_table: bool,
+    pub successes: usize,
+    pub errors: usize,
+    concurrency: usize,
+    given: VecDeque<Addr>,
+    pending: BTreeMap<Key, Addr>,
+    seen: BTreeMap<Addr, Seen>,
+    visits: usize,
+    slowdown: bool,
+}
+
+impl Walk {
+    pub fn new(asker: Asker, query: Query, concurrency: usize) -> Walk {
+        let mut walk = Walk {
+            asker,
+            phase: Phase::Walking,
+            closest: Vec::new(),
+            flights: BTreeSet::new(),
+            slow: BTreeSet::new(),
+            from_table: false,
+            successes: 0,
+            errors: 0,
+            concurrency: query.concurrency.unwrap_or(concurrency).max(1),
+            given: VecDeque::new(),
+            pending: BTreeMap::new(),
+            seen: BTreeMap::new(),
+            visits: 0,
+            slowdown: false,
+            query,
+        };
+        for addr in core::mem::take(&mut walk.query.start) {
+            if addr.port != 0
+                && walk.seen.len() < limits::DHT_QUERY_SEEN_MAX
+                && !walk.seen.contains_key(&addr)
+            {
+                walk.seen.insert(addr, Seen::Open(Vec::new()));
+                walk.given.push_back(addr); // dht_rpc.82
+            }
+        }
+        walk
+    }
+
+    pub fn set_concurrency(&mut self, concurrency: usize) {
+        self.concurrency = concurrency.max(1);
+    }
+
+    /// How many more candidates would be welcome at the start.
+    pub fn room(&self) -> usize {
+        K.saturating_sub(self.given.len() + self.pending.len())
+    }
+
+    /// Whether a node at `distance` would be among the closest.
+    fn is_closer(&self, distance: &Key) -> bool {
+        self.closest.len() < K || self.closest.last().is_some_and(|(worst, _)| distance < worst)
+    }
+
+    /// Offers a node to ask. `referrer` told of it. Returns true if `addr` is known to be down and `referrer` should
+    /// hear so.
+    pub fn offer(&mut self, addr: Addr, referrer: Option<Addr>) -> bool {
+        if self.query.only_start || addr.port == 0 {
+            return false;
+        }
+        match self.seen.get_mut(&addr) {
+            Some(Seen::Done) => return false,
+            Some(Seen::Down) => return referrer.is_some(),
+            Some(Seen::Open(referrers)) => {
+                if referrers.len() < limits::DHT_REFERRERS_MAX {
+                    referrers.extend(referrer);
+                }
+                return false;
+            }
+            None => {}
+        }
+        let distance = distance(&node_id(addr), &self.query.target);
+        if self.is_closer(&distance) && self.seen.len() < limits::DHT_QUERY_SEEN_MAX {
+            self.seen.insert(addr, Seen::Open(referrer.into_iter().collect()));
+            self.pending.insert(distance, addr);
+        }
+        false
+    }
+
+    /// Decides what comes next. A visit counts as begun.
+    pub fn step(&mut self) -> Step {
+        if self.phase != Phase::Walking {
+            return Step::Wait;
+        }
+        let width = if self.slowdown { 3 } else { self.concurrency };
+        // dht_rpc.88: those who are late do not hold up the others
+        if self.flights.len() < width + self.slow.len()
+            && let Some(addr) = self.next_candidate()
+        {
+            self.visits += 1;
+            return Step::Visit(addr);
+        }
+        // dht_rpc.87
+        if !self.from_table && self.successes == 0 && self.errors == 0 {
+            self.slowdown = true;
+        }
+        if self.has_candidate() {
+            return Step::Wait;
+        }
+        let all_late = self.flights.len() == self.slow.len();
+        let enough = match self.asker {
+            Asker::User(_) => self.closest.len() >= K,
+            // Nobody waits for a complete set here, and a dead node in a small network should not delay the start.
+            Asker::Bootstrap | Asker::Refresh => self.successes > 0,
+        };
+        if self.flights.is_empty() || (all_late && enough) {
+            if !self.from_table && !self.query.only_start && self.successes < K / 4 {
+                return Step::FromTable;
+            }
+            return Step::Flush;
+        }
+        Step::Wait
+    }
+
+    /// Forgets candidates that would not help any more; true if one is left.
+    fn has_candidate(&mut self) -> bool {
+        if self.visits >= limits::DHT_QUERY_VISITS_MAX {
+            self.given.clear();
+            self.pending.clear();
+        }
+        while let Some(addr) = self.given.front() {
+            let distance = distance(&node_id(*addr), &self.query.target);
+            if self.is_closer(&distance) {
+                return true;
+            }
+            self.given.pop_front();
+        }
+        match self.pending.first_key_value() {
+            Some((distance, _)) if self.is_closer(distance) => true,
+            Some(_) => {
+                self.pending.clear(); // the others are farther still
+                false
+            }
+            None => false,
+        }
+    }
+
+    /// The given nodes in their order, then the closest. dht_rpc.82, dht_rpc.83
+    fn next_candidate(&mut self) -> Option<Addr> {
+        if !self.has_candidate() {
+            return None;
+        }
+        self.given.pop_front().or_else(|| self.pending.pop_first().map(|(_, addr)| addr))
+    }
+
+    /// A visited node answered. Returns the nodes it named that are known to be down.
+    pub fn answered(&mut self, reply: &Reply, skip: impl Fn(Addr) -> bool) -> Vec<Addr> {
+        self.seen.insert(reply.from, Seen::Done);
+        if reply.error == 0 {
+            self.successes += 1;
+            if let Some(id) = reply.id {
+                self.keep(distance(&id, &self.query.target), reply);
+            }
+        } else {
+            self.errors += 1; // dht_rpc.85: counts for the end, its closer nodes are used, it is no result
+        }
+        let mut down = Vec::new();
+        for addr in reply.closer.iter().take(limits::DHT_CLOSER_MAX).filter(|addr| !skip(**addr)) {
+            if self.offer(*addr, Some(reply.from)) {
+                down.push(*addr);
+            }
+        }
+        if !self.from_table && self.successes + self.errors >= self.concurrency {
+            self.slowdown = false;
+        }
+        down
+    }
+
+    fn keep(&mut self, distance: Key, reply: &Reply) {
+        if !self.is_closer(&distance) {
+            return;
+        }
+        if let Err(at) = self.closest.binary_search_by(|(known, _)| known.cmp(&distance)) {
+            self.closest.insert(at, (distance, reply.clone()));
+            self.closest.truncate(K);
+        }
+    }
+
+    /// A visited node did not answer. Returns who referred to it.
+    pub fn lost(&mut self, addr: Addr) -> Vec<Addr> {
+        self.errors += 1;
+        match self.seen.insert(addr, Seen::Down) {
+            Some(Seen::Open(referrers)) => referrers,
+            Some(Seen::Done | Seen::Down) | None => Vec::new(),
+        }
+    }
+
+    #[cfg(test)]
+    pub fn visits(&self) -> usize {
+        self.visits
+    }
+}

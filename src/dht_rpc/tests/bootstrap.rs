@@ -1,0 +1,81 @@
+//! How nodes find each other and learn whether they can be reached.
+
+use super::world::{Wall, World};
+use crate::base::{Addr, SocketId, Span};
+use crate::dht_rpc::{Config, Event, node_id};
+
+fn joins(bootstrap: Addr) -> Config {
+    Config { bootstrap: vec![bootstrap], ..Config::default() }
+}
+
+/// pitfalls 4.3: a node with an empty bootstrap list bootstraps. proves dht_rpc.106
+#[test]
+fn the_first_node_of_a_network_is_ready_at_once() {
+    let mut world = World::new(1);
+    let addr = world.bootstrapper();
+    assert_eq!(world.bootstrapped(0), Span::ZERO);
+    let dht = &world.hosts[0].dht;
+    assert_eq!(dht.remote_addr(), Some(addr));
+    assert_eq!(dht.id(), Some(node_id(addr)));
+    assert_eq!(dht.socket(), SocketId::SERVER);
+    assert!(!dht.ephemeral() && !dht.firewalled());
+    assert_eq!(world.count(0, |event| *event == Event::Persistent), 1);
+}
+
+/// pitfalls 4.4: a host that can be reached knows it right at the start, with a single bootstrap node too.
+/// proves dht_rpc.97, dht_rpc.98, dht_rpc.34 and dht_rpc.52
+#[test]
+fn a_host_that_can_be_reached_knows_it_when_it_is_bootstrapped() {
+    for others in [0, 1, 2, 8] {
+        let mut world = World::new(2);
+        let bootstrap = world.bootstrapper();
+        for _ in 0..others {
+            let host = world.add(Config { ephemeral: Some(false), firewalled: false, ..joins(bootstrap) });
+            world.bootstrapped(host);
+            assert!(!world.hosts[host].dht.ephemeral());
+        }
+        let host = world.add(joins(bootstrap));
+        let took = world.bootstrapped(host);
+        let server = world.addr(host, SocketId::SERVER);
+        let dht = &world.hosts[host].dht;
+        assert!(!dht.firewalled(), "{others} others");
+        assert_eq!(dht.remote_addr(), Some(server));
+        assert_eq!(dht.socket(), SocketId::SERVER);
+        assert!(dht.ephemeral(), "it takes more to be persistent");
+        assert_eq!(dht.id(), None);
+        assert!(took < Span::from_millis(500), "{took}");
+    }
+}
+
+#[test]
+fn a_host_behind_a_firewall_stays_firewalled_and_starts_soon() {
+    let mut world = World::new(3);
+    let bootstrap = world.bootstrapper();
+    let host = world.add(joins(bootstrap));
+    world.hosts[host].wall = Wall::Firewall;
+    let took = world.bootstrapped(host);
+    let dht = &world.hosts[host].dht;
+    assert!(dht.firewalled());
+    assert_eq!(dht.remote_addr(), None);
+    assert_eq!(dht.public_host(), Some(world.hosts[host].ip));
+    assert_eq!(dht.socket(), SocketId::CLIENT);
+    assert!(took <= Span::from_millis(1100), "{took}");
+}
+
+/// A private network of one, two and three nodes: each finds each.
+#[test]
+fn small_networks_know_each_other() {
+    for size in 1..=3 {
+        let mut world = World::new(4);
+        let bootstrap = world.bootstrapper();
+        for _ in 1..size {
+            let host = world.add(Config { ephemeral: Some(false), ..joins(bootstrap) });
+            world.bootstrapped(host);
+            assert_eq!(world.hosts[host].dht.id(), Some(node_id(world.addr(host, SocketId::SERVER))));
+        }
+        world.run(Span::from_secs(1));
+        for host in 0..size {
+            assert_eq!(world.hosts[host].dht.node_count(), size - 1, "host {host} of {size}");
+        }
+    }
+}
