@@ -101,3 +101,11 @@ pub const DHT_SOURCE_BURST: u64 = 400;
 pub const DHT_SOURCE_PER_SECOND: u64 = 100;
 /// Hosts whose round trip is remembered in each of two generations; then the older one is forgotten.
 pub const DHT_TIMEOUTS_MAX: usize = 32_768;
+/// Bytes of a manifest's user data; more is malformed.
+pub const MANIFEST_DATA_MAX: usize = 1 << 20;
+/// Bytes of a key or value of a core's user data; more is malformed.
+pub const USER_DATA_MAX: usize = 1 << 20;
+/// Bytes of a stored tree signature (one of many signers has 66 and more each); more is malformed.
+pub const SIGNATURE_MAX: usize = 1 << 20;
+/// Reorganisations that a header remembers; writing drops the oldest beyond 4, reading refuses more than this.
+pub const REORGS_MAX: usize = 1024;

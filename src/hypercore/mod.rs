@@ -1,5 +1,6 @@
 //! hypercore
 
+pub mod auth;
 pub mod bitfield;
 pub mod fetch;
 pub mod flat_tree;

@@ -1,0 +1,309 @@
+//! Keys, what is signed, and who may sign. Follows hypercore.10 to hypercore.22.
+
+use crate::base::{Error, Key};
+use crate::crypto::hash;
+use crate::crypto::sign::{self, KeyPair};
+use crate::wire::manifest::{DEFAULT_NAMESPACE, Manifest, MultiSignature, Proof, Signer};
+use crate::wire::{decode, encode};
+
+/// Namespace 0 of "hypercore": stands in front of everything that is signed.
+fn tree_namespace() -> Key {
+    // H(H("hypercore"), 0), as a constant because each append needs it.
+    const TREE: Key = [
+        0x9f, 0xac, 0x70, 0xb5, 0x0c, 0xa1, 0x4e, 0xfc, 0x4e, 0x91, 0xc8, 0x33, 0xb2, 0x04, 0xe7, 0x5b, 0x8b,
+        0x5a, 0xad, 0x8b, 0x58, 0x81, 0xbf, 0xc0, 0xad, 0xb5, 0xef, 0x38, 0xa3, 0x27, 0x5b, 0x9c,
+    ];
+    TREE
+}
+
+/// The manifest of one signer. Version 1 unless another is wanted (0 to 3). (hypercore.13)
+pub fn single_signer(version: u64, public: Key) -> Manifest {
+    let signers = vec![Signer { namespace: DEFAULT_NAMESPACE, public }];
+    Manifest { version, quorum: 1, signers, ..Manifest::default() }
+}
+
+/// The key of a core with that manifest. (hypercore.14)
+pub fn core_key(manifest: &Manifest) -> Key {
+    hash::blake2b_256(&[&hash::namespace("hypercore", 3), &encode(manifest)])
+}
+
+/// What a core is asked for by: it tells nobody the key. (hypercore.15)
+pub fn discovery_key(key: &Key) -> Key {
+    hash::keyed_256(key, &[b"hypercore"])
+}
+
+/// A state of a tree that can be signed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TreeState {
+    /// `tree::tree_hash` of the roots.
+    pub hash: Key,
+    pub length: u64,
+    pub fork: u64,
+}
+
+/// Who may sign a core, known to belong to its key.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Auth {
+    key: Key,
+    manifest: Manifest,
+    compat: bool,
+}
+
+impl Auth {
+    /// None if the manifest is not that of `key`: neither hashes to it nor has it as its only signer. (hypercore.16)
+    pub fn new(key: Key, manifest: Manifest) -> Option<Auth> {
+        let compat = manifest.signers.len() == 1 && manifest.signers[0].public == key;
+        (compat || core_key(&manifest) == key).then_some(Auth { key, manifest, compat })
+    }
+
+    /// A core whose key is the public key of its only signer.
+    pub fn compat(key: Key) -> Auth {
+        Auth { key, manifest: single_signer(1, key), compat: true }
+    }
+
+    /// What a proof from a peer says: its manifest, or without one the key itself. (hypercore.17)
+    pub fn learn(key: Key, manifest: Option<&Manifest>) -> Option<Auth> {
+        match manifest {
+            Some(manifest) => Auth::new(key, manifest.clone()),
+            None => Some(Auth::compat(key)),
+        }
+    }
+
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// True if the key is the signer's public key.
+    pub fn is_compat(&self) -> bool {
+        self.compat
+    }
+
+    /// What a signer signs. (hypercore.18, hypercore.19)
+    fn signable(&self, signer: &Signer, tree: &TreeState) -> Vec<u8> {
+        let mut bytes = tree_namespace().to_vec();
+        if !self.compat {
+            bytes.extend_from_slice(if self.manifest.version == 0 { &signer.namespace } else { &self.key });
+        }
+        bytes.extend_from_slice(&tree.hash);
+        bytes.extend_from_slice(&tree.length.to_le_bytes());
+        bytes.extend_from_slice(&tree.fork.to_le_bytes());
+        bytes
+    }
+
+    /// True if a stored signature is the bare 64 bytes. (hypercore.20)
+    fn bare(&self) -> bool {
+        let single = self.manifest.signers.len() == 1 && !self.manifest.allow_patch;
+        self.compat || (self.manifest.version == 0 && single)
+    }
+
+    /// Signs as the only signer, in the form that is stored. `Refused` if the pair is not that signer, or if there
+    /// are others: their signatures have to be put together elsewhere. (hypercore.20, hypercore.21)
+    pub fn sign(&self, keys: &KeyPair, tree: &TreeState) -> Result<Vec<u8>, Error> {
+        let [signer] = &self.manifest.signers[..] else {
+            return Err(Error::Refused("the core has several signers"));
+        };
+        if signer.public != keys.public {
+            return Err(Error::Refused("the key pair may not sign this core"));
+        }
+        let signature = keys.sign(&self.signable(signer, tree));
+        if self.compat || self.manifest.version == 0 {
+            return Ok(signature.to_vec());
+        }
+        let proofs = vec![Proof { signer: 0, signature, patch: 0 }];
+        Ok(encode(&MultiSignature { proofs, patch: Vec::new() }))
+    }
+
+    /// True if `keys` may sign alone.
+    pub fn may_sign(&self, keys: &KeyPair) -> bool {
+        matches!(&self.manifest.signers[..], [signer] if signer.public == keys.public)
+    }
+
+    /// Whether a stored signature is good for a tree. (hypercore.20 to hypercore.22)
+    pub fn verify(&self, tree: &TreeState, signature: &[u8]) -> bool {
+        if self.bare() {
+            let Ok(signature) = signature.try_into() else { return false };
+            let signer = &self.manifest.signers[0];
+            return sign::verify(&signer.public, &self.signable(signer, tree), signature);
+        }
+        if self.manifest.version == 0 {
+            return false; // hypercore.40: several signers in a version 0 manifest
+        }
+        match self.manifest.prologue {
+            Some(prologue) if tree.length <= prologue.length => {
+                tree.length == prologue.length && tree.hash == prologue.hash
+            }
+            _ => self.verify_multi(tree, signature),
+        }
+    }
+
+    fn verify_multi(&self, tree: &TreeState, signature: &[u8]) -> bool {
+        let Ok(multi) = decode::<MultiSignature>(signature) else { return false };
+        let Ok(quorum) = usize::try_from(self.manifest.quorum) else { return false };
+        if quorum == 0 || quorum > self.manifest.signers.len() || multi.proofs.len() < quorum {
+            return false;
+        }
+        let mut tried = vec![false; self.manifest.signers.len()];
+        multi.proofs[..quorum].iter().all(|proof| {
+            let number = usize::try_from(proof.signer).unwrap_or(usize::MAX);
+            let Some(signer) = self.manifest.signers.get(number) else { return false };
+            let patched = proof.patch != 0 && self.manifest.allow_patch; // hypercore.41: patches are not followed
+            let again = core::mem::replace(&mut tried[number], true);
+            !patched && !again && sign::verify(&signer.public, &self.signable(signer, tree), &proof.signature)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::hex;
+    use crate::hypercore::tree::Roots;
+    use serde_json::Value;
+
+    fn vectors() -> Vec<Value> {
+        let text = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors/manifest.json"));
+        let file: Value = serde_json::from_str(text).expect("the vectors");
+        file["vectors"].as_array().expect("a list").clone()
+    }
+
+    fn bytes(value: &Value) -> Vec<u8> {
+        hex::decode(value.as_str().expect("text")).expect("hex")
+    }
+
+    fn key(value: &Value) -> Key {
+        bytes(value).try_into().expect("32 bytes")
+    }
+
+    fn tree(blocks: &Value, count: usize) -> TreeState {
+        let (mut roots, mut made) = (Roots::default(), Vec::new());
+        let blocks = blocks.as_array().expect("a list");
+        blocks.iter().take(count).for_each(|block| roots.append(&bytes(block), &mut made));
+        TreeState { hash: roots.hash(), length: roots.length(), fork: 0 }
+    }
+
+    #[test]
+    fn constants_are_what_they_are_called() {
+        assert_eq!(tree_namespace(), hash::namespace("hypercore", 0));
+        assert_eq!(DEFAULT_NAMESPACE, hash::namespace("hypercore", 4));
+    }
+
+    // proves hypercore.14, hypercore.15
+    #[test]
+    fn keys_are_upstreams() {
+        for vector in vectors().iter().filter(|vector| vector["name"] == "manifest") {
+            let manifest: Manifest = decode(&bytes(&vector["expected"]["encoded"])).expect("a manifest");
+            let own = core_key(&manifest);
+            assert_eq!(own, key(&vector["expected"]["key"]));
+            assert_eq!(discovery_key(&own), key(&vector["expected"]["discoveryKey"]));
+            assert!(Auth::new(own, manifest).is_some());
+        }
+    }
+
+    /// pitfalls 14.1: one key pair gives three keys, and a default key is not a signing key.
+    // proves hypercore.13, hypercore.16, hypercore.17
+    #[test]
+    fn one_key_pair_gives_three_keys() {
+        let all = vectors();
+        let vector = all.iter().find(|vector| vector["name"] == "key-from-public-key").expect("there");
+        let (public, wanted) = (key(&vector["inputs"]["publicKey"]), &vector["expected"]);
+        assert_eq!(core_key(&single_signer(1, public)), key(&wanted["defaultIsV1"]));
+        assert_eq!(core_key(&single_signer(0, public)), key(&wanted["v0"]));
+        let compat = Auth::new(public, single_signer(1, public)).expect("the only signer");
+        assert!(compat.is_compat());
+        let v1 = Auth::new(key(&wanted["defaultIsV1"]), single_signer(1, public)).expect("its hash");
+        assert!(!v1.is_compat());
+        assert_eq!(Auth::new(key(&wanted["v0"]), single_signer(1, public)), None);
+        assert_eq!(Auth::learn(key(&wanted["v0"]), Some(&single_signer(1, public))), None);
+        assert_eq!(Auth::learn(public, None), Some(Auth::compat(public)));
+    }
+
+    // proves hypercore.18, hypercore.19, hypercore.20, hypercore.21
+    #[test]
+    fn signatures_are_upstreams() {
+        let mut sizes = Vec::new();
+        for vector in vectors().iter().filter(|vector| vector["name"] == "signatures") {
+            let (input, wanted) = (&vector["inputs"], &vector["expected"]);
+            let keys = KeyPair::from_seed(key(&input["seed"]));
+            let own = key(&wanted["key"]);
+            let candidates = [
+                single_signer(0, keys.public),
+                single_signer(1, keys.public),
+                single_signer(2, keys.public),
+                single_signer(3, keys.public),
+            ];
+            let Some(auth) = candidates.into_iter().find_map(|manifest| Auth::new(own, manifest)) else {
+                continue; // another namespace, linked cores and the like: signed the same way
+            };
+            assert_eq!(wanted["compat"], auth.is_compat());
+            for step in wanted["steps"].as_array().expect("a list") {
+                let state = tree(&input["blocks"], step["length"].as_u64().expect("a number") as usize);
+                assert_eq!(state.hash, key(&step["treeHash"]));
+                let signature = bytes(&step["storedSignature"]);
+                let signer = &auth.manifest.signers[0];
+                assert_eq!(auth.signable(signer, &state), bytes(&step["signable"]));
+                assert_eq!(auth.sign(&keys, &state), Ok(signature.clone()));
+                assert!(auth.verify(&state, &signature));
+                for wrong in [
+                    TreeState { fork: 1, ..state },
+                    TreeState { length: state.length + 1, ..state },
+                    TreeState { hash: [0; 32], ..state },
+                ] {
+                    assert!(!auth.verify(&wrong, &signature));
+                }
+                for bit in 0..8 * signature.len() {
+                    let mut wrong = signature.clone();
+                    wrong[bit / 8] ^= 1 << (bit % 8);
+                    let patch_count = signature.len() - 1;
+                    assert!(!auth.verify(&state, &wrong) || bit / 8 >= patch_count - 1, "bit {bit}");
+                }
+                assert!(!auth.verify(&state, &[]));
+                sizes.push(signature.len());
+            }
+            let stranger = KeyPair::from_seed([9; 32]);
+            assert!(auth.sign(&stranger, &tree(&input["blocks"], 1)).is_err());
+            assert!(!auth.may_sign(&stranger) && auth.may_sign(&keys));
+        }
+        sizes.dedup();
+        assert!(sizes.contains(&64) && sizes.contains(&68), "{sizes:?}");
+    }
+
+    // proves hypercore.22
+    #[test]
+    fn a_quorum_counts_each_signer_once() {
+        let keys = [KeyPair::from_seed([1; 32]), KeyPair::from_seed([2; 32]), KeyPair::from_seed([3; 32])];
+        let signers =
+            keys.iter().map(|pair| Signer { namespace: DEFAULT_NAMESPACE, public: pair.public }).collect();
+        let manifest = Manifest { version: 1, quorum: 2, signers, ..Manifest::default() };
+        let auth = Auth::new(core_key(&manifest), manifest.clone()).expect("its hash");
+        let state = TreeState { hash: [5; 32], length: 3, fork: 0 };
+        let proof = |number: usize| Proof {
+            signer: number as u64,
+            signature: keys[number].sign(&auth.signable(&manifest.signers[number], &state)),
+            patch: 0,
+        };
+        let stored = |proofs: Vec<Proof>| encode(&MultiSignature { proofs, patch: Vec::new() });
+        assert!(auth.verify(&state, &stored(vec![proof(0), proof(2)])));
+        assert!(auth.verify(&state, &stored(vec![proof(1), proof(0), Proof::default()])));
+        assert!(!auth.verify(&state, &stored(vec![proof(1)])));
+        assert!(!auth.verify(&state, &stored(vec![proof(1), proof(1)])));
+        assert!(!auth.verify(&state, &stored(vec![Proof::default(), proof(0), proof(1)])));
+        assert!(!auth.verify(&state, &stored(vec![proof(0), Proof { signer: 3, ..proof(1) }])));
+        assert!(auth.sign(&keys[0], &state).is_err());
+        let none = Manifest { quorum: 0, ..manifest };
+        let auth = Auth::new(core_key(&none), none).expect("its hash");
+        assert!(!auth.verify(&state, &stored(vec![])));
+    }
+
+    // proves hypercore.23
+    #[test]
+    fn a_prologue_needs_no_signature() {
+        let all = vectors();
+        let vector = all.iter().find(|vector| vector["name"] == "static-core").expect("there");
+        let manifest: Manifest = decode(&bytes(&vector["expected"]["manifest"])).expect("a manifest");
+        let auth = Auth::new(key(&vector["expected"]["key"]), manifest).expect("its hash");
+        assert!(auth.verify(&tree(&vector["inputs"]["blocks"], 5), &[]));
+        assert!(!auth.verify(&tree(&vector["inputs"]["blocks"], 4), &[]));
+        let other = TreeState { hash: [1; 32], ..tree(&vector["inputs"]["blocks"], 5) };
+        assert!(!auth.verify(&other, &[]));
+    }
+}
