@@ -109,3 +109,31 @@ pub const USER_DATA_MAX: usize = 1 << 20;
 pub const SIGNATURE_MAX: usize = 1 << 20;
 /// Reorganisations that a header remembers; writing drops the oldest beyond 4, reading refuses more than this.
 pub const REORGS_MAX: usize = 1024;
+/// Peer records, forwards and refreshes that a node keeps for others, per generation; then the older half is dropped.
+pub const HYPERDHT_RECORDS: usize = 65536;
+/// Mutable and immutable values that a node keeps for others, per generation; then the older half is dropped.
+pub const HYPERDHT_VALUES: usize = 32768;
+/// Bytes of a mutable or immutable value; a longer one is not stored (it would not fit one datagram with its proof).
+pub const HYPERDHT_VALUE_MAX: usize = 1000;
+/// Keys for which the relays of the last connection are remembered, per generation; then the older half is dropped.
+pub const HYPERDHT_RELAY_ADDRESSES: usize = 512;
+/// Outputs that wait to be taken; at that many, requests of others are dropped.
+pub const HYPERDHT_OUTPUTS: usize = 16384;
+/// Own addresses named in a handshake; more interfaces are left out.
+pub const HYPERDHT_OWN_ADDRESSES: usize = 32;
+/// Relays that one attempt to connect remembers and tries; further ones are not tried.
+pub const HYPERDHT_RELAYS_TRIED: usize = 64;
+/// Handshakes that a node's servers remember (each for some 10 seconds after its outcome); further ones are dropped.
+pub const HYPERDHT_SESSIONS: usize = 4096;
+/// Handshakes whose caller has not yet shown itself by a packet of its stream; further ones are dropped.
+pub const HYPERDHT_SESSIONS_PENDING: usize = 1024;
+/// The same from one host (behind our own relays: of one claimed host); further ones are dropped.
+pub const HYPERDHT_SESSIONS_PER_HOST: usize = 128;
+/// Holepunches at one time, each with a socket; a server drops further handshakes that need one.
+pub const HYPERDHT_PUNCHES: usize = 128;
+/// Addresses of the other side that are probed; further ones in its list are ignored.
+pub const HYPERDHT_PROBE_TARGETS: usize = 8;
+/// Holepunch rounds of one caller that wait for our own NAT's analysis; further ones are dropped.
+pub const HYPERDHT_ROUNDS_WAITING: usize = 8;
+/// Distinct peers that one lookup reports; further ones are not reported.
+pub const HYPERDHT_PEERS_FOUND: usize = 4096;

@@ -1,1 +1,714 @@
-//! hyperdht
+//! Finding peers by key, telling the network where a key is served, and making a UDX path between two nodes: straight,
+//! on the local network, or through both sides' NATs. Follows hyperdht.10 to hyperdht.99.
+//!
+//! Read `connect.rs` for the client, `listen.rs` for the server, `announce.rs` for how a server is found, `punch.rs` for
+//! holepunching, `relay.rs` and `records.rs` for what a node does for others.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use crate::base::{
+    Addr, Cx, Deadline, Id, Key, Kind, Machine, Slab, SocketId, Span, Tag, Time, Timers, limits,
+};
+use crate::crypto::noise::NoiseKeys;
+use crate::crypto::{hash, sign::KeyPair};
+use crate::wire;
+use crate::wire::dht_rpc::{Ask, Query, Reply, Request, Respond, Status};
+use crate::wire::hyperdht::Peer;
+
+mod addresses;
+mod announce;
+mod cache;
+mod connect;
+mod listen;
+mod lookup;
+mod nat;
+mod payload;
+mod punch;
+mod records;
+mod relay;
+#[cfg(test)]
+mod tests;
+
+pub use connect::{ConnectError, ConnectOptions};
+pub use listen::ListenOptions;
+
+use announce::Withdrawal;
+use cache::Cache;
+use connect::Client;
+use listen::{Server, SessionId};
+use lookup::Lookup;
+use punch::{PunchId, Puncher};
+use records::{Forward, Storage};
+
+#[derive(Debug)]
+pub enum ConnKind {}
+impl Kind for ConnKind {
+    const NAME: &'static str = "conn";
+}
+/// A connection, from the first thought of it until its UDX stream has closed.
+pub type ConnId = Id<ConnKind>;
+
+#[derive(Debug)]
+pub enum ServerKind {}
+impl Kind for ServerKind {
+    const NAME: &'static str = "server";
+}
+/// A key that this node listens for.
+pub type ServerId = Id<ServerKind>;
+
+#[derive(Debug)]
+pub enum LookupKind {}
+impl Kind for LookupKind {
+    const NAME: &'static str = "lookup";
+}
+/// A lookup, announcement or unannouncement under way.
+pub type LookupId = Id<LookupKind>;
+pub type AnnounceId = LookupId;
+
+/// What a node is made with.
+#[derive(Clone, Debug, Default)]
+pub struct Config {
+    /// The host that holepunching sockets are bound to; all zeros is any.
+    pub host: [u8; 4],
+    /// Milliseconds of Unix time at `Time::ZERO`. Without it bumps in announcements are not taken.
+    pub epoch_millis: Option<u64>,
+}
+
+/// Told by the node: what dht_rpc, UDX and the sockets say.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// A request that dht_rpc does not serve itself.
+    Request(Request),
+    /// Each `Output::Ask` gets exactly one of these, unless it was cancelled.
+    Answer {
+        tag: Tag,
+        result: Result<Reply, ()>,
+    },
+    QueryReply {
+        tag: Tag,
+        reply: Reply,
+    },
+    /// Each `Output::Query` gets exactly one of these, unless it was cancelled.
+    QueryDone {
+        tag: Tag,
+        ok: bool,
+        closest: Vec<Reply>,
+    },
+    Bootstrapped,
+    Persistent,
+    NetworkUpdate {
+        online: bool,
+    },
+    NetworkChange,
+    /// A datagram of one byte came in on a socket of ours.
+    Probe {
+        socket: SocketId,
+        from: Addr,
+    },
+    Bound {
+        socket: SocketId,
+        local: Addr,
+    },
+    BindFailed {
+        socket: SocketId,
+    },
+    /// The expected first packet of a stream came (or its remote changed).
+    StreamConnected {
+        conn: ConnId,
+        socket: SocketId,
+        from: Addr,
+    },
+    /// The stream is no more, for whatever reason. The last that is heard of `conn`.
+    StreamClosed {
+        conn: ConnId,
+    },
+    Status(Status),
+    /// IPv4 addresses of this host's network interfaces.
+    Interfaces(Vec<[u8; 4]>),
+}
+
+/// Asked of the node. Outputs are to be carried out in order; a socket may be named right after its `Bind`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Output {
+    Ask {
+        tag: Tag,
+        ask: Ask,
+    },
+    Cancel {
+        tag: Tag,
+    },
+    Respond {
+        request: Request,
+        respond: Respond,
+    },
+    /// Pass a request on, with the same tid, command and target and another value.
+    Relay {
+        request: Request,
+        to: Addr,
+        value: Vec<u8>,
+        socket: Option<SocketId>,
+    },
+    Query {
+        tag: Tag,
+        query: Query,
+    },
+    CancelQuery {
+        tag: Tag,
+    },
+    /// Send one byte, 0.
+    Probe {
+        socket: SocketId,
+        to: Addr,
+        ttl: Option<u8>,
+    },
+    Bind {
+        socket: SocketId,
+        host: [u8; 4],
+        port: u16,
+    },
+    Close {
+        socket: SocketId,
+    },
+    StreamOpen {
+        conn: ConnId,
+        local: u32,
+    },
+    StreamExpect {
+        conn: ConnId,
+        remote: u32,
+    },
+    StreamConnect {
+        conn: ConnId,
+        socket: SocketId,
+        remote: u32,
+        to: Addr,
+    },
+    StreamDestroy {
+        conn: ConnId,
+    },
+}
+
+/// Told to the layer above.
+#[derive(Debug)]
+pub enum Event {
+    /// At least one node took the announcement: clients can find the server now. Once per server.
+    Listening {
+        server: ServerId,
+    },
+    /// The announcement was withdrawn, or there was nobody to withdraw it from. `server` is gone.
+    Unlistened {
+        server: ServerId,
+    },
+    Connected(Connected),
+    /// The attempt is over; `conn` is gone once its stream has closed.
+    Failed {
+        conn: ConnId,
+        why: ConnectError,
+    },
+    /// Found by a lookup. Each key comes once per lookup.
+    Peer {
+        lookup: LookupId,
+        peer: Peer,
+        from: Addr,
+    },
+    /// A lookup or find_peer has ended; `ok` is whether any node answered.
+    LookupDone {
+        lookup: LookupId,
+        ok: bool,
+    },
+    /// An announcement has ended; `ok` is whether any node took it.
+    Announced {
+        announce: AnnounceId,
+        ok: bool,
+    },
+    /// An unannouncement has ended; `ok` is whether any node answered.
+    Unannounced {
+        announce: AnnounceId,
+        ok: bool,
+    },
+}
+
+/// A stream that has its peer: the keys are for the secret stream on it.
+#[derive(Debug)]
+pub struct Connected {
+    pub conn: ConnId,
+    /// The server that was called; `None` on the caller's side.
+    pub server: Option<ServerId>,
+    pub initiator: bool,
+    /// Proven by the Noise handshake and by nothing else.
+    pub remote_key: Key,
+    pub keys: NoiseKeys,
+    pub path: Path,
+}
+
+/// How two nodes came together, as one of them sees it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Path {
+    /// We sent to an address where the other side can be reached by anybody.
+    Direct,
+    /// We can be reached by anybody, and the other side sent to us.
+    Passive,
+    /// By an address of the local network.
+    Lan,
+    /// Through both sides' NATs, on a socket of its own.
+    Punched,
+}
+
+/// Counted since the node started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    pub connects: u64,
+    pub accepts: u64,
+    /// Punches between consistent NATs that were started.
+    pub punches: u64,
+    /// Requests that were dropped because they are malformed or make no sense.
+    pub malformed: u64,
+    /// Handshakes that were dropped at a bound.
+    pub handshakes_dropped: u64,
+    /// Handshakes of callers that are not let in.
+    pub denied: u64,
+    pub sockets_opened: u64,
+    pub sockets_closed: u64,
+}
+
+/// Why a question was asked: what its answer is for.
+#[derive(Debug)]
+enum Purpose {
+    FindPeer(ConnId),
+    Handshake { conn: ConnId, relay: Addr, candidate: bool },
+    LanPing { conn: ConnId, addr: Addr },
+    Round(ConnId),
+    Sample(PunchId),
+    AnnounceFind(ServerId),
+    Announce { server: ServerId, relay: Addr, peer: Addr },
+    RelayPing { server: ServerId, relay: Addr },
+    WithdrawFind(Box<Withdrawal>),
+    Withdraw(ServerId),
+    Lookup(LookupId),
+    LookupWrite { lookup: LookupId, announce: bool },
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Timer {
+    /// The whole attempt of a client.
+    Attempt(ConnId),
+    /// The client's current wait: for the server's packet, or before it asks again.
+    Client(ConnId),
+    /// A server's side that has come to nothing.
+    SessionAbort(ServerId, SessionId),
+    /// The outcome of a handshake is old enough to be forgotten.
+    SessionClear(ServerId, SessionId),
+    Punch(PunchId),
+    Announce(ServerId),
+    AnnounceStuck(ServerId),
+    Unlisten(ServerId),
+    /// Rotate what is kept for 20 minutes.
+    Records,
+    /// Rotate what is kept for 48 hours.
+    Values,
+}
+
+#[derive(Debug)]
+struct Conn {
+    local: u32,
+    stage: Stage,
+}
+
+#[derive(Debug)]
+enum Stage {
+    Client(Box<Client>),
+    /// Our side of a handshake was sent; the stream waits for its peer.
+    Session {
+        server: ServerId,
+        session: SessionId,
+    },
+    /// The stream has its peer. A socket of our pool that it lives on is closed with it.
+    Open {
+        socket: Option<SocketId>,
+    },
+    /// Given up; the stream is about to close.
+    Ended,
+}
+
+/// The machine. Commands: `connect`, `destroy`, `listen`, `unlisten`, `set_denied`, `find_peer`, `lookup`, `announce`,
+/// `unannounce`. Not done: blind relays, random NATs (refused with `ConnectError::RandomizedNat`), reusable sockets,
+/// plugins, suspend.
+#[derive(Debug)]
+pub struct HyperDht {
+    config: Config,
+    status: Status,
+    interfaces: Vec<[u8; 4]>,
+    bootstrapped: bool,
+    online: bool,
+    outputs: VecDeque<Output>,
+    events: VecDeque<Event>,
+    timers: Timers<Timer>,
+    tags: BTreeMap<Tag, Purpose>,
+    next_tag: u64,
+    conns: Slab<ConnKind, Conn>,
+    /// Ids of live streams on this side.
+    streams: BTreeSet<u32>,
+    servers: Slab<ServerKind, Server>,
+    by_target: BTreeMap<Key, ServerId>,
+    punchers: Slab<punch::PunchKind, Puncher>,
+    /// Sockets of the pool; those of a live puncher name it.
+    sockets: BTreeMap<SocketId, Option<PunchId>>,
+    next_socket: u32,
+    lookups: Slab<LookupKind, Lookup>,
+    forwards: Cache<Key, Forward>,
+    /// Where a key's handshakes were relayed the last time.
+    relay_addresses: Cache<Key, Vec<Addr>>,
+    /// From the moment that the node is persistent.
+    storage: Option<Storage>,
+    stats: Stats,
+}
+
+impl HyperDht {
+    pub fn new(config: Config) -> HyperDht {
+        let mut timers = Timers::new();
+        timers.set(Timer::Records, Time::ZERO + records::RECORDS_TURN);
+        timers.set(Timer::Values, Time::ZERO + records::VALUES_TURN);
+        HyperDht {
+            config,
+            status: Status::default(),
+            interfaces: Vec::new(),
+            bootstrapped: false,
+            online: true,
+            outputs: VecDeque::new(),
+            events: VecDeque::new(),
+            timers,
+            tags: BTreeMap::new(),
+            next_tag: 0,
+            conns: Slab::new(),
+            streams: BTreeSet::new(),
+            servers: Slab::new(),
+            by_target: BTreeMap::new(),
+            punchers: Slab::new(),
+            sockets: BTreeMap::new(),
+            next_socket: SocketId::FIRST_POOLED.0,
+            lookups: Slab::new(),
+            forwards: Cache::new(limits::HYPERDHT_RECORDS),
+            relay_addresses: Cache::new(limits::HYPERDHT_RELAY_ADDRESSES),
+            storage: None,
+            stats: Stats::default(),
+        }
+    }
+
+    pub fn stats(&self) -> Stats {
+        self.stats
+    }
+
+    /// How many connections there are, those in the making and those not yet closed included.
+    pub fn connections(&self) -> usize {
+        self.conns.len()
+    }
+
+    /// Sockets of the pool that are open.
+    pub fn pooled_sockets(&self) -> usize {
+        self.sockets.len()
+    }
+
+    /// Ends an attempt or a connection at once: no `Failed`, no `Connected`. Its record stays until the stream closed.
+    pub fn destroy(&mut self, cx: &mut Cx<'_>, conn: ConnId) -> Result<(), crate::Error> {
+        let Some(record) = self.conns.get_mut(conn) else { return Err(crate::Error::Gone) };
+        match core::mem::replace(&mut record.stage, Stage::Ended) {
+            Stage::Client(_) => self.end_client_work(conn, None),
+            Stage::Session { server, session } => self.end_session(cx, server, session),
+            Stage::Open { socket } => record.stage = Stage::Open { socket },
+            Stage::Ended => return Ok(()),
+        }
+        self.outputs.push_back(Output::StreamDestroy { conn });
+        Ok(())
+    }
+
+    fn ask(&mut self, purpose: Purpose, ask: Ask) -> Tag {
+        let tag = self.tag(purpose);
+        self.outputs.push_back(Output::Ask { tag, ask });
+        tag
+    }
+
+    fn query(&mut self, purpose: Purpose, query: Query) -> Tag {
+        let tag = self.tag(purpose);
+        self.outputs.push_back(Output::Query { tag, query });
+        tag
+    }
+
+    fn tag(&mut self, purpose: Purpose) -> Tag {
+        let tag = Tag(self.next_tag);
+        self.next_tag += 1;
+        self.tags.insert(tag, purpose);
+        tag
+    }
+
+    /// Forgets the questions that `which` picks.
+    fn cancel(&mut self, which: impl Fn(&Purpose) -> bool) {
+        let tags: Vec<Tag> = self.tags.iter().filter(|(_, p)| which(p)).map(|(&tag, _)| tag).collect();
+        for tag in tags {
+            let output = match self.tags.remove(&tag) {
+                Some(Purpose::FindPeer(_) | Purpose::AnnounceFind(_) | Purpose::Lookup(_)) => {
+                    Output::CancelQuery { tag }
+                }
+                Some(_) | None => Output::Cancel { tag },
+            };
+            self.outputs.push_back(output);
+        }
+    }
+
+    /// A record for a new connection, its stream opened under an id that no other has. hyperdht.31
+    fn open_stream(&mut self, cx: &mut Cx<'_>, stage: Stage) -> (ConnId, u32) {
+        let local = loop {
+            let drawn = cx.entropy.u32();
+            if drawn != 0 && self.streams.insert(drawn) {
+                break drawn;
+            }
+        };
+        let conn = self.conns.insert(Conn { local, stage });
+        self.outputs.push_back(Output::StreamOpen { conn, local });
+        (conn, local)
+    }
+
+    /// What the other side may be told of where we are: the proven address first, then local ones. hyperdht.32
+    fn own_addresses(&self, local: bool) -> Vec<Addr> {
+        let mut addresses: Vec<Addr> = self.status.remote.into_iter().collect();
+        if local {
+            addresses.extend(self.local_addresses());
+        }
+        addresses.truncate(limits::HYPERDHT_OWN_ADDRESSES);
+        addresses
+    }
+
+    fn local_addresses(&self) -> Vec<Addr> {
+        addresses::local_addresses(self.status.server, &self.interfaces)
+    }
+
+    fn stream_connected(&mut self, cx: &mut Cx<'_>, conn: ConnId, socket: SocketId, from: Addr) {
+        match self.conns.get(conn).map(|record| &record.stage) {
+            Some(Stage::Client(_)) => self.client_called(cx, conn, socket),
+            Some(&Stage::Session { server, session }) => {
+                self.session_called(cx, server, session, conn, socket, from);
+            }
+            Some(Stage::Open { .. } | Stage::Ended) | None => {}
+        }
+    }
+
+    fn stream_closed(&mut self, cx: &mut Cx<'_>, conn: ConnId) {
+        let Some(record) = self.conns.remove(conn) else { return };
+        self.streams.remove(&record.local);
+        match record.stage {
+            Stage::Client(_) => {
+                self.end_client_work(conn, None);
+                self.events.push_back(Event::Failed { conn, why: ConnectError::StreamClosed });
+            }
+            Stage::Session { server, session } => self.end_session(cx, server, session),
+            Stage::Open { socket: Some(socket) } => self.close_socket(socket),
+            Stage::Open { socket: None } | Stage::Ended => {}
+        }
+    }
+
+    fn answered(&mut self, cx: &mut Cx<'_>, tag: Tag, result: Result<Reply, ()>) {
+        let Some(purpose) = self.tags.remove(&tag) else { return };
+        match purpose {
+            Purpose::Handshake { conn, relay, candidate } => {
+                self.handshake_answered(cx, conn, relay, candidate, result);
+            }
+            Purpose::LanPing { conn, addr } => self.lan_answered(cx, conn, addr, result.is_ok()),
+            Purpose::Round(conn) => self.round_answered(cx, conn, result),
+            Purpose::Sample(punch) => self.sample_answered(cx, punch, result),
+            Purpose::Announce { server, relay, peer } => {
+                self.announce_answered(cx, server, relay, peer, result);
+            }
+            Purpose::RelayPing { server, relay } => self.relay_answered(cx, server, relay, result),
+            Purpose::WithdrawFind(withdrawal) => self.withdraw_found(cx, *withdrawal, result),
+            Purpose::Withdraw(server) => self.withdrawn(server),
+            Purpose::LookupWrite { lookup, announce } => self.lookup_written(lookup, announce, result),
+            // Queries are not answered this way: put it back.
+            other @ (Purpose::FindPeer(_) | Purpose::AnnounceFind(_) | Purpose::Lookup(_)) => {
+                self.tags.insert(tag, other);
+            }
+        }
+    }
+
+    fn query_reply(&mut self, cx: &mut Cx<'_>, tag: Tag, reply: &Reply) {
+        match self.tags.get(&tag) {
+            Some(&Purpose::FindPeer(conn)) => self.peer_found(cx, conn, reply),
+            Some(&Purpose::Lookup(lookup)) => self.lookup_reply(lookup, reply),
+            Some(_) | None => {}
+        }
+    }
+
+    fn query_done(&mut self, cx: &mut Cx<'_>, tag: Tag, ok: bool, closest: &[Reply]) {
+        match self.tags.get(&tag) {
+            Some(&Purpose::FindPeer(conn)) => {
+                self.tags.remove(&tag);
+                self.find_ended(cx, conn);
+            }
+            Some(&Purpose::AnnounceFind(server)) => {
+                self.tags.remove(&tag);
+                self.announce_found(cx, server, closest);
+            }
+            Some(&Purpose::Lookup(lookup)) => {
+                self.tags.remove(&tag);
+                self.lookup_walked(lookup, ok, closest);
+            }
+            Some(_) | None => {}
+        }
+    }
+
+    fn request(&mut self, cx: &mut Cx<'_>, request: Request) {
+        // A layer that is not drained would let a flood of requests grow our queue.
+        if self.outputs.len() >= limits::HYPERDHT_OUTPUTS {
+            self.stats.handshakes_dropped += 1;
+            return;
+        }
+        match request.command {
+            wire::hyperdht::command::PEER_HANDSHAKE => self.relay_handshake(cx, request),
+            wire::hyperdht::command::PEER_HOLEPUNCH => self.relay_holepunch(cx, request),
+            _ => self.serve_storage(cx, request),
+        }
+    }
+
+    fn status_changed(&mut self, cx: &mut Cx<'_>, status: Status) {
+        let moved = self.status.remote != status.remote || self.status.id != status.id;
+        self.status = status;
+        // pitfalls 4.7: what was announced under the old address is void.
+        if moved {
+            self.refresh_announcements(cx);
+        }
+    }
+
+    fn timed_out(&mut self, cx: &mut Cx<'_>, timer: Timer) {
+        match timer {
+            Timer::Attempt(conn) => self.fail_client(conn, ConnectError::TimedOut),
+            Timer::Client(conn) => self.client_waited(cx, conn),
+            Timer::SessionAbort(server, session) => self.abort_session(cx, server, session),
+            Timer::SessionClear(server, session) => self.clear_session(server, session),
+            Timer::Punch(punch) => self.punch_again(cx, punch),
+            Timer::Announce(server) => self.announce_due(cx, server),
+            Timer::AnnounceStuck(server) => self.announce_stuck(cx, server),
+            Timer::Unlisten(server) => self.unlistened(server),
+            Timer::Records => {
+                self.forwards.rotate();
+                if let Some(storage) = &mut self.storage {
+                    storage.rotate_records();
+                }
+                self.timers.set(timer, cx.now + records::RECORDS_TURN);
+            }
+            Timer::Values => {
+                if let Some(storage) = &mut self.storage {
+                    storage.rotate_values();
+                }
+                self.timers.set(timer, cx.now + records::VALUES_TURN);
+            }
+        }
+    }
+}
+
+impl Machine for HyperDht {
+    type Input<'a> = Input;
+    type Output = Output;
+    type Event = Event;
+
+    fn handle_input(&mut self, cx: &mut Cx<'_>, input: Input) {
+        match input {
+            Input::Request(request) => self.request(cx, request),
+            Input::Answer { tag, result } => self.answered(cx, tag, result),
+            Input::QueryReply { tag, reply } => self.query_reply(cx, tag, &reply),
+            Input::QueryDone { tag, ok, closest } => self.query_done(cx, tag, ok, &closest),
+            Input::Bootstrapped => {
+                self.bootstrapped = true;
+                self.clients_may_find(cx);
+                self.refresh_announcements(cx);
+            }
+            Input::Persistent => {
+                self.storage.get_or_insert_with(Storage::new);
+                self.refresh_announcements(cx);
+            }
+            Input::NetworkUpdate { online } => {
+                self.online = online;
+                if online {
+                    self.wake_announcers(cx);
+                }
+            }
+            Input::NetworkChange => self.refresh_announcements(cx),
+            Input::Probe { socket, from } => self.probed(cx, socket, from),
+            Input::Bound { .. } => {}
+            Input::BindFailed { socket } => self.bind_failed(cx, socket),
+            Input::StreamConnected { conn, socket, from } => self.stream_connected(cx, conn, socket, from),
+            Input::StreamClosed { conn } => self.stream_closed(cx, conn),
+            Input::Status(status) => self.status_changed(cx, status),
+            Input::Interfaces(interfaces) => self.interfaces = interfaces,
+        }
+    }
+
+    fn handle_timeout(&mut self, cx: &mut Cx<'_>) {
+        while let Some(timer) = self.timers.pop_due(cx.now) {
+            self.timed_out(cx, timer);
+        }
+    }
+
+    fn poll_output(&mut self, _: &mut Cx<'_>) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    fn poll_timeout(&self) -> Option<Deadline> {
+        self.timers.deadline(|timer| match timer {
+            Timer::Attempt(_) => "an attempt to connect is over",
+            Timer::Client(_) => "a client waited",
+            Timer::SessionAbort(..) => "a handshake came to nothing",
+            Timer::SessionClear(..) => "forget a handshake",
+            Timer::Punch(_) => "punch",
+            Timer::Announce(_) => "announce or ping relays",
+            Timer::AnnounceStuck(_) => "an announcement is stuck",
+            Timer::Unlisten(_) => "withdrawing takes too long",
+            Timer::Records => "rotate records",
+            Timer::Values => "rotate values",
+        })
+    }
+}
+
+/// What a key is announced and looked for under. hyperdht.10
+pub fn target(key: &Key) -> Key {
+    hash::blake2b_256(&[key])
+}
+
+fn namespace(command: u64) -> Key {
+    hash::namespace("hyperswarm/dht", command as u8)
+}
+
+/// What is signed for one storing node: bound to its id and to the token it gave. hyperdht.50
+fn announce_signable(
+    space: u64,
+    target: &Key,
+    id: &Key,
+    token: &Key,
+    peer: &Peer,
+    refresh: Option<&Key>,
+) -> [u8; 64] {
+    let record = wire::encode(peer);
+    let refresh: &[u8] = refresh.map_or(&[], |refresh| refresh);
+    let mut signable = [0; 64];
+    signable[..32].copy_from_slice(&namespace(space));
+    signable[32..].copy_from_slice(&hash::blake2b_256(&[target, id, token, &record, refresh]));
+    signable
+}
+
+fn signed_announce(
+    space: u64,
+    pair: &KeyPair,
+    target: &Key,
+    id: &Key,
+    token: &Key,
+    relays: Vec<Addr>,
+) -> Vec<u8> {
+    let peer = Peer { key: pair.public, relays };
+    let signature = pair.sign(&announce_signable(space, target, id, token, &peer, None));
+    let signature = Some(wire::hyperdht::Signature(signature));
+    wire::encode(&wire::hyperdht::Announce { peer: Some(peer), refresh: None, signature, bump: 0 })
+}
+
+/// Pings and holepunch waits are in whole seconds upstream.
+const SECOND: Span = Span::from_secs(1);

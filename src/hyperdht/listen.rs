@@ -1,0 +1,601 @@
+//! The server: one handshake per caller, whatever number of relays it came through; then wait for the caller's packets,
+//! dial it, or punch. Follows hyperdht.30 to hyperdht.39.
+
+use super::addresses::{is_private, match_address};
+use super::announce::Announcer;
+use super::payload::Sealed;
+use super::punch::Owner;
+use super::*;
+use crate::base::Error;
+use crate::crypto::noise::Noise;
+use crate::wire::hyperdht::{
+    HolepunchInfo, HolepunchPayload, NoisePayload, UdxInfo, command, error, firewall,
+};
+
+/// A handshake that has led to no packet of the caller's by then is given up. hyperdht.36
+const ABORT: Span = Span::from_secs(10);
+/// A handshake is remembered so long after its outcome. hyperdht.36
+const CLEAR: Span = Span::from_secs(10);
+
+/// How to listen.
+#[derive(Clone, Debug)]
+pub struct ListenOptions {
+    pub key_pair: KeyPair,
+    /// Whether callers are told our local addresses.
+    pub share_local_address: bool,
+    /// False: callers that cannot reach us are not punched towards.
+    pub holepunch: bool,
+}
+
+impl ListenOptions {
+    pub fn new(key_pair: KeyPair) -> ListenOptions {
+        ListenOptions { key_pair, share_local_address: true, holepunch: true }
+    }
+}
+
+#[derive(Debug)]
+pub enum SessionKind {}
+impl Kind for SessionKind {
+    const NAME: &'static str = "session";
+}
+pub type SessionId = Id<SessionKind>;
+
+#[derive(Debug)]
+pub struct Server {
+    pub options: ListenOptions,
+    pub target: Key,
+    pub announcer: Announcer,
+    denied: BTreeSet<Key>,
+    sessions: Slab<SessionKind, Session>,
+    /// By the hash of the caller's first message. hyperdht.30
+    by_message: BTreeMap<Key, SessionId>,
+    /// By slot, which is the id that callers name.
+    by_slot: BTreeMap<u32, SessionId>,
+}
+
+impl Server {
+    pub fn key(&self) -> Key {
+        self.options.key_pair.public
+    }
+}
+
+/// One caller's handshake.
+#[derive(Debug)]
+struct Session {
+    message: Key,
+    /// The host that it counts for.
+    host: [u8; 4],
+    /// What every copy of the message is answered with.
+    reply: Vec<u8>,
+    /// Answers leave from the puncher's socket, so that the relay tells the caller that socket's address. hyperdht.38
+    reply_from: Option<SocketId>,
+    conn: Option<ConnId>,
+    stage: Progress,
+}
+
+#[derive(Debug)]
+enum Progress {
+    /// The caller's stream has not shown itself.
+    Pending(Box<Pending>),
+    /// Connected, refused or given up: kept only to answer further copies.
+    Decided,
+}
+
+#[derive(Debug)]
+struct Pending {
+    keys: NoiseKeys,
+    sealed: Sealed,
+    punch: Option<PunchId>,
+    round: u64,
+    /// Rounds that wait for the analysis of our NAT.
+    waiting: Vec<Round>,
+    /// Its packets would come to an address that anybody can reach.
+    open: bool,
+}
+
+/// A holepunch round that is being answered.
+#[derive(Debug)]
+struct Round {
+    request: Request,
+    client: Addr,
+    remote_address: Option<Addr>,
+    /// Our token for the client's host, if the request came through a relay of ours.
+    token: Option<Key>,
+    remote_token: Option<Key>,
+}
+
+impl HyperDht {
+    /// Begins to listen. `Event::Listening` follows once a node has taken the announcement.
+    ///
+    /// Errors: `Taken` if this node listens for that key already (pitfalls 6.18).
+    pub fn listen(&mut self, cx: &mut Cx<'_>, options: ListenOptions) -> Result<ServerId, Error> {
+        let target = target(&options.key_pair.public);
+        if self.by_target.contains_key(&target) {
+            return Err(Error::Taken);
+        }
+        let server = self.servers.insert(Server {
+            options,
+            target,
+            announcer: Announcer::new(),
+            denied: BTreeSet::new(),
+            sessions: Slab::new(),
+            by_message: BTreeMap::new(),
+            by_slot: BTreeMap::new(),
+        });
+        self.by_target.insert(target, server);
+        self.start_announcing(cx, server);
+        Ok(server)
+    }
+
+    /// Stops listening: callers are not answered any more, the announcement is withdrawn. `Event::Unlistened` follows.
+    pub fn unlisten(&mut self, cx: &mut Cx<'_>, server: ServerId) -> Result<(), Error> {
+        let record = self.servers.get_mut(server).ok_or(Error::Gone)?;
+        let target = record.target;
+        if self.by_target.get(&target) != Some(&server) {
+            return Ok(());
+        }
+        self.by_target.remove(&target);
+        let sessions = record.sessions.ids();
+        for session in sessions {
+            self.drop_session(cx, server, session);
+            self.clear_session(server, session);
+        }
+        self.stop_announcing(cx, server);
+        Ok(())
+    }
+
+    /// Keys that are not let in: their handshakes get no answer at all. hyperdht.35, pitfalls 7.2
+    pub fn set_denied(&mut self, server: ServerId, keys: impl IntoIterator<Item = Key>) -> Result<(), Error> {
+        self.servers.get_mut(server).ok_or(Error::Gone)?.denied = keys.into_iter().collect();
+        Ok(())
+    }
+
+    /// The key that a server listens for.
+    pub fn server_key(&self, server: ServerId) -> Option<Key> {
+        self.servers.get(server).map(Server::key)
+    }
+
+    /// Where handshakes for `server` can be sent, for announcing it under a topic. Empty until it is listening.
+    pub fn server_relays(&self, server: ServerId) -> &[Addr] {
+        self.servers.get(server).map_or(&[], |server| &server.announcer.relay_addresses)
+    }
+
+    /// Handshakes that are remembered, of all servers.
+    pub fn sessions(&self) -> usize {
+        self.servers.iter().map(|(_, server)| server.sessions.len()).sum()
+    }
+
+    /// Our side of a handshake, and the socket it must leave from. `client` is the caller as its relay sees it, `None`
+    /// if the request came from the caller itself. hyperdht.30
+    pub(super) fn answer_handshake(
+        &mut self,
+        cx: &mut Cx<'_>,
+        server: ServerId,
+        message: &[u8],
+        client: Option<Addr>,
+        request: &Request,
+    ) -> Option<(Vec<u8>, Option<SocketId>)> {
+        let hash = hash::blake2b_256(&[message]);
+        let record = self.servers.get(server)?;
+        // pitfalls 7.1: a copy through another relay is the same handshake and gets the same reply.
+        if let Some(session) = record.by_message.get(&hash).and_then(|&id| record.sessions.get(id)) {
+            let socket = session.reply_from.filter(|socket| self.sockets.contains_key(socket));
+            return Some((session.reply.clone(), socket));
+        }
+        let host = match client {
+            Some(client) if record.announcer.is_relay(request.from) => client.ip,
+            _ => request.from.ip,
+        };
+        if !self.room_for_session(server, host) {
+            self.stats.handshakes_dropped += 1;
+            return None;
+        }
+        let record = self.servers.get(server)?;
+        let prologue = namespace(command::PEER_HANDSHAKE);
+        let mut noise = Noise::ik_responder(cx.entropy, &record.options.key_pair, &prologue);
+        let payload =
+            noise.read(message).ok().and_then(|payload| wire::decode::<NoisePayload>(&payload).ok());
+        let (Some(payload), Some(remote_key)) = (payload, noise.remote_public()) else {
+            self.malformed();
+            return None;
+        };
+        if record.denied.contains(&remote_key) {
+            self.stats.denied += 1;
+            return None;
+        }
+        self.accept(cx, server, noise, payload, hash, host, client, request)
+    }
+
+    fn room_for_session(&self, server: ServerId, host: [u8; 4]) -> bool {
+        let pending = |sessions: &Slab<SessionKind, Session>, host: Option<[u8; 4]>| {
+            let counts = |session: &Session| {
+                matches!(session.stage, Progress::Pending(_)) && host.is_none_or(|host| host == session.host)
+            };
+            sessions.iter().filter(|(_, session)| counts(session)).count()
+        };
+        let all: usize = self.servers.iter().map(|(_, server)| pending(&server.sessions, None)).sum();
+        let of_host = self.servers.get(server).map_or(0, |server| pending(&server.sessions, Some(host)));
+        self.sessions() < limits::HYPERDHT_SESSIONS
+            && all < limits::HYPERDHT_SESSIONS_PENDING
+            && of_host < limits::HYPERDHT_SESSIONS_PER_HOST
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn accept(
+        &mut self,
+        cx: &mut Cx<'_>,
+        server: ServerId,
+        mut noise: Noise,
+        payload: NoisePayload,
+        message: Key,
+        host: [u8; 4],
+        client: Option<Addr>,
+        request: &Request,
+    ) -> Option<(Vec<u8>, Option<SocketId>)> {
+        let record = self.servers.get_mut(server)?;
+        let (share, may_punch) = (record.options.share_local_address, record.options.holepunch);
+        let relay_addresses = record.announcer.relay_addresses.clone();
+        let relays = record.announcer.relays.clone();
+        let session = record.sessions.insert(Session {
+            message,
+            host,
+            reply: Vec::new(),
+            reply_from: None,
+            conn: None,
+            stage: Progress::Decided,
+        });
+        let remote = self.status.remote;
+        let plan = self.plan(&payload, client, request, share, may_punch);
+        // hyperdht.37
+        let error = match (payload.version, &payload.udx) {
+            (1, Some(_)) => error::NONE,
+            (1, None) => error::ABORTED,
+            _ => error::VERSION_MISMATCH,
+        };
+        let punch = match plan {
+            Plan::Punch { .. } if error == error::NONE => {
+                let owner = Owner::Session(server, session);
+                let Some(punch) = self.new_puncher(cx, owner, payload.firewall) else {
+                    self.stats.handshakes_dropped += 1;
+                    self.forget(server, session);
+                    return None;
+                };
+                Some(punch)
+            }
+            _ => None,
+        };
+        let (conn, local) = if error == error::NONE {
+            let (conn, local) = self.open_stream(cx, Stage::Session { server, session });
+            (Some(conn), local)
+        } else {
+            (None, 0)
+        };
+        let reply = NoisePayload {
+            error,
+            firewall: if remote.is_some() { firewall::OPEN } else { firewall::UNKNOWN },
+            holepunch: remote.is_none().then(|| HolepunchInfo { id: session.slot().into(), relays }),
+            addresses4: self.own_addresses(share),
+            udx: Some(UdxInfo { id: local, ..UdxInfo::default() }),
+            secret_stream: Some(1),
+            relay_addresses: (!relay_addresses.is_empty()).then_some(relay_addresses),
+            ..NoisePayload::default()
+        };
+        let answer = noise.write(&wire::encode(&reply)).ok().zip(noise.finish().ok());
+        let Some((reply, keys)) = answer else {
+            self.drop_session(cx, server, session);
+            self.forget(server, session);
+            return None;
+        };
+        let reply_from = match plan {
+            Plan::Punch { from_puncher: true } => {
+                punch.and_then(|punch| self.punchers.get(punch)).map(|puncher| puncher.socket)
+            }
+            _ => None,
+        };
+        let record = self.servers.get_mut(server)?;
+        record.by_message.insert(message, session);
+        record.by_slot.insert(session.slot(), session);
+        let entry = record.sessions.get_mut(session)?;
+        entry.reply = reply.clone();
+        entry.reply_from = reply_from;
+        entry.conn = conn;
+        let (Some(conn), Some(udx)) = (conn, payload.udx) else {
+            self.timers.set(Timer::SessionClear(server, session), cx.now + CLEAR);
+            return Some((reply, None));
+        };
+        let sealed = Sealed::new(cx, &keys.handshake_hash);
+        let open = remote.is_some() || client.is_none();
+        entry.stage =
+            Progress::Pending(Box::new(Pending { keys, sealed, punch, round: 0, waiting: Vec::new(), open }));
+        cx.trace("hyperdht", format_args!("{conn} of {server}: handshake of {client:?}, {plan:?}"));
+        match plan {
+            Plan::Dial(to) => {
+                let socket = self.status.current;
+                self.outputs.push_back(Output::StreamConnect { conn, socket, remote: udx.id, to });
+                self.session_open(cx, server, session, conn, None, Path::Direct);
+            }
+            Plan::Wait | Plan::Punch { .. } => {
+                self.outputs.push_back(Output::StreamExpect { conn, remote: udx.id });
+                self.timers.set(Timer::SessionAbort(server, session), cx.now + ABORT);
+            }
+        }
+        Some((reply, reply_from))
+    }
+
+    /// What to do besides answering. hyperdht.38
+    fn plan(
+        &self,
+        payload: &NoisePayload,
+        client: Option<Addr>,
+        request: &Request,
+        share: bool,
+        may_punch: bool,
+    ) -> Plan {
+        // The caller talks to us already: its stream will come the same way, and proves its address by that.
+        let Some(client) = client else { return Plan::Wait };
+        if payload.firewall == firewall::OPEN {
+            return if client.port == 0 { Plan::Wait } else { Plan::Dial(client) };
+        }
+        if client.ip == request.to.ip && share {
+            let theirs: Vec<Addr> =
+                payload.addresses4.iter().copied().filter(|addr| is_private(addr.ip)).collect();
+            if match_address(&self.local_addresses(), &theirs).is_some() {
+                return Plan::Punch { from_puncher: false };
+            }
+        }
+        if self.status.remote.is_some() || !may_punch {
+            return Plan::Wait;
+        }
+        Plan::Punch { from_puncher: true }
+    }
+
+    fn session(&mut self, server: ServerId, session: SessionId) -> Option<&mut Session> {
+        self.servers.get_mut(server)?.sessions.get_mut(session)
+    }
+
+    fn pending(&mut self, server: ServerId, session: SessionId) -> Option<&mut Pending> {
+        match &mut self.session(server, session)?.stage {
+            Progress::Pending(pending) => Some(pending),
+            Progress::Decided => None,
+        }
+    }
+
+    /// The caller's first packet came.
+    pub(super) fn session_called(
+        &mut self,
+        cx: &mut Cx<'_>,
+        server: ServerId,
+        session: SessionId,
+        conn: ConnId,
+        socket: SocketId,
+        _: Addr,
+    ) {
+        let Some(pending) = self.pending(server, session) else { return };
+        let open = pending.open;
+        let pooled = self.sockets.contains_key(&socket).then_some(socket);
+        let path = match (pooled, open) {
+            (Some(_), _) => Path::Punched,
+            (None, true) => Path::Passive,
+            (None, false) => Path::Lan,
+        };
+        self.session_open(cx, server, session, conn, pooled, path);
+    }
+
+    fn session_open(
+        &mut self,
+        cx: &mut Cx<'_>,
+        server: ServerId,
+        session: SessionId,
+        conn: ConnId,
+        pooled: Option<SocketId>,
+        path: Path,
+    ) {
+        let Some(entry) = self.session(server, session) else { return };
+        let Progress::Pending(pending) = core::mem::replace(&mut entry.stage, Progress::Decided) else {
+            return;
+        };
+        entry.conn = None;
+        if let Some(punch) = pending.punch {
+            self.end_puncher(punch, pooled);
+        }
+        self.timers.clear(Timer::SessionAbort(server, session));
+        self.timers.set(Timer::SessionClear(server, session), cx.now + CLEAR);
+        if let Some(record) = self.conns.get_mut(conn) {
+            record.stage = Stage::Open { socket: pooled };
+        }
+        self.stats.accepts += 1;
+        cx.trace("hyperdht", format_args!("{conn} of {server} is connected: {path:?}"));
+        let remote_key = pending.keys.remote_public;
+        self.events.push_back(Event::Connected(Connected {
+            conn,
+            server: Some(server),
+            initiator: false,
+            remote_key,
+            keys: pending.keys,
+            path,
+        }));
+    }
+
+    /// A holepunch round came through a relay. hyperdht.39
+    pub(super) fn serve_round(
+        &mut self,
+        cx: &mut Cx<'_>,
+        server: ServerId,
+        request: Request,
+        slot: u64,
+        client: Addr,
+        payload: &[u8],
+    ) {
+        let firewalled = self.status.firewalled;
+        let Some(record) = self.servers.get_mut(server) else { return };
+        let ours = record.announcer.is_relay(request.from);
+        let slot = u32::try_from(slot).ok();
+        let Some(session) = slot.and_then(|slot| record.by_slot.get(&slot).copied()) else { return };
+        let Some(entry) = record.sessions.get_mut(session) else { return };
+        let Progress::Pending(pending) = &mut entry.stage else { return };
+        let Some(payload) = pending.sealed.open(payload) else { return self.malformed() };
+        let token = pending.sealed.token(client);
+        let lower = payload.round < pending.round;
+        pending.round = pending.round.max(payload.round);
+        let punch = pending.punch;
+        let round = Round {
+            client,
+            remote_address: payload.remote_address,
+            token: ours.then_some(token),
+            remote_token: payload.token,
+            request,
+        };
+        let Some(puncher) = punch.and_then(|punch| self.punchers.get_mut(punch)) else {
+            return self.abort_round_of(cx, server, session, round);
+        };
+        if payload.error != error::NONE {
+            return self.abort_round_of(cx, server, session, round);
+        }
+        let echoed = ours && payload.remote_token == Some(token);
+        if round.request.socket == puncher.socket {
+            puncher.nat.add(round.request.to, round.request.from, firewalled);
+        }
+        if !lower {
+            puncher.update_remote(&payload, echoed.then_some(client.ip));
+        }
+        let Some(pending) = self.pending(server, session) else { return };
+        if pending.waiting.len() >= limits::HYPERDHT_ROUNDS_WAITING {
+            return;
+        }
+        pending.waiting.push(round);
+        if let Some(punch) = punch {
+            self.sampled(cx, punch);
+        }
+    }
+
+    /// Our NAT is analyzed as far as it will be: answer the rounds that waited.
+    pub(super) fn session_analyzed(&mut self, cx: &mut Cx<'_>, server: ServerId, session: SessionId) {
+        let Some(pending) = self.pending(server, session) else { return };
+        let Some(punch) = pending.punch else { return };
+        let rounds = core::mem::take(&mut pending.waiting);
+        for round in rounds {
+            let Some(puncher) = self.punchers.get(punch) else { return };
+            if !puncher.remote_holepunching && puncher.unstable() && !puncher.reopened() {
+                if let Some(pending) = self.pending(server, session) {
+                    pending.waiting.push(round);
+                }
+                self.reopen(cx, punch);
+                continue;
+            }
+            self.answer_round_of(cx, server, session, punch, round);
+        }
+    }
+
+    fn answer_round_of(
+        &mut self,
+        cx: &mut Cx<'_>,
+        server: ServerId,
+        session: SessionId,
+        punch: PunchId,
+        round: Round,
+    ) {
+        let Some(puncher) = self.punchers.get(punch) else { return };
+        let socket = puncher.socket;
+        let punching = puncher.remote_holepunching;
+        if !punching && puncher.unstable() {
+            return self.abort_round_of(cx, server, session, round);
+        }
+        let addresses = puncher.nat.addresses.as_deref().unwrap_or(&[]);
+        // hyperdht.69: the caller has opened its NAT towards us, so one byte gets through at once.
+        if puncher.is_consistent() && round.remote_address.is_some_and(|addr| addresses.contains(&addr)) {
+            self.outputs.push_back(Output::Probe { socket, to: round.client, ttl: None });
+        }
+        if punching {
+            // pitfalls 7.8: from here on the punch has its own end.
+            self.timers.clear(Timer::SessionAbort(server, session));
+            // pitfalls 7.9: the answer says that we punch, so that comes first.
+            if !self.start_punching(cx, punch) {
+                return self.abort_round_of(cx, server, session, round);
+            }
+        }
+        let Some(puncher) = self.punchers.get_mut(punch) else { return };
+        if puncher.nat.firewall != firewall::UNKNOWN {
+            puncher.nat.freeze();
+        }
+        let payload = HolepunchPayload {
+            firewall: puncher.nat.firewall,
+            punching: puncher.punching,
+            addresses: puncher.nat.told_addresses(),
+            token: round.token,
+            remote_token: round.remote_token,
+            ..HolepunchPayload::default()
+        };
+        let Some(pending) = self.pending(server, session) else { return };
+        let payload = HolepunchPayload { round: pending.round, ..payload };
+        let sealed = pending.sealed.seal(cx, &payload);
+        self.answer_round(round.request, round.client, sealed, Some(socket));
+    }
+
+    /// Tells the caller that it is over, and gives up.
+    fn abort_round_of(&mut self, cx: &mut Cx<'_>, server: ServerId, session: SessionId, round: Round) {
+        let Some(pending) = self.pending(server, session) else { return };
+        let payload =
+            HolepunchPayload { error: error::ABORTED, round: pending.round, ..HolepunchPayload::default() };
+        let sealed = pending.sealed.seal(cx, &payload);
+        let current = self.status.current;
+        self.answer_round(round.request, round.client, sealed, Some(current));
+        self.abort_session(cx, server, session);
+    }
+
+    /// It came to nothing: end what it holds; keep its reply a while. pitfalls 7.7
+    pub(super) fn abort_session(&mut self, cx: &mut Cx<'_>, server: ServerId, session: SessionId) {
+        self.drop_session(cx, server, session);
+        self.timers.set(Timer::SessionClear(server, session), cx.now + CLEAR);
+    }
+
+    /// The stream is gone, or about to be.
+    pub(super) fn end_session(&mut self, cx: &mut Cx<'_>, server: ServerId, session: SessionId) {
+        if let Some(entry) = self.session(server, session) {
+            entry.conn = None;
+            self.abort_session(cx, server, session);
+        }
+    }
+
+    fn drop_session(&mut self, _: &mut Cx<'_>, server: ServerId, session: SessionId) {
+        self.timers.clear(Timer::SessionAbort(server, session));
+        let Some(entry) = self.session(server, session) else { return };
+        let conn = entry.conn.take();
+        if let Progress::Pending(pending) = core::mem::replace(&mut entry.stage, Progress::Decided) {
+            if let Some(punch) = pending.punch {
+                self.end_puncher(punch, None);
+            }
+        }
+        if let Some(conn) = conn {
+            if let Some(record) = self.conns.get_mut(conn) {
+                record.stage = Stage::Ended;
+                self.outputs.push_back(Output::StreamDestroy { conn });
+            }
+        }
+    }
+
+    pub(super) fn clear_session(&mut self, server: ServerId, session: SessionId) {
+        self.timers.clear(Timer::SessionClear(server, session));
+        self.forget(server, session);
+    }
+
+    fn forget(&mut self, server: ServerId, session: SessionId) {
+        let Some(record) = self.servers.get_mut(server) else { return };
+        if let Some(entry) = record.sessions.remove(session) {
+            if record.by_message.get(&entry.message) == Some(&session) {
+                record.by_message.remove(&entry.message);
+            }
+            record.by_slot.remove(&session.slot());
+        }
+    }
+}
+
+/// How the caller and we shall come together.
+#[derive(Clone, Copy, Debug)]
+enum Plan {
+    /// Its packets will come to us.
+    Wait,
+    /// Anybody can reach it, and it waits for us.
+    Dial(Addr),
+    /// Both sides are behind NATs. `from_puncher`: answers leave from the punching socket.
+    Punch { from_puncher: bool },
+}

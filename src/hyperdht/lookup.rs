@@ -1,0 +1,205 @@
+//! Who serves a topic or a key, and telling the network that we do. Follows hyperdht.90 to hyperdht.94.
+
+use super::*;
+use crate::base::Error;
+use crate::wire::hyperdht::{LookupReply, command};
+
+/// A node that names so many peers may know us without naming us. hyperdht.93
+const FULL: usize = 20;
+
+#[derive(Debug)]
+pub struct Lookup {
+    topic: Key,
+    what: What,
+    seen: BTreeSet<Key>,
+    /// Writes under way.
+    pending: usize,
+    /// Announcements to be made once what is being taken back is gone.
+    announcements: Vec<Ask>,
+    walked: bool,
+    /// Any node answered.
+    heard: bool,
+    /// Announcements that were taken.
+    taken: usize,
+}
+
+#[derive(Debug)]
+enum What {
+    FindPeer,
+    Lookup,
+    /// `clear`: also take back what older announcements of ours left.
+    Announce {
+        pair: KeyPair,
+        relays: Vec<Addr>,
+        clear: bool,
+    },
+    Unannounce {
+        pair: KeyPair,
+    },
+}
+
+impl HyperDht {
+    /// Which nodes forward handshakes for `key`: `Event::Peer` with the node in `from`, then `LookupDone`.
+    pub fn find_peer(&mut self, _: &mut Cx<'_>, key: Key) -> LookupId {
+        self.start_lookup(target(&key), What::FindPeer)
+    }
+
+    /// Who is announced under `topic`: `Event::Peer` for each, then `LookupDone`. hyperdht.91
+    pub fn lookup(&mut self, _: &mut Cx<'_>, topic: Key) -> LookupId {
+        self.start_lookup(topic, What::Lookup)
+    }
+
+    /// Announces a key, and relays that know it, under `topic` at the nodes closest to it. Peers that are met on the
+    /// way are reported; ends with `Announced`. With `clear` older announcements of the key are taken back where they
+    /// are met. hyperdht.92
+    pub fn announce(
+        &mut self,
+        _: &mut Cx<'_>,
+        topic: Key,
+        key_pair: KeyPair,
+        relays: Vec<Addr>,
+        clear: bool,
+    ) -> AnnounceId {
+        self.start_lookup(topic, What::Announce { pair: key_pair, relays, clear })
+    }
+
+    /// Takes the announcement of a key under `topic` back wherever it is met; ends with `Unannounced`. hyperdht.93
+    pub fn unannounce(&mut self, _: &mut Cx<'_>, topic: Key, key_pair: KeyPair) -> AnnounceId {
+        self.start_lookup(topic, What::Unannounce { pair: key_pair })
+    }
+
+    /// The same; peers that are met on the way are reported.
+    pub fn lookup_and_unannounce(&mut self, cx: &mut Cx<'_>, topic: Key, key_pair: KeyPair) -> AnnounceId {
+        self.unannounce(cx, topic, key_pair)
+    }
+
+    /// Ends a lookup or announcement at once, without a last event.
+    pub fn cancel_lookup(&mut self, _: &mut Cx<'_>, lookup: LookupId) -> Result<(), Error> {
+        self.lookups.remove(lookup).ok_or(Error::Gone)?;
+        self.cancel(|purpose| match purpose {
+            Purpose::Lookup(l) | Purpose::LookupWrite { lookup: l, .. } => *l == lookup,
+            _ => false,
+        });
+        Ok(())
+    }
+
+    fn start_lookup(&mut self, topic: Key, what: What) -> LookupId {
+        if let What::Unannounce { pair } | What::Announce { pair, clear: true, .. } = &what {
+            let key = pair.public;
+            self.forget_record(&topic, &key);
+        }
+        let asked = if matches!(what, What::FindPeer) { command::FIND_PEER } else { command::LOOKUP };
+        let lookup = self.lookups.insert(Lookup {
+            topic,
+            what,
+            seen: BTreeSet::new(),
+            pending: 0,
+            announcements: Vec::new(),
+            walked: false,
+            heard: false,
+            taken: 0,
+        });
+        self.query(Purpose::Lookup(lookup), Query::new(topic, asked, None));
+        lookup
+    }
+
+    pub(super) fn lookup_reply(&mut self, id: LookupId, reply: &Reply) {
+        let Some(lookup) = self.lookups.get_mut(id) else { return };
+        lookup.heard = true;
+        // pitfalls 3.15: an error of one node is not a result, and not the end.
+        if reply.error != 0 {
+            return;
+        }
+        let value = reply.value.as_deref();
+        let peers = match lookup.what {
+            What::FindPeer => value.and_then(|v| wire::decode::<Peer>(v).ok()).into_iter().collect(),
+            What::Lookup | What::Announce { .. } | What::Unannounce { .. } => {
+                value.and_then(|v| wire::decode::<LookupReply>(v).ok()).map_or_else(Vec::new, |l| l.peers)
+            }
+        };
+        self.take_back(id, reply, &peers);
+        let Some(lookup) = self.lookups.get_mut(id) else { return };
+        let nodes = matches!(lookup.what, What::FindPeer);
+        for peer in peers {
+            // pitfalls 5.8: every storing node names the same peer. For find_peer each node is a result.
+            let new = lookup.seen.len() < limits::HYPERDHT_PEERS_FOUND && lookup.seen.insert(peer.key);
+            if new || nodes {
+                self.events.push_back(Event::Peer { lookup: id, peer, from: reply.from });
+            }
+        }
+    }
+
+    /// hyperdht.93
+    fn take_back(&mut self, id: LookupId, reply: &Reply, peers: &[Peer]) {
+        let Some(lookup) = self.lookups.get_mut(id) else { return };
+        let (What::Unannounce { pair } | What::Announce { pair, clear: true, .. }) = &lookup.what else {
+            return;
+        };
+        let met = peers.len() >= FULL || peers.iter().any(|peer| peer.key == pair.public);
+        let (true, Some(token), Some(node)) = (met, reply.token, reply.id) else { return };
+        let value = signed_announce(command::UNANNOUNCE, pair, &lookup.topic, &node, &token, Vec::new());
+        let ask = Ask {
+            target: Some(lookup.topic),
+            token: Some(token),
+            value: Some(value),
+            ..Ask::new(reply.from, command::UNANNOUNCE)
+        };
+        lookup.pending += 1;
+        self.ask(Purpose::LookupWrite { lookup: id, announce: false }, ask);
+    }
+
+    /// The walk is over. Announce to those that are closest; but what is being taken back must be gone before.
+    pub(super) fn lookup_walked(&mut self, id: LookupId, ok: bool, closest: &[Reply]) {
+        let Some(lookup) = self.lookups.get_mut(id) else { return };
+        lookup.walked = true;
+        lookup.heard |= ok;
+        let mut asks = Vec::new();
+        if let What::Announce { pair, relays, .. } = &lookup.what {
+            for reply in closest.iter().filter(|reply| reply.error == 0) {
+                let (Some(token), Some(node)) = (reply.token, reply.id) else { continue };
+                let value =
+                    signed_announce(command::ANNOUNCE, pair, &lookup.topic, &node, &token, relays.clone());
+                asks.push(Ask {
+                    target: Some(lookup.topic),
+                    token: Some(token),
+                    value: Some(value),
+                    ..Ask::new(reply.from, command::ANNOUNCE)
+                });
+            }
+        }
+        lookup.announcements = asks;
+        self.lookup_ended(id);
+    }
+
+    pub(super) fn lookup_written(&mut self, id: LookupId, announce: bool, result: Result<Reply, ()>) {
+        let Some(lookup) = self.lookups.get_mut(id) else { return };
+        lookup.pending -= 1;
+        if announce && result.is_ok_and(|reply| reply.error == 0) {
+            lookup.taken += 1;
+        }
+        self.lookup_ended(id);
+    }
+
+    fn lookup_ended(&mut self, id: LookupId) {
+        let Some(lookup) = self.lookups.get_mut(id) else { return };
+        if lookup.pending > 0 || !lookup.walked {
+            return;
+        }
+        let asks = core::mem::take(&mut lookup.announcements);
+        if !asks.is_empty() {
+            lookup.pending = asks.len();
+            for ask in asks {
+                self.ask(Purpose::LookupWrite { lookup: id, announce: true }, ask);
+            }
+            return;
+        }
+        let event = match lookup.what {
+            What::FindPeer | What::Lookup => Event::LookupDone { lookup: id, ok: lookup.heard },
+            // pitfalls 5.1: an announcement that nobody took is none.
+            What::Announce { .. } => Event::Announced { announce: id, ok: lookup.taken > 0 },
+            What::Unannounce { .. } => Event::Unannounced { announce: id, ok: lookup.heard },
+        };
+        self.lookups.remove(id);
+        self.events.push_back(event);
+    }
+}

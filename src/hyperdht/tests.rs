@@ -1,0 +1,13 @@
+//! Worlds in memory, and upstream's vectors.
+
+use serde_json::Value;
+
+/// The vectors of upstream with that name.
+pub fn vectors(name: &str) -> Vec<Value> {
+    let text = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors/hyperdht.json"));
+    let file: Value = serde_json::from_str(text).expect("json");
+    let all = file["vectors"].as_array().expect("a list");
+    let found: Vec<Value> = all.iter().filter(|vector| vector["name"] == name).cloned().collect();
+    assert!(!found.is_empty(), "no vector {name}");
+    found
+}
