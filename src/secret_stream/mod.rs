@@ -1,5 +1,5 @@
 //! Encrypted, ordered messages over a byte stream, and unordered ones over its datagrams. Follows secret_stream.1 to
-//! secret_stream.34. `frames` cuts the bytes, `boxes` holds the unordered messages, `crypto::secretstream` seals.
+//! secret_stream.26. `frames` cuts the bytes, `boxes` holds the unordered messages, `crypto::secretstream` seals.
 
 mod boxes;
 mod fault;

@@ -144,6 +144,7 @@ impl Pair {
     }
 }
 
+/// proves secret_stream.1, secret_stream.2
 #[test]
 fn messages_arrive_in_order_whatever_the_pieces() {
     for piece in [1, 2, 3, 7, 59, 60, 1000, usize::MAX] {
@@ -327,7 +328,7 @@ fn a_header_of_the_same_side_ends_the_stream() {
     assert_eq!(outputs(&mut world, &mut ends[1]), [Output::Destroy]);
 }
 
-/// proves secret_stream.8
+/// proves secret_stream.8, secret_stream.9
 #[test]
 fn a_header_of_another_length_ends_the_stream() {
     for len in [0, 1, 55, 57, 0xff_ffff] {
@@ -376,7 +377,7 @@ fn any_flipped_bit_ends_the_stream() {
     }
 }
 
-/// proves secret_stream.24
+/// proves secret_stream.9, secret_stream.24
 #[test]
 fn a_frame_too_short_for_a_message_ends_the_stream() {
     for len in 0..17 {

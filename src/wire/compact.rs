@@ -26,3 +26,6 @@ pub fn put_uint(out: &mut Vec<u8>, value: u64) {
     let (bytes, len) = uint_bytes(value);
     out.extend_from_slice(&bytes[..len]);
 }
+
+#[cfg(test)]
+mod tests;

@@ -522,12 +522,7 @@ impl Cursor<'_> {
     }
 
     /// `len` bytes without a length of their own, or all that are left if those are fewer.
-    pub fn clipped(
-        &mut self,
-        field: &'static str,
-        value: &mut Vec<u8>,
-        len: u64,
-    ) -> Result<(), Malformed> {
+    pub fn clipped(&mut self, field: &'static str, value: &mut Vec<u8>, len: u64) -> Result<(), Malformed> {
         let at = self.at;
         match self.way {
             Way::Read { .. } => {

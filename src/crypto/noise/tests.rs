@@ -93,6 +93,46 @@ fn the_handshake_of_hyperdht_is_that_of_the_reference() {
     assert_eq!(secret, array(&expected["holepunchSecret"]));
 }
 
+/// proves noise.7
+#[test]
+fn hmac_and_hkdf_are_those_of_the_reference() {
+    let mut hash = DefaultResolver.resolve_hash(&HashChoice::Blake2b).expect("BLAKE2b");
+    for vector in vectors("noise", "hmac-blake2b") {
+        let key = bytes(&vector["inputs"]["key"]);
+        if key.len() > hash.block_len() {
+            continue; // Never happens: the keys are chaining keys of 64 bytes.
+        }
+        let mut out = [0; 64];
+        hash.hmac(&key, &bytes(&vector["inputs"]["message"]), &mut out);
+        assert_eq!(out, array(&vector["expected"]["hex"]));
+    }
+    for vector in vectors("noise", "hkdf") {
+        let outputs = vector["expected"]["list"].as_array().expect("outputs");
+        let (salt, input) = (bytes(&vector["inputs"]["salt"]), bytes(&vector["inputs"]["ikm"]));
+        let (mut first, mut second, mut third) = ([0; 64], [0; 64], [0; 64]);
+        hash.hkdf(&salt, &input, outputs.len(), &mut first, &mut second, &mut third);
+        for (ours, theirs) in [first, second, third].iter().zip(outputs) {
+            assert_eq!(ours[..], bytes(theirs));
+        }
+    }
+}
+
+/// proves noise.8
+#[test]
+fn sealing_is_that_of_the_reference() {
+    let vector = &vectors("noise", "cipher")[0];
+    let mut cipher = DefaultResolver.resolve_cipher(&CipherChoice::ChaChaPoly).expect("ChaChaPoly");
+    cipher.set(&array(&vector["inputs"]["key"]));
+    let texts = vector["inputs"]["plaintexts"].as_array().expect("texts");
+    let sealed = vector["expected"]["ciphertexts"].as_array().expect("sealed");
+    for (nonce, (text, sealed)) in (0..).zip(texts.iter().zip(sealed)) {
+        let text = text.as_str().expect("text").as_bytes();
+        let mut out = vec![0; text.len() + MAC];
+        cipher.encrypt(nonce, &bytes(&vector["inputs"]["ad"]), text, &mut out);
+        assert_eq!(out, bytes(sealed));
+    }
+}
+
 /// proves noise.3, noise.4
 #[test]
 fn the_shared_point_is_that_of_the_reference() {
@@ -107,7 +147,7 @@ fn the_shared_point_is_that_of_the_reference() {
 }
 
 /// pitfalls 11.2: points of small order.
-/// proves noise.5
+/// proves noise.5, noise.6
 #[test]
 fn points_of_small_order_are_refused() {
     for point in small_order_points() {
@@ -121,7 +161,7 @@ fn points_of_small_order_are_refused() {
     }
 }
 
-/// proves noise.5, noise.6
+/// proves noise.5
 #[test]
 fn points_outside_the_group_of_prime_order_are_refused() {
     use curve25519_dalek::constants::{ED25519_BASEPOINT_POINT, EIGHT_TORSION};
