@@ -1,1 +1,3 @@
-//! app
+//! Programs over `Net`.
+
+pub mod registry;

@@ -137,3 +137,17 @@ pub const HYPERDHT_PROBE_TARGETS: usize = 8;
 pub const HYPERDHT_ROUNDS_WAITING: usize = 8;
 /// Distinct peers that one lookup reports; further ones are not reported.
 pub const HYPERDHT_PEERS_FOUND: usize = 4096;
+/// Bytes of a registry's request or answer; more is malformed, and answered so.
+pub const REGISTRY_TEXT_MAX: usize = 1024;
+/// Bytes of a registry's name; a longer one is refused.
+pub const REGISTRY_NAME_MAX: usize = 255;
+/// Requests of one caller that a registry keeps waiting; more are refused.
+pub const REGISTRY_WAITING_MAX: usize = 256;
+/// Callers that a registry keeps an account of; when all are busy, a new one's requests are refused.
+pub const REGISTRY_CALLERS_MAX: usize = 1024;
+/// Requests that a caller may make at once after a rest; more wait.
+pub const REGISTRY_BURST: u64 = 10_000;
+/// Requests per second of a caller in the long run; more wait.
+pub const REGISTRY_PER_SECOND: u64 = 2_000;
+/// Lines typed ahead of a registry client's prompt; more wait in the pipe.
+pub const REGISTRY_LINES_MAX: usize = 64;

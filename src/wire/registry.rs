@@ -1,5 +1,34 @@
-//! Formats of registry.
+//! Formats of the registry: what its two methods take and give. Follows registry.1 and registry.2.
 
-use super::Format;
+use super::{Cursor, Format, Wire, format};
+use crate::base::{Malformed, limits};
 
-pub const FORMATS: &[Format] = &[];
+pub const FORMATS: &[Format] = &[format::<Request>(), format::<Answer>()];
+
+/// The value of a call of `register` or `delete`.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Request {
+    /// Any text; whether it may be a name is for the server to say.
+    pub name: String,
+}
+
+/// The value of the answer.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Answer {
+    /// `OK`, `IDEMPOTENT`, or `ERR:` and why.
+    pub text: String,
+}
+
+impl Wire for Request {
+    const NAME: &'static str = "registry.request";
+    fn walk(&mut self, c: &mut Cursor<'_>) -> Result<(), Malformed> {
+        c.string("name", &mut self.name, limits::REGISTRY_TEXT_MAX)
+    }
+}
+
+impl Wire for Answer {
+    const NAME: &'static str = "registry.answer";
+    fn walk(&mut self, c: &mut Cursor<'_>) -> Result<(), Malformed> {
+        c.string("text", &mut self.text, limits::REGISTRY_TEXT_MAX)
+    }
+}
