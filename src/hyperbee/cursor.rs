@@ -97,10 +97,7 @@ impl Cursor {
             };
         }
         let State::Walking(frames) = &mut self.state else { return Ok(None) };
-        let entry = match step(cx, bee, log, self.version, self.range.reverse, frames) {
-            Ok(entry) => entry,
-            Err(error) => return Err(error),
-        };
+        let entry = step(cx, bee, log, self.version, self.range.reverse, frames)?;
         let Some(entry) = entry else {
             self.state = State::Done;
             return Ok(None);

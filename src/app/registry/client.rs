@@ -19,9 +19,12 @@ pub trait Replica {
     fn peers(&self) -> usize;
     /// `Error::Missing`: a block that the read needs is not here.
     fn get(&mut self, name: &[u8]) -> Result<Option<Vec<u8>>, Error>;
-    fn list(&mut self) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Error>;
+    fn list(&mut self) -> Result<Vec<Pair>, Error>;
     fn block(&mut self, seq: u64) -> Result<Option<Vec<u8>>, Error>;
 }
+
+/// A name and its owner.
+pub type Pair = (Vec<u8>, Vec<u8>);
 
 /// Asked of whoever owns the connection.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -224,20 +227,16 @@ impl Client {
                 let Some(command) = self.waiting.pop_front() else { return };
                 self.begin(now, command, replica);
             }
-            match self.task.take() {
-                None => {}
+            let done = match &self.task {
+                None => true,
                 Some(Task::Read { what, until }) => {
-                    if !self.read(now, &what, until, replica) {
-                        self.task = Some(Task::Read { what, until });
-                        return;
-                    }
+                    let (what, until) = (what.clone(), *until);
+                    self.read(now, &what, until, replica)
                 }
-                Some(Task::Write(write)) => {
-                    self.task = Some(Task::Write(write));
-                    if !self.write(now, replica) {
-                        return;
-                    }
-                }
+                Some(Task::Write(_)) => self.write(now, replica),
+            };
+            if !done {
+                return;
             }
         }
     }

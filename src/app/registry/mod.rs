@@ -2,7 +2,7 @@
 //! server and read from their own copy.
 //!
 //! `rules` decides, `gate` says whose turn it is, `command` and `outcome` are what a user types and sees, `client` is
-//! the client's state. Follows registry.1 to registry.20.
+//! the client's state. Follows registry.1 to registry.18.
 
 pub mod client;
 pub mod command;

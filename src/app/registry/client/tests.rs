@@ -46,7 +46,7 @@ impl Replica for Copy {
     fn get(&mut self, name: &[u8]) -> Result<Option<Vec<u8>>, Error> {
         if self.missing { Err(Error::Missing) } else { Ok(self.names.get(name).cloned()) }
     }
-    fn list(&mut self) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Error> {
+    fn list(&mut self) -> Result<Vec<Pair>, Error> {
         Ok(self.names.clone().into_iter().collect())
     }
     fn block(&mut self, seq: u64) -> Result<Option<Vec<u8>>, Error> {
