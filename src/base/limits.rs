@@ -17,8 +17,6 @@ pub const BLOCK_WIRE_MAX: usize = 1 << 24;
 pub const PROOF_NODES_MAX: usize = 256;
 /// Bytes of the signature of a tree (of many signers, with patches); more is malformed.
 pub const TREE_SIGNATURE_MAX: usize = 1 << 16;
-/// Bytes of a manifest in a replication message; more is malformed.
-pub const MANIFEST_WIRE_MAX: usize = 1 << 16;
 /// Words of one replication bitfield; more is malformed. Upstream sends at most 65536 at once.
 pub const BITFIELD_WORDS_MAX: usize = 1 << 18;
 /// Bytes of the name of a replication extension; more is malformed.

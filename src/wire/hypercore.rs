@@ -1,6 +1,7 @@
 //! Formats of hypercore replication: the channel's handshake and the ten messages (replication.1 to replication.10), and
 //! the tree node they carry.
 
+use super::manifest::Manifest;
 use super::{Cursor, Format, Wire, format};
 use crate::base::{Key, Malformed, limits};
 
@@ -237,8 +238,7 @@ pub struct Data {
     pub hash: Option<DataHash>,
     pub seek: Option<DataSeek>,
     pub upgrade: Option<DataUpgrade>,
-    /// The encoded manifest.
-    pub manifest: Option<Vec<u8>>,
+    pub manifest: Option<Manifest>,
 }
 
 impl Wire for Data {
@@ -274,7 +274,7 @@ impl Wire for Data {
             nodes(c, "additional nodes", &mut v.additional)?;
             c.optional_buffer("signature", &mut v.signature, limits::TREE_SIGNATURE_MAX)
         })?;
-        c.when(manifest, &mut self.manifest, |c, v| c.raw("manifest", v, limits::MANIFEST_WIRE_MAX))
+        c.when(manifest, &mut self.manifest, |c, v| v.walk(c))
     }
 }
 
@@ -377,3 +377,6 @@ impl Wire for Extension {
         c.raw("message", &mut self.message, limits::BLOCK_WIRE_MAX)
     }
 }
+
+#[cfg(test)]
+mod tests;
