@@ -1,6 +1,9 @@
-//! Worlds in memory, and upstream's vectors.
+//! Upstream's vectors, and stories in a world in memory.
 
 use serde_json::Value;
+
+mod stories;
+mod world;
 
 /// The vectors of upstream with that name.
 pub fn vectors(name: &str) -> Vec<Value> {
