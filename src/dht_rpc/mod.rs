@@ -303,6 +303,8 @@ pub struct DhtRpc {
     next_delayed: u64,
 
     boot: Boot,
+    /// The bootstrap met nobody: it begins again when somebody answers.
+    isolated: bool,
     probes: Probes,
     test: Option<FirewallTest>,
     tick: u64,
@@ -362,6 +364,7 @@ impl DhtRpc {
             delayed: BTreeMap::new(),
             next_delayed: 0,
             boot: Boot::Binding,
+            isolated: false,
             probes: Probes::default(),
             test: None,
             tick: 100 - cx.entropy.below(50),

@@ -33,6 +33,11 @@ const SWAPS_MAX: usize = 3;
 const FIREWALL_NODES: usize = 5;
 /// Nodes that are asked at once, as soon as they answer for the first time.
 const PROBES_MAX: usize = 3;
+/// These are sent a few times within the one wait that the bootstrap grants them.
+const PROBE_SENDS: u8 = 3;
+const PROBE_WAIT: Span = Span::from_millis(330);
+/// Ticks until a node that wants to be persistent tests again whether it may.
+const RETRY_TICKS: u64 = 12;
 
 /// How far the bootstrap is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -93,6 +98,14 @@ impl DhtRpc {
         self.walk_to(cx, Asker::Refresh, target);
     }
 
+    pub(super) fn on_refreshed(&mut self, cx: &mut Cx<'_>, successes: usize) {
+        self.refreshing = None;
+        // dht_rpc.107: who was alone at the start begins again when there is somebody
+        if successes > 0 && !self.destroyed && core::mem::take(&mut self.isolated) {
+            self.bootstrap(cx);
+        }
+    }
+
     fn wants_probe(&self) -> bool {
         self.firewalled && self.config.quick_firewall && self.config.ephemeral != Some(false)
     }
@@ -102,19 +115,22 @@ impl DhtRpc {
         if !self.wants_probe() || self.probes.asked.len() >= PROBES_MAX || !self.probes.asked.insert(to) {
             return;
         }
-        if self.ask_back(cx, to, 2, Owner::Probe) {
+        if self.ask_back(cx, to, PROBE_SENDS, Some(PROBE_WAIT), Owner::Probe) {
             self.probes.open += 1;
         }
     }
 
     /// Asks `to` to answer to our server socket's port.
-    fn ask_back(&mut self, cx: &mut Cx<'_>, to: Addr, sends: u8, owner: Owner) -> bool {
+    fn ask_back(&mut self, cx: &mut Cx<'_>, to: Addr, sends: u8, wait: Option<Span>, owner: Owner) -> bool {
         let Some(server) = self.server else { return false };
         let value = Some(wire::encode(&PortValue(server.port)));
         let ask = Ask { value, sends, ..Ask::internal(to, PING_NAT) };
         match self.launch(cx, ask, owner) {
-            Ok(flight) => {
-                self.send_or_queue(cx, flight);
+            Ok(id) => {
+                if let Some(flight) = self.flights.get_mut(id) {
+                    flight.wait = wait;
+                }
+                self.send_or_queue(cx, id);
                 true
             }
             Err(_) => false,
@@ -132,10 +148,11 @@ impl DhtRpc {
     }
 
     /// A bootstrap walk is over. dht_rpc.98
-    pub(super) fn on_bootstrap_walked(&mut self, cx: &mut Cx<'_>) {
+    pub(super) fn on_bootstrap_walked(&mut self, cx: &mut Cx<'_>, successes: usize) {
         if self.destroyed {
             return;
         }
+        self.isolated = successes == 0 && !self.config.bootstrap.is_empty();
         match self.boot {
             Boot::Walking { pass: 1 } if self.config.ephemeral == Some(false) => {
                 self.boot = Boot::Testing;
@@ -180,7 +197,7 @@ impl DhtRpc {
             return; // one is enough; the bootstrap is over before another can begin
         }
         if !only_firewall {
-            self.stable_ticks = MORE_STABLE_TICKS;
+            self.stable_ticks = self.patience();
             self.last_host = self.nat.host();
         }
         let mut test = FirewallTest {
@@ -221,7 +238,7 @@ impl DhtRpc {
         test.open = ask.len();
         self.test = Some(test);
         for node in ask {
-            if !self.ask_back(cx, node, sends, Owner::Firewall) {
+            if !self.ask_back(cx, node, sends, None, Owner::Firewall) {
                 self.test.iter_mut().for_each(|test| test.open -= 1);
             }
         }
@@ -313,7 +330,7 @@ impl DhtRpc {
         if !self.bootstrapped {
             return;
         }
-        if self.config.ephemeral.is_none() && self.ephemeral {
+        if self.config.ephemeral != Some(true) && self.ephemeral {
             self.stable_ticks = self.stable_ticks.saturating_sub(1);
             if self.stable_ticks == 0 {
                 self.on_stable(cx); // dht_rpc.105
@@ -324,7 +341,7 @@ impl DhtRpc {
         }
         self.refresh_ticks = self.refresh_ticks.saturating_sub(1);
         let few = self.tick & 63 == 0 && self.table.len() < super::table::K;
-        if few || self.refresh_ticks == 0 {
+        if few || self.refresh_ticks == 0 || self.isolated {
             self.refresh(cx); // dht_rpc.73
         }
         self.hints = 0;
@@ -334,16 +351,22 @@ impl DhtRpc {
     }
 
     fn on_stable(&mut self, cx: &mut Cx<'_>) {
-        self.stable_ticks = MORE_STABLE_TICKS;
-        if self.last_host.is_none() || self.last_host != self.nat.host() {
+        self.stable_ticks = self.patience();
+        // the same host is not tested again, unless the node is meant to be persistent
+        if self.last_host != self.nat.host() || self.config.ephemeral == Some(false) {
             self.test_firewall(cx, false);
         }
+    }
+
+    /// Ticks until the next test.
+    fn patience(&self) -> u64 {
+        if self.config.ephemeral == Some(false) { RETRY_TICKS } else { MORE_STABLE_TICKS }
     }
 
     fn on_wake_up(&mut self) {
         self.tick += 2 * OLD_NODE; // everything appears old
         self.tick = self.tick + 8 - (self.tick & 7) - 2; // a round of pings in two ticks
-        self.stable_ticks = MORE_STABLE_TICKS;
+        self.stable_ticks = self.patience();
         self.refresh_ticks = 2; // this tick counts too: the next one refreshes
         self.last_host = None;
         self.health.reset();

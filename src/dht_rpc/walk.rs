@@ -252,8 +252,8 @@ impl DhtRpc {
                 let closest = walk.closest.into_iter().map(|(_, reply)| reply).collect();
                 self.event(Event::QueryDone { tag, result, closest });
             }
-            Asker::Bootstrap => self.on_bootstrap_walked(cx),
-            Asker::Refresh => self.refreshing = None,
+            Asker::Bootstrap => self.on_bootstrap_walked(cx, walk.successes),
+            Asker::Refresh => self.on_refreshed(cx, walk.successes),
         }
     }
 }
