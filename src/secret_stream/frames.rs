@@ -6,6 +6,8 @@ use crate::wire::{self, secret_stream::Head};
 
 /// A buffer with more room than this is given back rather than kept for the next frame.
 const KEPT: usize = (1 << 16) + 64;
+/// The first room for a frame that comes in pieces.
+const LEAST: usize = 2048;
 
 /// The frame that is arriving. Its buffer grows with the bytes that came, never with the length that was announced
 /// (secret_stream.3).
@@ -45,15 +47,25 @@ impl Frames {
         let (taken, rest) = bytes.split_at(bytes.len().min(missing));
         *bytes = rest;
         if taken.len() < missing {
-            self.body.extend_from_slice(taken);
+            self.grow(taken);
             return Found::Nothing;
         }
         self.head_len = 0;
         if self.body.is_empty() {
             return Found::Body(Cow::Borrowed(taken));
         }
-        self.body.extend_from_slice(taken);
+        self.grow(taken);
         Found::Body(Cow::Owned(core::mem::take(&mut self.body)))
+    }
+
+    /// Adds bytes that came. Room is doubled, but not beyond the frame: at most twice what came is reserved.
+    fn grow(&mut self, taken: &[u8]) {
+        let wanted = self.body.len() + taken.len();
+        if wanted > self.body.capacity() {
+            let room = self.body_len.min((2 * wanted).max(LEAST));
+            self.body.reserve_exact(room - self.body.len());
+        }
+        self.body.extend_from_slice(taken);
     }
 
     /// Gives the buffer of a frame back, so that the next one need not grow its own.
