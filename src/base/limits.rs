@@ -149,3 +149,7 @@ pub const REGISTRY_BURST: u64 = 10_000;
 pub const REGISTRY_PER_SECOND: u64 = 2_000;
 /// Lines typed ahead of a registry client's prompt; more wait in the pipe.
 pub const REGISTRY_LINES_MAX: usize = 64;
+/// Datagrams that wait for the kernel per socket; more are dropped, as a network may.
+pub const SOCKET_QUEUE_MAX: usize = 4096;
+/// Rounds in which a node carries values between its machines; more is a bug of ours.
+pub const SETTLE_ROUNDS_MAX: usize = 64;

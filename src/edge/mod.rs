@@ -1,3 +1,5 @@
-//! edge
+//! The real machine: sockets, clock, files, randomness, signals. Everything else is machines and values.
 
 pub mod files;
+pub mod os;
+pub mod udp;

@@ -1,3 +1,7 @@
-//! sim
+//! Worlds of nodes in one process, from one seed: lines that lose, copy and reorder, disks that tear, processes that
+//! crash. The same `Node` and the same programs as on the real machine.
 
+pub mod link;
 pub mod ramdisk;
+
+pub use link::Line;

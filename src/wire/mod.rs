@@ -166,6 +166,11 @@ impl Cursor<'_> {
         matches!(self.way, Way::Read { .. })
     }
 
+    /// True when fields are being drawn: a walk whose fields depend on each other then makes them agree.
+    pub fn inventing(&self) -> bool {
+        matches!(self.way, Way::Invent { .. })
+    }
+
     /// When reading: how many bytes are left. Zero otherwise.
     pub fn left(&self) -> usize {
         if self.reading() { self.end - self.at } else { 0 }

@@ -71,6 +71,9 @@ impl Wire for Unordered {
         }
         c.fixed("counter", &mut self.counter)?;
         c.raw("sealed", &mut self.sealed, DATAGRAM_MAX)?;
+        if c.inventing() && self.sealed.len() < Unordered::LEAST - 8 {
+            self.sealed.resize(Unordered::LEAST - 8, 0);
+        }
         Ok(())
     }
 }

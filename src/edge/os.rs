@@ -1,0 +1,41 @@
+//! Randomness and network interfaces, from the operating system.
+
+use crate::base::Entropy;
+
+/// The operating system's random bytes, drawn in portions.
+#[derive(Default)]
+pub struct OsEntropy {
+    portion: Vec<u8>,
+}
+
+impl Entropy for OsEntropy {
+    fn fill(&mut self, into: &mut [u8]) {
+        if into.len() > 64 {
+            getrandom::fill(into).expect("the operating system has random bytes");
+            return;
+        }
+        if self.portion.len() < into.len() {
+            self.portion.resize(1024, 0);
+            getrandom::fill(&mut self.portion).expect("the operating system has random bytes");
+        }
+        let rest = self.portion.len() - into.len();
+        into.copy_from_slice(&self.portion[rest..]);
+        self.portion[rest..].fill(0);
+        self.portion.truncate(rest);
+    }
+}
+
+/// The IPv4 addresses of this host's interfaces, loopback last.
+pub fn interfaces() -> Vec<[u8; 4]> {
+    let Ok(found) = if_addrs::get_if_addrs() else { return vec![[127, 0, 0, 1]] };
+    let mut hosts: Vec<[u8; 4]> = found
+        .into_iter()
+        .filter_map(|interface| match interface.ip() {
+            std::net::IpAddr::V4(ip) => Some(ip.octets()),
+            std::net::IpAddr::V6(_) => None,
+        })
+        .collect();
+    hosts.sort_by_key(|ip| ip[0] == 127);
+    hosts.dedup();
+    hosts
+}
