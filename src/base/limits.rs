@@ -153,3 +153,23 @@ pub const REGISTRY_LINES_MAX: usize = 64;
 pub const SOCKET_QUEUE_MAX: usize = 4096;
 /// Rounds in which a node carries values between its machines; more is a bug of ours.
 pub const SETTLE_ROUNDS_MAX: usize = 64;
+/// Bytes of an oplog header that lies outside its slot; a longer one is taken as damaged.
+pub const HEADER_MAX: usize = 64 << 20;
+/// Bytes of a work buffer that is kept for the next use; a larger one is given back.
+pub const BUFFER_KEPT_MAX: usize = 1 << 20;
+/// Tree nodes of a core that were read and are kept; a newer one takes the place of an older.
+pub const TREE_CACHE: usize = 1024;
+/// Blocks whose presence a core keeps track of (one bit each); storing one beyond is refused.
+pub const BLOCKS_MAX: u64 = 1 << 32;
+/// Blocks and bytes that a core may have: what compact-encoding can say. More is refused.
+pub const LENGTH_MAX: u64 = (1 << 53) - 1;
+/// Bytes of a block that is appended; a longer one is refused, as upstream does.
+pub const BLOCK_MAX: usize = 15 << 20;
+/// Bytes of a block that is read or received; a longer one is taken as damaged.
+pub const STORED_BLOCK_MAX: u64 = 64 << 20;
+/// Blocks of one append; more is refused.
+pub const APPEND_MAX: usize = 1 << 18;
+/// Bytes of oplog entries, after which they are moved into the other files.
+pub const OPLOG_FLUSH: u64 = 256 << 10;
+/// Bytes of blocks that are only vouched for by oplog entries, after which these are moved into the other files.
+pub const DATA_FLUSH: u64 = 16 << 20;

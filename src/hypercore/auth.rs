@@ -69,6 +69,11 @@ impl Auth {
         }
     }
 
+    /// The core's key.
+    pub fn key(&self) -> Key {
+        self.key
+    }
+
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
     }

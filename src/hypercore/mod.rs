@@ -1,4 +1,9 @@
-//! hypercore
+//! An append-only log of blocks that anybody can check against one key, stored as hypercore 10 stores it.
+//! Follows hypercore.1 to hypercore.60. Read `tree.rs` and `oplog.rs` first.
+//!
+//! Blocks go to `data` at once, everything else to `oplog`; now and then (`limits::OPLOG_FLUSH`) what the oplog says is
+//! written into `tree` and `bitfield`, and a new header replaces its entries. In memory are the roots, the bits, the
+//! nodes since the last flush and a small cache of others.
 
 pub mod auth;
 pub mod bitfield;
@@ -6,6 +11,756 @@ pub mod fetch;
 pub mod flat_tree;
 pub mod oplog;
 pub mod proof;
+mod recover;
 pub mod replicate;
 pub mod store;
 pub mod tree;
+
+use std::collections::BTreeMap;
+
+use crate::base::{Cx, Error, Key, Mode, limits};
+use crate::crypto::sign::KeyPair;
+use crate::wire::hypercore::Node;
+use crate::wire::manifest::Manifest;
+use crate::wire::oplog::{BitfieldUpdate, Entry, Header, Reorg, StoredKeys, TreeUpgrade, UserData};
+
+use auth::{Auth, TreeState};
+use bitfield::Bitfield;
+use oplog::Oplog;
+use store::Store;
+use tree::Roots;
+
+/// What an acknowledged append outlives.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Durability {
+    /// A crash of the machine: the files are synced before the node next hands out anything.
+    #[default]
+    Flush,
+    /// A crash of the process only; a crash of the machine can take appends, or the core.
+    Kernel,
+}
+
+/// How to open a core.
+#[derive(Clone, Debug)]
+pub struct Open {
+    /// None: that of the manifest or key pair, or whatever is stored.
+    pub key: Option<Key>,
+    /// None: one signer, version 1.
+    pub manifest: Option<Manifest>,
+    /// None: the stored one; a new one if a core without key is made.
+    pub key_pair: Option<KeyPair>,
+    /// Make a core whose key is the public key, as hypercore 10 did.
+    pub compat: bool,
+    /// Make the core if it is missing.
+    pub create: bool,
+    /// Change no file, and refuse all that would.
+    pub read_only: bool,
+    pub durability: Durability,
+}
+
+impl Default for Open {
+    fn default() -> Open {
+        Open {
+            key: None,
+            manifest: None,
+            key_pair: None,
+            compat: false,
+            create: true,
+            read_only: false,
+            durability: Durability::Flush,
+        }
+    }
+}
+
+/// A longer tree, and who vouches for it.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Upgrade {
+    pub fork: u64,
+    pub length: u64,
+    /// As stored: see `auth::Auth::verify`.
+    pub signature: Vec<u8>,
+}
+
+/// Something from a peer that was verified against the key or against nodes that are stored.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Change {
+    /// All nodes that were proved, in any order, including the block's leaf and the new roots.
+    pub nodes: Vec<Node>,
+    pub block: Option<(u64, Vec<u8>)>,
+    pub upgrade: Option<Upgrade>,
+    /// If it was not known before.
+    pub manifest: Option<Manifest>,
+}
+
+/// A core, open. Commands: `append`, `get`, `apply`, `reorg`, `truncate`, `clear`, `set_user_data`, `flush`, `close`.
+///
+/// Nothing here waits: a block that is not here is `None`, getting it is the replicator's work. After `close` every
+/// command fails with `NotOpen`; dropping a core without `close` leaks its file handles in the `Disk`.
+pub struct Hypercore {
+    /// As it will be written at the next flush, except for `tree` and `contiguous_length`.
+    header: Header,
+    discovery_key: Key,
+    auth: Option<Auth>,
+    key_pair: Option<KeyPair>,
+    roots: Roots,
+    fork: u64,
+    signature: Vec<u8>,
+    bits: Bitfield,
+    contiguous_length: u64,
+    store: Store,
+    oplog: Oplog,
+    durability: Durability,
+    read_only: bool,
+    open: bool,
+    /// Bytes of blocks that only the oplog vouches for.
+    unflushed: u64,
+}
+
+impl Hypercore {
+    /// Opens the core in folder `dir`, or makes it.
+    ///
+    /// `Missing`: there is none, and `create` is off or nothing may be written. `Refused`: another core is stored
+    /// there. `Invalid`: key, manifest and key pair do not belong together. `Corrupt`: what is stored cannot be read.
+    pub fn open(cx: &mut Cx<'_>, dir: &str, open: Open) -> Result<Hypercore, Error> {
+        let mode = if open.read_only { Mode::Read } else { Mode::Write };
+        if !open.create && !cx.disk.exists(&format!("{dir}/oplog")) {
+            return Err(Error::Missing);
+        }
+        let opened = Oplog::open(cx, dir, mode)?;
+        let mut oplog = opened.oplog;
+        let store = match Store::open(cx, dir, mode) {
+            Ok(store) => store,
+            Err(error) => {
+                oplog.close(cx);
+                return Err(error);
+            }
+        };
+        let mut core = Hypercore {
+            header: Header::default(),
+            discovery_key: [0; 32],
+            auth: None,
+            key_pair: None,
+            roots: Roots::default(),
+            fork: 0,
+            signature: Vec::new(),
+            bits: Bitfield::new(),
+            contiguous_length: 0,
+            store,
+            oplog,
+            durability: open.durability,
+            read_only: open.read_only,
+            open: true,
+            unflushed: 0,
+        };
+        let result = match opened.header {
+            Some(header) => core.resume(cx, header, opened.entries, open),
+            None if open.read_only || !open.create => Err(Error::Missing),
+            None => core.create(cx, open),
+        };
+        match result {
+            Ok(()) => Ok(core),
+            Err(error) => {
+                core.release(cx);
+                Err(error)
+            }
+        }
+    }
+
+    /// hypercore.24: key, manifest and key pair of a new core.
+    fn create(&mut self, cx: &mut Cx<'_>, open: Open) -> Result<(), Error> {
+        let key_pair = match (open.key_pair, open.key) {
+            (Some(pair), _) => Some(pair),
+            (None, None) if open.manifest.is_none() => Some(KeyPair::generate(cx.entropy)),
+            (None, _) => None,
+        };
+        let auth = match (open.key, open.manifest, &key_pair) {
+            (Some(key), Some(manifest), _) => {
+                Some(Auth::new(key, manifest).ok_or(Error::Invalid("the manifest is not that of the key"))?)
+            }
+            (Some(key), None, _) if open.compat => Some(Auth::compat(key)),
+            (Some(key), None, Some(pair)) => {
+                let mut manifests = (0..=1).rev().map(|version| auth::single_signer(version, pair.public));
+                let found = manifests.find_map(|manifest| Auth::new(key, manifest));
+                Some(found.ok_or(Error::Invalid("the key pair is not that of the key"))?)
+            }
+            (Some(_), None, None) => None,
+            (None, Some(manifest), _) => Auth::new(auth::core_key(&manifest), manifest),
+            (None, None, Some(pair)) if open.compat => Some(Auth::compat(pair.public)),
+            (None, None, Some(pair)) => {
+                let manifest = auth::single_signer(1, pair.public);
+                Auth::new(auth::core_key(&manifest), manifest)
+            }
+            (None, None, None) => None,
+        };
+        let key = auth.as_ref().map(Auth::key).or(open.key).ok_or(Error::Invalid("a core needs a key"))?;
+        self.header.key = key;
+        self.header.manifest = auth.as_ref().map(|auth| auth.manifest().clone());
+        self.header.key_pair = key_pair
+            .as_ref()
+            .map(|pair| StoredKeys { public: pair.public.to_vec(), secret: pair.secret_key().to_vec() });
+        self.discovery_key = auth::discovery_key(&key);
+        self.key_pair = key_pair;
+        self.auth = auth;
+        // hypercore.36: the header is safe before the file is as long as one that must have a header.
+        self.oplog.write_header(cx, &mut self.header, true)?;
+        self.sync_later(cx);
+        Ok(())
+    }
+
+    pub fn key(&self) -> Key {
+        self.header.key
+    }
+
+    /// What peers ask for it by.
+    pub fn discovery_key(&self) -> Key {
+        self.discovery_key
+    }
+
+    /// None until it is learned from a peer.
+    pub fn manifest(&self) -> Option<&Manifest> {
+        self.auth.as_ref().map(Auth::manifest)
+    }
+
+    /// Who may sign; None until the manifest is learned.
+    pub fn auth(&self) -> Option<&Auth> {
+        self.auth.as_ref()
+    }
+
+    /// True if `append` can work: there is a key pair, and it may sign alone.
+    pub fn writable(&self) -> bool {
+        let may_sign = |pair| self.auth.as_ref().is_some_and(|auth| auth.may_sign(pair));
+        !self.read_only && self.key_pair.as_ref().is_some_and(may_sign)
+    }
+
+    pub fn read_only(&self) -> bool {
+        self.read_only
+    }
+
+    /// Blocks.
+    pub fn length(&self) -> u64 {
+        self.roots.length()
+    }
+
+    /// Bytes of all blocks, here or not.
+    pub fn byte_length(&self) -> u64 {
+        self.roots.byte_length()
+    }
+
+    /// How often the core was truncated, as its writer says.
+    pub fn fork(&self) -> u64 {
+        self.fork
+    }
+
+    /// Every block below this one is here.
+    pub fn contiguous_length(&self) -> u64 {
+        self.contiguous_length
+    }
+
+    /// Whether a block is here.
+    pub fn has(&self, index: u64) -> bool {
+        self.bits.get(index)
+    }
+
+    /// Which blocks are here.
+    pub fn bits(&self) -> &Bitfield {
+        &self.bits
+    }
+
+    pub fn roots(&self) -> &[Node] {
+        self.roots.nodes()
+    }
+
+    /// Hash of the roots: with length and fork, what is signed.
+    pub fn tree_hash(&self) -> Key {
+        self.roots.hash()
+    }
+
+    /// The stored signature of the current tree; empty for a core without blocks that was never truncated.
+    pub fn signature(&self) -> &[u8] {
+        &self.signature
+    }
+
+    /// A node of the current tree. None if it is not known, or not part of a tree of this length.
+    pub fn tree_node(&mut self, cx: &mut Cx<'_>, index: u64) -> Result<Option<Node>, Error> {
+        self.check_open()?;
+        if flat_tree::right_span(index) >= 2 * self.length() {
+            return Ok(None);
+        }
+        match self.roots.nodes().iter().find(|root| root.index == index) {
+            Some(root) => Ok(Some(*root)),
+            None => self.store.node(cx, index),
+        }
+    }
+
+    /// A block. None if it is not here. `Corrupt` if what is stored is not what was signed.
+    pub fn get(&mut self, cx: &mut Cx<'_>, index: u64) -> Result<Option<Vec<u8>>, Error> {
+        self.check_open()?;
+        if index >= self.length() || !self.bits.get(index) {
+            return Ok(None);
+        }
+        self.store.read_block(cx, &self.roots, index).map(Some)
+    }
+
+    /// Where a block begins, in bytes from the first block's begin. `Missing` if a node on the way is not known.
+    pub fn byte_offset(&mut self, cx: &mut Cx<'_>, index: u64) -> Result<u64, Error> {
+        self.check_open()?;
+        if index >= self.length() {
+            return if index == self.length() { Ok(self.byte_length()) } else { Err(Error::Missing) };
+        }
+        self.store.byte_offset(cx, &self.roots, index).map_err(|error| match error {
+            Error::Corrupt(_) => Error::Missing,
+            other => other,
+        })
+    }
+
+    /// The block that holds byte `bytes`, and the offset in it; the length of the core and the rest if it is beyond
+    /// the end. None if a node on the way is not known. (hypercore.7)
+    pub fn seek(&mut self, cx: &mut Cx<'_>, bytes: u64) -> Result<Option<(u64, u64)>, Error> {
+        self.check_open()?;
+        if bytes >= self.byte_length() {
+            return Ok(Some((self.length(), bytes - self.byte_length())));
+        }
+        let mut left = bytes;
+        for root in self.roots.nodes().to_vec() {
+            if left >= root.size {
+                left -= root.size;
+                continue;
+            }
+            let mut at = root.index;
+            while let Some((lower, upper)) = flat_tree::children(at) {
+                let Some(node) = self.store.node(cx, lower)? else { return Ok(None) };
+                if left < node.size {
+                    at = lower;
+                } else {
+                    left -= node.size;
+                    at = upper;
+                }
+            }
+            return Ok(Some((at / 2, left)));
+        }
+        Ok(None)
+    }
+
+    /// Adds blocks behind the last, signed once. Returns the index of the first; an empty batch changes nothing.
+    ///
+    /// `Refused` if the core is not writable, `Invalid` for more than `limits::APPEND_MAX` blocks or one longer than
+    /// `limits::BLOCK_MAX` bytes. After an error the core is as before.
+    pub fn append<B: AsRef<[u8]>>(&mut self, cx: &mut Cx<'_>, blocks: &[B]) -> Result<u64, Error> {
+        self.check_write()?;
+        let first = self.length();
+        if blocks.is_empty() {
+            return Ok(first);
+        }
+        let (roots, nodes, signature) = self.prepare(blocks)?;
+        let entry = Entry {
+            user_data: None,
+            nodes,
+            upgrade: Some(TreeUpgrade {
+                fork: self.fork,
+                ancestors: first,
+                length: roots.length(),
+                signature: signature.clone(),
+            }),
+            bitfield: Some(BitfieldUpdate { drop: false, start: first, length: blocks.len() as u64 }),
+        };
+        let added = roots.byte_length() - self.byte_length();
+        // hypercore.43: blocks first, then the entry that vouches for them.
+        match blocks {
+            [block] => self.store.write_data(cx, self.byte_length(), block.as_ref())?,
+            _ => {
+                let mut bytes = Vec::with_capacity(added as usize);
+                blocks.iter().for_each(|block| bytes.extend_from_slice(block.as_ref()));
+                self.store.write_data(cx, self.byte_length(), &bytes)?;
+            }
+        }
+        let entry = self.add_entry(cx, entry)?;
+        self.store.put_nodes(&entry.nodes);
+        self.bits.set(first, roots.length(), true);
+        self.roots = roots;
+        self.signature = signature;
+        if self.contiguous_length == first {
+            self.contiguous_length = self.length();
+        }
+        self.unflushed += added;
+        self.written(cx);
+        Ok(first)
+    }
+
+    /// The tree with `blocks` behind the last, its new nodes and its signature.
+    fn prepare<B: AsRef<[u8]>>(&self, blocks: &[B]) -> Result<(Roots, Vec<Node>, Vec<u8>), Error> {
+        if blocks.len() > limits::APPEND_MAX {
+            return Err(Error::Invalid("too many blocks at once"));
+        }
+        if blocks.iter().any(|block| block.as_ref().len() > limits::BLOCK_MAX) {
+            return Err(Error::Invalid("a block is too long"));
+        }
+        if self.length() + blocks.len() as u64 > limits::BLOCKS_MAX {
+            return Err(Error::Full);
+        }
+        let mut roots = self.roots.clone();
+        let mut nodes = Vec::with_capacity(2 * blocks.len());
+        for block in blocks {
+            if limits::LENGTH_MAX - roots.byte_length() < block.as_ref().len() as u64 {
+                return Err(Error::Full);
+            }
+            roots.append(block.as_ref(), &mut nodes);
+        }
+        let state = TreeState { hash: roots.hash(), length: roots.length(), fork: self.fork };
+        let signature = self.sign(&state)?;
+        Ok((roots, nodes, signature))
+    }
+
+    fn sign(&self, state: &TreeState) -> Result<Vec<u8>, Error> {
+        match (&self.auth, &self.key_pair) {
+            (Some(auth), Some(pair)) => auth.sign(pair, state),
+            _ => Err(Error::Refused("the core has no key pair here")),
+        }
+    }
+
+    /// Stores what a peer proved. Everything in `change` is verified already; here only its shape is checked, so
+    /// that no mistake of a caller can damage what is stored. (hypercore.44)
+    ///
+    /// `Refused`: another fork, a tree that is not longer, a block without its leaf, or a manifest of another key.
+    /// `Full`: a block at or beyond `limits::BLOCKS_MAX`. After an error the core is as before.
+    pub fn apply(&mut self, cx: &mut Cx<'_>, change: Change) -> Result<(), Error> {
+        self.check_write()?;
+        let auth = self.check_manifest(change.manifest.as_ref())?;
+        let fresh: BTreeMap<u64, Node> = change.nodes.iter().map(|node| (node.index, *node)).collect();
+        let roots = match &change.upgrade {
+            Some(upgrade) if upgrade.fork != self.fork => return Err(Error::Refused("another fork")),
+            Some(upgrade) if upgrade.length <= self.length() => return Err(Error::Refused("not longer")),
+            Some(upgrade) => Some(self.gather(cx, upgrade.length, &fresh)?),
+            None => None,
+        };
+        let grown = roots.as_ref().unwrap_or(&self.roots);
+        if fresh.keys().any(|index| flat_tree::right_span(*index) >= 2 * grown.length()) {
+            return Err(Error::Refused("a node beyond the tree"));
+        }
+        let block = change.block.filter(|(index, _)| !self.bits.get(*index));
+        if let Some((index, bytes)) = &block {
+            check_block(cx, &mut self.store, grown, &fresh, *index, bytes.len() as u64)?;
+            let at = self.store.byte_offset_with(cx, grown, *index, &fresh)?;
+            self.store.write_data(cx, at, bytes)?;
+            self.unflushed += bytes.len() as u64;
+        }
+        let ancestors = self.length();
+        let entry = Entry {
+            user_data: None,
+            nodes: change.nodes,
+            upgrade: change.upgrade.map(|upgrade| TreeUpgrade {
+                fork: upgrade.fork,
+                ancestors,
+                length: upgrade.length,
+                signature: upgrade.signature,
+            }),
+            bitfield: block.map(|(start, _)| BitfieldUpdate { drop: false, start, length: 1 }),
+        };
+        let learned = auth.is_some();
+        if entry != Entry::default() {
+            let entry = self.add_entry(cx, entry)?;
+            self.commit(entry, roots);
+        }
+        if let Some(auth) = auth {
+            self.header.manifest = Some(auth.manifest().clone());
+            self.auth = Some(auth);
+        }
+        // hypercore.45: only a header can hold a manifest.
+        self.written(cx);
+        if learned {
+            self.try_flush(cx);
+        }
+        Ok(())
+    }
+
+    /// Takes an entry that is in the oplog into memory.
+    fn commit(&mut self, entry: Entry, roots: Option<Roots>) {
+        self.store.put_nodes(&entry.nodes);
+        if let Some(update) = entry.bitfield {
+            self.set_bits(update);
+        }
+        if let (Some(upgrade), Some(roots)) = (entry.upgrade, roots) {
+            self.roots = roots;
+            self.fork = upgrade.fork;
+            self.signature = upgrade.signature;
+        }
+    }
+
+    fn set_bits(&mut self, update: BitfieldUpdate) {
+        let end = update.start.saturating_add(update.length);
+        self.bits.set(update.start, end, !update.drop);
+        let contiguous = self.contiguous_length;
+        if update.drop {
+            if update.start < contiguous && update.length > 0 {
+                self.contiguous_length = update.start;
+            }
+        } else if update.start <= contiguous && contiguous < end {
+            self.contiguous_length = self.bits.first_unset(contiguous);
+        }
+    }
+
+    fn gather(&mut self, cx: &mut Cx<'_>, length: u64, fresh: &BTreeMap<u64, Node>) -> Result<Roots, Error> {
+        let found = Roots::gather(length, |index| match fresh.get(&index) {
+            Some(node) => Ok(Some(*node)),
+            None => self.store.node(cx, index),
+        })?;
+        match found {
+            Some(roots) if roots.byte_length() <= limits::LENGTH_MAX && length <= limits::LENGTH_MAX => {
+                Ok(roots)
+            }
+            _ => Err(Error::Refused("a root is missing, or too large")),
+        }
+    }
+
+    fn check_manifest(&self, manifest: Option<&Manifest>) -> Result<Option<Auth>, Error> {
+        match manifest {
+            Some(manifest) if self.auth.is_none() => {
+                let auth = Auth::new(self.key(), manifest.clone());
+                auth.map(Some).ok_or(Error::Refused("the manifest is not that of the key"))
+            }
+            Some(_) | None => Ok(None),
+        }
+    }
+
+    /// Cuts the core to `length` blocks and signs that, with the next fork number. (hypercore.46)
+    pub fn truncate(&mut self, cx: &mut Cx<'_>, length: u64) -> Result<(), Error> {
+        self.check_write()?;
+        if length > self.length() {
+            return Err(Error::Invalid("longer than the core"));
+        }
+        let roots = self.gather(cx, length, &BTreeMap::new())?;
+        let fork = self.fork.checked_add(1).ok_or(Error::Full)?;
+        let signature = self.sign(&TreeState { hash: roots.hash(), length, fork })?;
+        let upgrade = TreeUpgrade { fork, ancestors: length, length, signature };
+        self.cut(cx, upgrade, Vec::new(), roots)
+    }
+
+    /// Replaces the core's tree by one of a higher fork that shares `ancestors` blocks with it, as its writer signed
+    /// it; what `change` says was verified. (hypercore.46)
+    pub fn reorg(&mut self, cx: &mut Cx<'_>, ancestors: u64, change: Change) -> Result<(), Error> {
+        self.check_write()?;
+        let Some(upgrade) = change.upgrade else {
+            return Err(Error::Invalid("a reorganisation needs a tree"));
+        };
+        let auth = self.check_manifest(change.manifest.as_ref())?;
+        if upgrade.fork <= self.fork || ancestors > self.length().min(upgrade.length) {
+            return Err(Error::Refused("not a later fork of this core"));
+        }
+        let fresh: BTreeMap<u64, Node> = change.nodes.iter().map(|node| (node.index, *node)).collect();
+        if fresh.keys().any(|index| flat_tree::right_span(*index) >= 2 * upgrade.length) {
+            return Err(Error::Refused("a node beyond the tree"));
+        }
+        let roots = Roots::gather(upgrade.length, |index| match fresh.get(&index) {
+            Some(node) => Ok(Some(*node)),
+            None if flat_tree::right_span(index) < 2 * ancestors => self.store.node(cx, index),
+            None => Ok(None),
+        })?;
+        let roots = roots.ok_or(Error::Refused("a root is missing"))?;
+        if let Some(auth) = auth {
+            self.header.manifest = Some(auth.manifest().clone());
+            self.auth = Some(auth);
+        }
+        let Upgrade { fork, length, signature } = upgrade;
+        self.cut(cx, TreeUpgrade { fork, ancestors, length, signature }, change.nodes, roots)?;
+        match change.block {
+            Some(block) => self.apply(cx, Change { block: Some(block), ..Change::default() }),
+            None => Ok(()),
+        }
+    }
+
+    fn cut(
+        &mut self,
+        cx: &mut Cx<'_>,
+        upgrade: TreeUpgrade,
+        nodes: Vec<Node>,
+        roots: Roots,
+    ) -> Result<(), Error> {
+        let (ancestors, old) = (upgrade.ancestors, self.length());
+        let drop = BitfieldUpdate { drop: true, start: ancestors, length: old - ancestors };
+        let to = upgrade.fork;
+        let entry = Entry { user_data: None, nodes, upgrade: Some(upgrade), bitfield: Some(drop) };
+        // hypercore.47: the file of nodes is cut only when the entry that says so is safe.
+        let entry = self.add_entry(cx, entry)?;
+        let safe = self.durability == Durability::Kernel || cx.disk.sync(self.oplog.file()).is_ok();
+        self.store.cut_nodes(ancestors);
+        self.keep_reorg(old, to, ancestors);
+        self.commit(entry, Some(roots));
+        self.sync_later(cx);
+        if safe {
+            self.try_flush(cx);
+        }
+        Ok(())
+    }
+
+    /// Remembers a truncation of a core of `length` blocks, as a hint; four at most.
+    fn keep_reorg(&mut self, length: u64, to: u64, ancestors: u64) {
+        if length == 0 {
+            return;
+        }
+        let reorgs = &mut self.header.reorgs;
+        let excess = (reorgs.len() + 1).saturating_sub(4);
+        reorgs.drain(..excess);
+        reorgs.retain(|hint| hint.ancestors <= ancestors);
+        reorgs.push(Reorg { from: self.fork, to, ancestors });
+    }
+
+    /// Forgets the blocks of `start..end`; their nodes stay, so that other blocks can still be proved.
+    /// (hypercore.48)
+    pub fn clear(&mut self, cx: &mut Cx<'_>, start: u64, end: u64) -> Result<(), Error> {
+        self.check_write()?;
+        let end = end.min(self.length());
+        if start >= end {
+            return Ok(());
+        }
+        let update = BitfieldUpdate { drop: true, start, length: end - start };
+        self.add_entry(cx, Entry { bitfield: Some(update), ..Entry::default() })?;
+        self.set_bits(update);
+        self.written(cx);
+        Ok(())
+    }
+
+    /// A value that the application keeps with the core.
+    pub fn user_data(&self, key: &str) -> Option<&[u8]> {
+        self.header.user_data.iter().find(|each| each.key == key).map(|each| &each.value[..])
+    }
+
+    /// Sets a value, or with None removes it. (hypercore.49)
+    pub fn set_user_data(&mut self, cx: &mut Cx<'_>, key: &str, value: Option<&[u8]>) -> Result<(), Error> {
+        self.check_write()?;
+        let value = value.unwrap_or_default();
+        if key.len() > limits::USER_DATA_MAX || value.len() > limits::USER_DATA_MAX {
+            return Err(Error::Invalid("user data is too long"));
+        }
+        if self.user_data(key).unwrap_or_default() == value {
+            return Ok(());
+        }
+        let user_data = UserData { key: key.to_owned(), value: value.to_owned() };
+        self.add_entry(cx, Entry { user_data: Some(user_data.clone()), ..Entry::default() })?;
+        self.keep_user_data(user_data);
+        self.written(cx);
+        Ok(())
+    }
+
+    fn keep_user_data(&mut self, update: UserData) {
+        let list = &mut self.header.user_data;
+        match list.iter().position(|each| each.key == update.key) {
+            Some(at) if update.value.is_empty() => {
+                list.remove(at);
+            }
+            Some(at) => list[at].value = update.value,
+            None if update.value.is_empty() => {}
+            None => list.push(update),
+        }
+    }
+
+    /// After an entry: has it synced, and flushes if there are many. The entry is safe whether or not that works.
+    fn written(&mut self, cx: &mut Cx<'_>) {
+        self.sync_later(cx);
+        if self.oplog.len() >= limits::OPLOG_FLUSH || self.unflushed >= limits::DATA_FLUSH {
+            self.try_flush(cx);
+        }
+    }
+
+    fn try_flush(&mut self, cx: &mut Cx<'_>) {
+        if let Err(error) = self.flush(cx) {
+            cx.trace("hypercore", format_args!("flush: {error}; it is tried again later"));
+        }
+    }
+
+    /// Before an entry. hypercore.36: if writing a header failed half-way, nobody knows which header counts after a
+    /// crash, and an entry would belong to the wrong one; so the header comes first.
+    fn add_entry(&mut self, cx: &mut Cx<'_>, entry: Entry) -> Result<Entry, Error> {
+        if self.oplog.is_torn() {
+            self.flush(cx)?;
+        }
+        let mut entries = [entry];
+        self.oplog.append(cx, &mut entries)?;
+        let [entry] = entries;
+        Ok(entry)
+    }
+
+    fn sync_later(&mut self, cx: &mut Cx<'_>) {
+        if self.durability == Durability::Flush && !self.read_only {
+            if let Some(data) = self.store.data() {
+                cx.disk.sync_later(data);
+            }
+            cx.disk.sync_later(self.oplog.file());
+        }
+    }
+
+    /// Moves what the oplog says into the other files, and writes a new header. Not needed for safety; it makes the
+    /// next opening quick.
+    pub fn flush(&mut self, cx: &mut Cx<'_>) -> Result<(), Error> {
+        self.check_write()?;
+        let sync = self.durability == Durability::Flush;
+        if sync && self.store.cuts() {
+            cx.disk.sync(self.oplog.file())?;
+        }
+        self.store.flush(cx, &mut self.bits, sync)?;
+        if sync {
+            // hypercore.36: what lay behind the entries is gone for good before their bit comes round again.
+            cx.disk.sync(self.oplog.file())?;
+        }
+        self.header.tree.fork = self.fork;
+        self.header.tree.length = self.length();
+        self.header.tree.root_hash = self.roots.hash().to_vec();
+        self.header.tree.signature.clone_from(&self.signature);
+        self.header.contiguous_length = self.contiguous_length;
+        self.oplog.write_header(cx, &mut self.header, sync)?;
+        self.unflushed = 0;
+        self.sync_later(cx);
+        Ok(())
+    }
+
+    /// Flushes and gives the file handles back. Every later command fails with `NotOpen`. (pitfalls 14.17)
+    pub fn close(&mut self, cx: &mut Cx<'_>) -> Result<(), Error> {
+        if !self.open {
+            return Ok(());
+        }
+        let flushed = if self.read_only || self.oplog.len() == 0 { Ok(()) } else { self.flush(cx) };
+        self.release(cx);
+        flushed
+    }
+
+    fn release(&mut self, cx: &mut Cx<'_>) {
+        self.open = false;
+        self.store.close(cx);
+        self.oplog.close(cx);
+    }
+
+    fn check_open(&self) -> Result<(), Error> {
+        if self.open { Ok(()) } else { Err(Error::NotOpen) }
+    }
+
+    fn check_write(&self) -> Result<(), Error> {
+        self.check_open()?;
+        if self.read_only { Err(Error::Refused("the core was opened for reading only")) } else { Ok(()) }
+    }
+}
+
+/// A block that came with `fresh` nodes: its leaf is known, and as long as it.
+fn check_block(
+    cx: &mut Cx<'_>,
+    store: &mut Store,
+    roots: &Roots,
+    fresh: &BTreeMap<u64, Node>,
+    index: u64,
+    len: u64,
+) -> Result<(), Error> {
+    if index >= roots.length() || len > limits::STORED_BLOCK_MAX {
+        return Err(Error::Refused("a block beyond the tree, or too long"));
+    }
+    if index >= limits::BLOCKS_MAX {
+        return Err(Error::Full);
+    }
+    let leaf = match fresh.get(&(2 * index)) {
+        Some(leaf) => Some(*leaf),
+        None => store.node(cx, 2 * index)?,
+    };
+    if leaf.is_none_or(|leaf| leaf.size != len) {
+        return Err(Error::Refused("a block without its leaf"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

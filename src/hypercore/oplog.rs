@@ -1,1 +1,282 @@
+//! The file `oplog`: two slots for a header, and the entries that came since (hypercore.31 to hypercore.36).
+//!
+//! A header is written into the slot that is not in use, with its bit turned; the exclusive or of both bits says which
+//! slot counts, and which entries belong to it. So a torn header leaves the old one and its entries valid, and a
+//! header that arrived whole ends its predecessor's entries in the same moment.
 
+use crate::base::{Cx, Disk, DiskError, Error, FileId, Mode, limits};
+use crate::wire::oplog::{Entry, External, Frame, Header};
+use crate::wire::{decode, decode_head, encode, encode_into};
+
+/// Bytes of a header's slot.
+const SLOT: u64 = 4096;
+/// Where the entries begin.
+const ENTRIES: u64 = 2 * SLOT;
+
+/// An entry found in the file, and where it ends.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Found {
+    pub entry: Entry,
+    /// Bytes from the beginning of the entries to where its batch begins.
+    pub batch: u64,
+    /// Bytes from the beginning of the entries to its end.
+    pub end: u64,
+}
+
+/// The file, open. Commands: `append`, `write_header`, `cut`.
+pub struct Oplog {
+    file: FileId,
+    /// The file `header` beside it.
+    outside: String,
+    /// Bits of slot 0 and slot 1.
+    bits: [bool; 2],
+    /// Bytes of the valid entries.
+    len: u64,
+    /// Bytes may lie behind the valid entries: cut them before the next one is written.
+    ragged: bool,
+    /// A header was not written whole for certain: no entry may be added until one is.
+    torn: bool,
+    external: Option<External>,
+    buffer: Vec<u8>,
+}
+
+/// What `open` found.
+pub struct Opened {
+    pub oplog: Oplog,
+    /// None: nothing valid was ever written.
+    pub header: Option<Header>,
+    pub entries: Vec<Found>,
+}
+
+impl Oplog {
+    /// Reads the file in `dir`. `Corrupt` if it is long enough for a header but holds none. (hypercore.32)
+    pub fn open(cx: &mut Cx<'_>, dir: &str, mode: Mode) -> Result<Opened, Error> {
+        let file = cx.disk.open(&format!("{dir}/oplog"), mode)?;
+        let opened = Self::read(cx, file, dir);
+        if opened.is_err() {
+            cx.disk.close(file);
+        }
+        opened
+    }
+
+    fn read(cx: &mut Cx<'_>, file: FileId, dir: &str) -> Result<Opened, Error> {
+        let file_len = cx.disk.len(file)?;
+        let first = read_header(cx.disk, file, 0)?;
+        let second = read_header(cx.disk, file, SLOT)?;
+        // hypercore.32: which slot counts.
+        let bits = match (&first, &second) {
+            (None, None) => [true, false],
+            (Some((_, bit)), None) => [*bit, *bit],
+            (None, Some((_, bit))) => [!*bit, *bit],
+            (Some((_, one)), Some((_, two))) => [*one, *two],
+        };
+        let outside = format!("{dir}/header");
+        let mut oplog = Oplog {
+            file,
+            outside,
+            bits,
+            len: 0,
+            ragged: false,
+            torn: false,
+            external: None,
+            buffer: Vec::new(),
+        };
+        let header = if oplog.bit() { second.or(first) } else { first.or(second) };
+        let Some((header, _)) = header else {
+            if file_len >= ENTRIES {
+                return Err(Error::Corrupt("oplog: no header"));
+            }
+            return Ok(Opened { oplog, header: None, entries: Vec::new() });
+        };
+        let header = match header.external {
+            Some(external) => oplog.read_external(cx, external)?,
+            None => header,
+        };
+        let entries = oplog.read_entries(cx.disk, file_len)?;
+        oplog.ragged = ENTRIES + oplog.len != file_len;
+        Ok(Opened { oplog, header: Some(header), entries })
+    }
+
+    /// Which of the headers counts, and the bit that its entries carry.
+    fn bit(&self) -> bool {
+        self.bits[0] ^ self.bits[1]
+    }
+
+    fn read_external(&mut self, cx: &mut Cx<'_>, at: External) -> Result<Header, Error> {
+        const BROKEN: Error = Error::Corrupt("header");
+        let len = usize::try_from(at.length).map_err(|_| BROKEN)?;
+        if len > limits::HEADER_MAX {
+            return Err(BROKEN);
+        }
+        let file = cx.disk.open(&self.outside, Mode::Read)?;
+        let mut bytes = vec![0; len];
+        let read = cx.disk.read_at(file, at.start, &mut bytes);
+        cx.disk.close(file);
+        if read? != len {
+            return Err(BROKEN);
+        }
+        self.external = Some(at);
+        Ok(decode::<Header>(&bytes)?)
+    }
+
+    /// hypercore.33: entries count until the first that is not whole, or of another header; a batch counts whole.
+    fn read_entries(&mut self, disk: &mut dyn Disk, file_len: u64) -> Result<Vec<Found>, Error> {
+        let mut entries = Vec::new();
+        let (mut at, mut whole, mut batch) = (ENTRIES, 0, 0);
+        while let Some((frame, payload)) = read_frame(disk, self.file, at, file_len - at.min(file_len))? {
+            let Ok(entry) = decode::<Entry>(&payload) else { break };
+            if frame.bit != self.bit() {
+                break;
+            }
+            at += (Frame::BYTES + payload.len()) as u64;
+            entries.push(Found { entry, batch, end: at - ENTRIES });
+            if !frame.partial {
+                (whole, batch) = (entries.len(), at - ENTRIES);
+            }
+        }
+        entries.truncate(whole);
+        self.len = entries.last().map_or(0, |found| found.end);
+        Ok(entries)
+    }
+
+    /// Bytes of the entries since the header.
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// True after `write_header` failed: it has to succeed before the next `append`.
+    pub fn is_torn(&self) -> bool {
+        self.torn
+    }
+
+    pub fn file(&self) -> FileId {
+        self.file
+    }
+
+    /// Forgets the entries behind `end` (a `Found::batch` or `Found::end`). They are cut from the file before the next is written.
+    pub fn cut(&mut self, end: u64) {
+        self.len = end;
+        self.ragged = true;
+    }
+
+    /// Writes a batch behind the entries, in one piece: after a crash all of it is there or nothing. (hypercore.34)
+    pub fn append(&mut self, cx: &mut Cx<'_>, entries: &mut [Entry]) -> Result<(), Error> {
+        if self.torn {
+            return Err(Error::Refused("the last header is not known to be whole"));
+        }
+        self.tidy(cx)?;
+        self.buffer.clear();
+        let count = entries.len();
+        let bit = self.bit();
+        for (number, entry) in entries.iter_mut().enumerate() {
+            let start = self.buffer.len();
+            self.buffer.extend_from_slice(&[0; Frame::BYTES]);
+            encode_into(entry, &mut self.buffer);
+            seal(&mut self.buffer[start..], number + 1 < count, bit)?;
+        }
+        // From here until it is known to be whole, what lies behind `len` may be anything.
+        self.ragged = true;
+        cx.disk.write_at(self.file, ENTRIES + self.len, &self.buffer)?;
+        self.ragged = false;
+        self.len += self.buffer.len() as u64;
+        if self.buffer.capacity() > limits::BUFFER_KEPT_MAX {
+            self.buffer = Vec::new();
+        }
+        Ok(())
+    }
+
+    fn tidy(&mut self, cx: &mut Cx<'_>) -> Result<(), Error> {
+        if self.ragged {
+            cx.disk.truncate(self.file, ENTRIES + self.len)?;
+            self.ragged = false;
+        }
+        Ok(())
+    }
+
+    /// Writes a header that stands for all entries so far, and drops those. With `sync` each step is on disk before
+    /// the next, so that a crash leaves the old header with its entries or the new one. (hypercore.35, hypercore.36)
+    pub fn write_header(&mut self, cx: &mut Cx<'_>, header: &mut Header, sync: bool) -> Result<(), Error> {
+        header.external = None;
+        let mut bytes = vec![0; Frame::BYTES];
+        encode_into(header, &mut bytes);
+        if self.external.is_some() || bytes.len() as u64 > SLOT {
+            let external = self.write_external(cx, &bytes[Frame::BYTES..], sync)?;
+            bytes.truncate(Frame::BYTES);
+            bytes.extend(encode(&Header { external: Some(external), ..Header::default() }));
+            self.external = Some(external);
+        }
+        let slot = usize::from(self.bits[0] == self.bits[1]);
+        let bit = !self.bits[slot];
+        seal(&mut bytes, false, bit)?;
+        self.torn = true;
+        cx.disk.write_at(self.file, slot as u64 * SLOT, &bytes)?;
+        if sync {
+            cx.disk.sync(self.file)?;
+        }
+        self.torn = false;
+        self.bits[slot] = bit;
+        self.len = 0;
+        self.ragged = true;
+        self.tidy(cx)
+    }
+
+    /// hypercore.37: in front of the one in use if it fits, else behind it at the next page.
+    fn write_external(&mut self, cx: &mut Cx<'_>, bytes: &[u8], sync: bool) -> Result<External, Error> {
+        let used = self.external.unwrap_or_default();
+        let length = bytes.len() as u64;
+        let start = if length > used.start { (used.start + used.length).next_multiple_of(SLOT) } else { 0 };
+        let file = cx.disk.open(&self.outside, Mode::Write)?;
+        let mut written = cx.disk.write_at(file, start, bytes);
+        if sync {
+            written = written.and_then(|()| cx.disk.sync(file));
+        }
+        cx.disk.close(file);
+        written?;
+        Ok(External { start, length })
+    }
+
+    pub fn close(&mut self, cx: &mut Cx<'_>) {
+        cx.disk.close(self.file);
+    }
+}
+
+/// Fills in the frame at the front of `record`.
+fn seal(record: &mut [u8], partial: bool, bit: bool) -> Result<(), Error> {
+    let len = record.len() - Frame::BYTES;
+    if len >= 1 << 30 {
+        return Err(Error::Invalid("an oplog record of 2^30 bytes or more"));
+    }
+    let mut frame = Frame { crc: 0, len: len as u32, partial, bit };
+    record[4..8].copy_from_slice(&frame.word().to_le_bytes());
+    frame.crc = crc32fast::hash(&record[4..]);
+    record[..Frame::BYTES].copy_from_slice(&encode(&frame));
+    Ok(())
+}
+
+/// The record at `at`, if it is whole within `room` bytes. (hypercore.31)
+fn read_frame(
+    disk: &mut dyn Disk,
+    file: FileId,
+    at: u64,
+    room: u64,
+) -> Result<Option<(Frame, Vec<u8>)>, DiskError> {
+    let mut head = [0; Frame::BYTES];
+    if disk.read_at(file, at, &mut head)? < Frame::BYTES {
+        return Ok(None);
+    }
+    let Ok((frame, _)) = decode_head::<Frame>(&head) else { return Ok(None) };
+    if u64::from(frame.len) > room.saturating_sub(Frame::BYTES as u64) {
+        return Ok(None);
+    }
+    let mut record = vec![0; 4 + frame.len as usize];
+    if disk.read_at(file, at + 4, &mut record)? < record.len() || crc32fast::hash(&record) != frame.crc {
+        return Ok(None);
+    }
+    record.drain(..4);
+    Ok(Some((frame, record)))
+}
+
+fn read_header(disk: &mut dyn Disk, file: FileId, at: u64) -> Result<Option<(Header, bool)>, DiskError> {
+    let Some((frame, payload)) = read_frame(disk, file, at, SLOT)? else { return Ok(None) };
+    Ok(decode::<Header>(&payload).ok().map(|header| (header, frame.bit)))
+}

@@ -1,1 +1,303 @@
+//! The files `tree`, `bitfield` and `data` of a core (hypercore.38 to hypercore.42).
+//!
+//! Nodes are kept in memory until `flush`, because the oplog has them too; nodes that were read are kept in a small
+//! cache. Blocks are written at once, into their place.
 
+use std::collections::BTreeMap;
+
+use super::bitfield::{Bitfield, PAGE_BYTES};
+use super::flat_tree;
+use super::tree::Roots;
+use crate::base::{Cx, DiskError, Error, FileId, Key, Mode, limits};
+use crate::wire::hypercore::Node;
+use crate::wire::oplog::StoredNode;
+use crate::wire::{decode, encode_into};
+
+const NODE: u64 = StoredNode::BYTES as u64;
+/// Nodes that are read at once, because neighbours are asked for together.
+const READ_AHEAD: u64 = 32;
+/// The first bytes of a tree file of hypercore 9.
+const OLD_TREE: [u8; 4] = [0x05, 0x02, 0x57, 0x02];
+
+/// The files. All methods but `flush` leave durability to the caller.
+pub struct Store {
+    /// None: opened for reading, and nothing was ever written there.
+    tree: Option<FileId>,
+    bitfield: Option<FileId>,
+    data: Option<FileId>,
+    /// Nodes that are not in the file yet. (size, hash)
+    pending: BTreeMap<u64, (u64, Key)>,
+    /// Nodes that are in the file; a node's slot follows from its index. Empty until one is read.
+    cache: Vec<Option<Node>>,
+    /// The tree file is to be cut to this many blocks at the next flush, before nodes are written.
+    cut_to: Option<u64>,
+    /// The block read last, and where it ends: the next one begins there.
+    last: Option<(u64, u64)>,
+}
+
+impl Store {
+    pub fn open(cx: &mut Cx<'_>, dir: &str, mode: Mode) -> Result<Store, Error> {
+        let mut store = Store {
+            tree: None,
+            bitfield: None,
+            data: None,
+            pending: BTreeMap::new(),
+            cache: Vec::new(),
+            cut_to: None,
+            last: None,
+        };
+        let opened = store.open_files(cx, dir, mode);
+        if opened.is_err() {
+            store.close(cx);
+        }
+        opened.map(|()| store)
+    }
+
+    fn open_files(&mut self, cx: &mut Cx<'_>, dir: &str, mode: Mode) -> Result<(), Error> {
+        let files = [("tree", &mut self.tree), ("bitfield", &mut self.bitfield), ("data", &mut self.data)];
+        for (name, file) in files {
+            match cx.disk.open(&format!("{dir}/{name}"), mode) {
+                Ok(opened) => *file = Some(opened),
+                Err(DiskError::Missing) if mode == Mode::Read => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        let mut magic = [0; 4];
+        let read = read_at(cx, self.tree, 0, &mut magic)?;
+        if read == 4 && magic == OLD_TREE {
+            return Err(Error::Refused("the tree is of hypercore 9"));
+        }
+        Ok(())
+    }
+
+    pub fn close(&mut self, cx: &mut Cx<'_>) {
+        for file in [&mut self.tree, &mut self.bitfield, &mut self.data] {
+            if let Some(file) = file.take() {
+                cx.disk.close(file);
+            }
+        }
+    }
+
+    /// The blocks; what an acknowledged append has to have synced besides the oplog.
+    pub fn data(&self) -> Option<FileId> {
+        self.data
+    }
+
+    /// Reads the bits that are in the file. (hypercore.30)
+    pub fn read_bitfield(&mut self, cx: &mut Cx<'_>) -> Result<Bitfield, Error> {
+        let Some(file) = self.bitfield else { return Ok(Bitfield::new()) };
+        let len = cx.disk.len(file)?;
+        if len > limits::BLOCKS_MAX / 8 {
+            return Err(Error::Corrupt("bitfield: too long"));
+        }
+        let mut bits = Bitfield::new();
+        let mut chunk = vec![0; 64 * PAGE_BYTES];
+        let mut at = 0;
+        while at < len {
+            let read = cx.disk.read_at(file, at, &mut chunk)?;
+            if read == 0 {
+                break;
+            }
+            for (number, page) in (at / PAGE_BYTES as u64..).zip(chunk[..read].chunks(PAGE_BYTES)) {
+                bits.load(number, page);
+            }
+            at += chunk.len() as u64;
+        }
+        Ok(bits)
+    }
+
+    /// A node, wherever it is. None if it was never stored. (hypercore.38)
+    pub fn node(&mut self, cx: &mut Cx<'_>, index: u64) -> Result<Option<Node>, Error> {
+        if let Some(&(size, hash)) = self.pending.get(&index) {
+            return Ok(Some(Node { index, size, hash }));
+        }
+        if self.cut_to.is_some_and(|blocks| flat_tree::right_span(index) >= 2 * blocks) {
+            return Ok(None);
+        }
+        match self.cache.get(cache_slot(index)) {
+            Some(Some(node)) if node.index == index => return Ok(Some(*node)),
+            _ => {}
+        }
+        self.read_nodes(cx, index)
+    }
+
+    fn read_nodes(&mut self, cx: &mut Cx<'_>, wanted: u64) -> Result<Option<Node>, Error> {
+        let first = wanted - wanted % READ_AHEAD;
+        let mut bytes = [0; (READ_AHEAD * NODE) as usize];
+        let Some(at) = first.checked_mul(NODE) else { return Ok(None) };
+        let read = read_at(cx, self.tree, at, &mut bytes)?;
+        if self.cache.is_empty() {
+            self.cache = vec![None; limits::TREE_CACHE];
+        }
+        let mut found = None;
+        for (index, chunk) in (first..).zip(bytes[..read].chunks_exact(NODE as usize)) {
+            let stored: StoredNode = decode(chunk)?;
+            let absent = stored == StoredNode::default();
+            let cut = self.cut_to.is_some_and(|blocks| flat_tree::right_span(index) >= 2 * blocks);
+            if absent || cut {
+                continue;
+            }
+            let node = Node { index, size: stored.size, hash: stored.hash };
+            if index == wanted {
+                found = Some(node);
+            }
+            if !self.pending.contains_key(&index) {
+                self.cache[cache_slot(index)] = Some(node);
+            }
+        }
+        // Read last, so that neighbours do not push it out.
+        if let Some(node) = found {
+            self.cache[cache_slot(wanted)] = found;
+            debug_assert_eq!(node.index, wanted);
+        }
+        Ok(found)
+    }
+
+    /// Forgets all that is not in the files.
+    pub fn forget(&mut self) {
+        self.pending.clear();
+        self.cache.clear();
+        self.cut_to = None;
+        self.last = None;
+    }
+
+    /// Adds or replaces nodes.
+    pub fn put_nodes(&mut self, nodes: &[Node]) {
+        for node in nodes {
+            self.pending.insert(node.index, (node.size, node.hash));
+            if let Some(slot) = self.cache.get_mut(cache_slot(node.index))
+                && slot.is_some_and(|cached| cached.index == node.index)
+            {
+                *slot = None;
+            }
+        }
+    }
+
+    /// Forgets every node that covers a block from `blocks` on. (hypercore.39)
+    pub fn cut_nodes(&mut self, blocks: u64) {
+        self.pending.retain(|index, _| flat_tree::right_span(*index) < 2 * blocks);
+        self.cache.clear();
+        self.cut_to = Some(self.cut_to.map_or(blocks, |before| before.min(blocks)));
+        self.last = None;
+    }
+
+    /// True if the next flush cuts the file of nodes.
+    pub fn cuts(&self) -> bool {
+        self.cut_to.is_some()
+    }
+
+    /// Where a block's bytes begin in `data`. `Corrupt` if a node on the way is missing. (hypercore.6)
+    pub fn byte_offset(&mut self, cx: &mut Cx<'_>, roots: &Roots, block: u64) -> Result<u64, Error> {
+        self.byte_offset_with(cx, roots, block, &BTreeMap::new())
+    }
+
+    /// The same, with nodes that are not stored yet.
+    pub fn byte_offset_with(
+        &mut self,
+        cx: &mut Cx<'_>,
+        roots: &Roots,
+        block: u64,
+        fresh: &BTreeMap<u64, Node>,
+    ) -> Result<u64, Error> {
+        const MISSING: Error = Error::Corrupt("tree: a node is missing");
+        if let Some((last, end)) = self.last
+            && last.checked_add(1) == Some(block)
+        {
+            return Ok(end);
+        }
+        let target = 2 * block;
+        let mut offset: u64 = 0;
+        for root in roots.nodes() {
+            if target > flat_tree::right_span(root.index) {
+                offset = offset.saturating_add(root.size);
+                continue;
+            }
+            let mut at = root.index;
+            while at != target {
+                let (left, right) = flat_tree::children(at).ok_or(MISSING)?;
+                if target < at {
+                    at = left;
+                } else {
+                    let node = match fresh.get(&left) {
+                        Some(node) => *node,
+                        None => self.node(cx, left)?.ok_or(MISSING)?,
+                    };
+                    offset = offset.saturating_add(node.size);
+                    at = right;
+                }
+            }
+            return Ok(offset);
+        }
+        Ok(offset)
+    }
+
+    /// The bytes of a block that is here, checked against its leaf. (hypercore.40)
+    pub fn read_block(&mut self, cx: &mut Cx<'_>, roots: &Roots, block: u64) -> Result<Vec<u8>, Error> {
+        const MISSING: Error = Error::Corrupt("tree: a leaf is missing");
+        const DAMAGED: Error = Error::Corrupt("data: a block is not what was signed");
+        let leaf = self.node(cx, 2 * block)?.ok_or(MISSING)?;
+        let at = self.byte_offset(cx, roots, block)?;
+        if leaf.size > limits::STORED_BLOCK_MAX {
+            return Err(DAMAGED);
+        }
+        let mut bytes = vec![0; leaf.size as usize];
+        if read_at(cx, self.data, at, &mut bytes)? < bytes.len() {
+            return Err(DAMAGED);
+        }
+        if super::tree::leaf(block, &bytes).hash != leaf.hash {
+            return Err(DAMAGED);
+        }
+        self.last = Some((block, at.saturating_add(leaf.size)));
+        Ok(bytes)
+    }
+
+    pub fn write_data(&mut self, cx: &mut Cx<'_>, at: u64, bytes: &[u8]) -> Result<(), Error> {
+        let file = self.data.ok_or(Error::NotOpen)?;
+        Ok(cx.disk.write_at(file, at, bytes)?)
+    }
+
+    /// Writes bits and nodes into their files. (hypercore.41)
+    pub fn flush(&mut self, cx: &mut Cx<'_>, bits: &mut Bitfield, sync: bool) -> Result<(), Error> {
+        let (Some(tree), Some(bitfield), Some(data)) = (self.tree, self.bitfield, self.data) else {
+            return Err(Error::NotOpen);
+        };
+        for run in bits.dirty() {
+            cx.disk.write_at(bitfield, run.at, &run.bytes)?;
+        }
+        if let Some(blocks) = self.cut_to {
+            cx.disk.truncate(tree, if blocks == 0 { 0 } else { (blocks - 1) * 2 * NODE + NODE })?;
+            self.cut_to = None;
+        }
+        let (mut start, mut run): (u64, Vec<u8>) = (0, Vec::new());
+        for (&index, &(size, hash)) in &self.pending {
+            if !run.is_empty() && index != start + run.len() as u64 / NODE {
+                cx.disk.write_at(tree, start * NODE, &run)?;
+                run.clear();
+            }
+            if run.is_empty() {
+                start = index;
+            }
+            encode_into(&mut StoredNode { size, hash }, &mut run);
+        }
+        if !run.is_empty() {
+            cx.disk.write_at(tree, start * NODE, &run)?;
+        }
+        if sync {
+            for file in [data, tree, bitfield] {
+                cx.disk.sync(file)?;
+            }
+        }
+        bits.flushed();
+        self.pending.clear();
+        Ok(())
+    }
+}
+
+fn read_at(cx: &mut Cx<'_>, file: Option<FileId>, at: u64, into: &mut [u8]) -> Result<usize, DiskError> {
+    file.map_or(Ok(0), |file| cx.disk.read_at(file, at, into))
+}
+
+/// Scatters neighbours and the nodes of a path alike over the cache.
+fn cache_slot(index: u64) -> usize {
+    (index.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as usize % limits::TREE_CACHE
+}

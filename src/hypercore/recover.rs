@@ -1,0 +1,182 @@
+//! What is in the files becomes a core again, also after a crash (hypercore.50 to hypercore.54).
+//!
+//! The header says how things were at the last flush; the entries of the oplog say what came since. A machine that
+//! crashed may have kept an entry but not the blocks it vouches for, since both were on their way at once: such an
+//! entry was never acknowledged, and it and what follows it are dropped.
+
+use super::auth::Auth;
+use super::oplog::Found;
+use super::tree::Roots;
+use super::{Hypercore, Open};
+use crate::base::{Cx, Error, Key, limits};
+use crate::crypto::sign::KeyPair;
+use crate::wire::oplog::{Entry, Header, StoredKeys};
+
+impl Hypercore {
+    pub(super) fn resume(
+        &mut self,
+        cx: &mut Cx<'_>,
+        header: Header,
+        mut entries: Vec<Found>,
+        open: Open,
+    ) -> Result<(), Error> {
+        self.identify(&header, &open)?;
+        let replayed = !entries.is_empty();
+        while let Some(bad) = self.replay(cx, &header, &entries)? {
+            cx.trace("hypercore", format_args!("entry {bad} of the oplog was not acknowledged: dropped"));
+            let batch = entries[bad].batch;
+            entries.retain(|found| found.end <= batch);
+            self.oplog.cut(batch);
+        }
+        if replayed {
+            // What was read may still be on its way to the disk if only the process had ended.
+            self.sync_later(cx);
+        }
+        Ok(())
+    }
+
+    /// hypercore.25: the stored core must be the one that is wanted.
+    fn identify(&mut self, header: &Header, open: &Open) -> Result<(), Error> {
+        const OTHER: Error = Error::Refused("another core is stored here");
+        let key = header.key;
+        if open.key.is_some_and(|wanted| wanted != key) {
+            return Err(OTHER);
+        }
+        let manifest = header.manifest.clone().or_else(|| open.manifest.clone());
+        if let (None, Some(wanted)) = (open.key, &open.manifest)
+            && Auth::new(key, wanted.clone()).is_none()
+        {
+            return Err(OTHER);
+        }
+        self.key_pair = match &open.key_pair {
+            Some(pair) => Some(pair.clone()),
+            None => header.key_pair.as_ref().and_then(stored_pair),
+        };
+        self.auth = match manifest {
+            Some(manifest) => Some(Auth::new(key, manifest).ok_or(Error::Corrupt("manifest"))?),
+            None if open.compat => Some(Auth::compat(key)),
+            None => self.key_pair.as_ref().filter(|pair| pair.public == key).map(|_| Auth::compat(key)),
+        };
+        self.discovery_key = super::auth::discovery_key(&key);
+        Ok(())
+    }
+
+    /// Takes header and entries into memory, from the beginning. Returns the number of the first entry that cannot
+    /// have been acknowledged.
+    fn replay(
+        &mut self,
+        cx: &mut Cx<'_>,
+        header: &Header,
+        entries: &[Found],
+    ) -> Result<Option<usize>, Error> {
+        self.header = header.clone();
+        self.header.manifest = self.auth.as_ref().map(|auth| auth.manifest().clone());
+        self.store.forget();
+        self.unflushed = 0;
+        self.fork = header.tree.fork;
+        self.signature.clone_from(&header.tree.signature);
+        self.bits = self.store.read_bitfield(cx)?;
+        // hypercore.51: the header is checked by its CRC, the file of bits is not.
+        let length = header.tree.length;
+        self.contiguous_length = header.contiguous_length.min(length).min(limits::BLOCKS_MAX);
+        self.bits.set_all_below(self.contiguous_length);
+        self.bits.set(length, u64::MAX, false);
+        self.contiguous_length = self.bits.first_unset(self.contiguous_length);
+        let mut gathered = self.stored_roots(cx, length)?;
+        if gathered.is_none() && entries.iter().all(|found| found.entry.upgrade.is_none()) {
+            return Err(Error::Corrupt("tree: a root is missing"));
+        }
+        let mut known = length;
+        for (number, found) in entries.iter().enumerate() {
+            let next = self.replay_entry(cx, &found.entry, known)?;
+            match next {
+                Replayed::Bad => return Ok(Some(number)),
+                Replayed::Same => {}
+                Replayed::Tree(roots) => {
+                    known = roots.length();
+                    gathered = Some(roots);
+                }
+            }
+            // An entry before a truncation has roots that the truncation may have taken away.
+            let Some(roots) = &gathered else { continue };
+            self.roots = roots.clone();
+            if !self.vouched(cx, &found.entry, &entries[number + 1..])? {
+                return Ok(Some(number));
+            }
+        }
+        self.roots = gathered.ok_or(Error::Corrupt("tree: a root is missing"))?;
+        Ok(None)
+    }
+
+    fn stored_roots(&mut self, cx: &mut Cx<'_>, length: u64) -> Result<Option<Roots>, Error> {
+        if length > limits::LENGTH_MAX {
+            return Err(Error::Corrupt("oplog: length"));
+        }
+        Roots::gather(length, |index| self.store.node(cx, index))
+    }
+
+    /// hypercore.52: what an entry says, in the order user data, cut, nodes, bits, tree.
+    fn replay_entry(&mut self, cx: &mut Cx<'_>, entry: &Entry, length: u64) -> Result<Replayed, Error> {
+        if let Some(update) = &entry.user_data {
+            self.keep_user_data(update.clone());
+        }
+        if let Some(upgrade) = &entry.upgrade {
+            let grows = upgrade.fork == self.fork && upgrade.ancestors == length && upgrade.length >= length;
+            let cuts = upgrade.fork > self.fork && upgrade.ancestors <= length.min(upgrade.length);
+            if !(grows || cuts) || upgrade.length > limits::LENGTH_MAX {
+                return Ok(Replayed::Bad);
+            }
+            if upgrade.fork != self.fork {
+                self.store.cut_nodes(upgrade.ancestors);
+                self.keep_reorg(length, upgrade.fork, upgrade.ancestors);
+            }
+        }
+        self.store.put_nodes(&entry.nodes);
+        if let Some(update) = entry.bitfield {
+            if !update.drop && update.start.saturating_add(update.length) > limits::BLOCKS_MAX {
+                return Ok(Replayed::Bad);
+            }
+            self.set_bits(update);
+        }
+        let Some(upgrade) = &entry.upgrade else { return Ok(Replayed::Same) };
+        let Some(roots) = self.stored_roots(cx, upgrade.length)? else { return Ok(Replayed::Bad) };
+        self.fork = upgrade.fork;
+        self.signature.clone_from(&upgrade.signature);
+        Ok(Replayed::Tree(roots))
+    }
+
+    /// hypercore.53: whether the blocks that an entry added are those whose leaves it vouches for. Blocks that
+    /// later entries drop are not looked at.
+    fn vouched(&mut self, cx: &mut Cx<'_>, entry: &Entry, later: &[Found]) -> Result<bool, Error> {
+        let Some(update) = entry.bitfield.filter(|update| !update.drop) else { return Ok(true) };
+        let end = update.start.saturating_add(update.length).min(self.roots.length());
+        for block in update.start..end {
+            let dropped = later.iter().filter_map(|found| found.entry.bitfield).any(|other| {
+                other.drop && other.start <= block && block < other.start.saturating_add(other.length)
+            });
+            if dropped {
+                continue;
+            }
+            match self.store.read_block(cx, &self.roots, block) {
+                Ok(bytes) => self.unflushed += bytes.len() as u64,
+                Err(Error::Corrupt(_)) => return Ok(false),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(true)
+    }
+}
+
+enum Replayed {
+    /// It does not follow from what was before.
+    Bad,
+    Same,
+    Tree(Roots),
+}
+
+/// The key pair of a header. None if there is no secret, or if it is not that of the public key.
+fn stored_pair(stored: &StoredKeys) -> Option<KeyPair> {
+    let seed: Key = stored.secret.get(..32)?.try_into().ok()?;
+    let pair = KeyPair::from_seed(seed);
+    (stored.public == pair.public).then_some(pair)
+}
