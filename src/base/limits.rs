@@ -173,3 +173,15 @@ pub const APPEND_MAX: usize = 1 << 18;
 pub const OPLOG_FLUSH: u64 = 256 << 10;
 /// Bytes of blocks that are only vouched for by oplog entries, after which these are moved into the other files.
 pub const DATA_FLUSH: u64 = 16 << 20;
+/// Bytes that a udx stream holds for its reader, in order or not; the window that the sender is told shrinks to zero.
+pub const UDX_WINDOW_MAX: usize = 4 << 20;
+/// Packets beyond the next one that a udx stream keeps; later ones are dropped and not acked.
+pub const UDX_AHEAD_MAX: usize = 1 << 14;
+/// Bytes written to a udx stream and not yet acked; a write beyond is refused as full.
+pub const UDX_UNACKED_MAX: usize = 64 << 20;
+/// Unordered messages of a udx stream that wait to be sent, or to be taken; more are refused, or dropped and counted.
+pub const UDX_MESSAGES_MAX: usize = 256;
+/// Packets for streams that are gone and wait to be sent; more are dropped.
+pub const UDX_ANSWERS_MAX: usize = 1024;
+/// Closed udx streams that still answer late packets; the oldest is forgotten.
+pub const UDX_PAST_MAX: usize = 1024;

@@ -1,1 +1,529 @@
-//! udx
+//! udx: reliable ordered streams, many in a socket, over datagrams. Follows the rules of `vendor-protocol-notes/udx.md`.
+//!
+//! `Udx` finds the stream of a packet and keeps the lists of streams that have something to send, to tell or to do
+//! later; `stream` is one stream, made of `send` (ring of unacked bytes and packets, loss detection), `recv` (order,
+//! receive window), `rtt`, `cc` (how many packets may be in flight) and `mtu`. No packet is made before it is polled,
+//! so writes of one turn share packets and one ack serves all packets that came in one turn.
+
+mod cc;
+mod mtu;
+mod recv;
+mod rtt;
+mod send;
+mod seq;
+mod stream;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, VecDeque};
+
+use crate::base::{
+    Addr, Cx, Deadline, Error, Id, Kind as IdKind, Machine, Slab, SocketId, Span, Time, Timers, limits,
+};
+use crate::wire::udx::{HEADER_LEN, Header, Kind, MAGIC, VERSION};
+use crate::wire::{self};
+use stream::{Path, Stream};
+
+/// A stream that is gone answers late packets for this long: longer than the other side tries.
+const PAST: Span = Span::from_secs(60);
+/// Packets of one stream in a row while others wait.
+const TURN: u32 = 16;
+
+/// Kind of `StreamId`.
+#[derive(Debug)]
+pub enum StreamKind {}
+impl IdKind for StreamKind {
+    const NAME: &'static str = "stream";
+}
+/// Names a stream of a `Udx`.
+pub type StreamId = Id<StreamKind>;
+
+/// Told by the sockets.
+#[derive(Debug)]
+pub enum Input<'a> {
+    Datagram { socket: SocketId, from: Addr, bytes: &'a [u8] },
+}
+
+/// Asked of the sockets.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Output {
+    Send { socket: SocketId, to: Addr, bytes: Vec<u8>, ttl: Option<u8> },
+}
+
+/// Told to the layer above.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Event {
+    /// The first packet came for a stream that expected one, or everything sent before a change of the remote is
+    /// acked.
+    Connected { stream: StreamId, socket: SocketId, from: Addr },
+    /// The next bytes in order. How they are cut means nothing.
+    Data { stream: StreamId, bytes: Vec<u8> },
+    /// An unordered message.
+    Message { stream: StreamId, bytes: Vec<u8> },
+    /// The other side ended its writes, and all that it wrote was handed out.
+    Ended { stream: StreamId },
+    /// After a write that returned false: go on.
+    Drained { stream: StreamId },
+    /// All that was written before the last `flush` is acked.
+    Flushed { stream: StreamId },
+    /// The last event of a stream; its id is stale from here on.
+    Closed { stream: StreamId, why: Why },
+}
+
+/// Why a stream closed.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Why {
+    /// Both sides ended, and all was acked.
+    Ended,
+    /// The other side destroyed it.
+    Reset,
+    /// The other side does not answer.
+    TimedOut,
+    /// `destroy` was called here.
+    Destroyed,
+}
+
+impl core::fmt::Display for Why {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            Why::Ended => "both sides ended",
+            Why::Reset => "the other side destroyed the stream",
+            Why::TimedOut => "the other side does not answer",
+            Why::Destroyed => "destroyed here",
+        })
+    }
+}
+
+/// Figures of a stream.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct Stats {
+    /// Size of the largest IP packet that is sent, in bytes.
+    pub mtu: usize,
+    /// Smoothed round trip; `None` before the first sample.
+    pub rtt: Option<Span>,
+    /// What the retransmission timeout is now, without its doubling.
+    pub timeout: Span,
+    /// Packets that may be in flight, and that are.
+    pub congestion_window: usize,
+    pub in_flight: usize,
+    pub unacked_bytes: usize,
+    pub unsent_bytes: usize,
+    /// Bytes that arrived and were not taken by the reader, in order or not.
+    pub held_bytes: usize,
+    /// The other side's receive window, in bytes.
+    pub send_window: u32,
+    pub packets_in: u64,
+    pub packets_out: u64,
+    pub bytes_in: u64,
+    pub bytes_out: u64,
+    /// Packets sent again, for whatever reason.
+    pub resends: u64,
+    /// Packets taken for lost, and how many of them were not.
+    pub losses: u64,
+    pub spurious: u64,
+    pub recoveries: u64,
+    pub timeouts: u64,
+    pub probes: u64,
+    /// Packets that came again.
+    pub duplicates: u64,
+    /// Packets outside the window, or more messages than fit.
+    pub refused: u64,
+    /// Packets from another socket than the stream's.
+    pub strangers: u64,
+    /// Acks and blocks of what was not sent.
+    pub bad_acks: u64,
+}
+
+/// A stream that is gone, for late packets of its other side.
+#[derive(Debug)]
+struct Past {
+    path: Path,
+    seq: u32,
+    ack: u32,
+    /// Answer that it ended well, or that it is destroyed.
+    ended: bool,
+    until: Time,
+}
+
+/// All streams of a node.
+///
+/// Commands: `open`, `expect`, `connect`, `write`, `flush`, `end`, `destroy`, `send`, `set_reading`,
+/// `set_keep_alive`, `set_window`, `change_remote`. Inputs: every datagram that `owns` says is ours. Deadlines: the
+/// earliest of all streams, registered lazily, so some come early. Not done: relaying between streams, the search for
+/// a larger MTU, pacing.
+#[derive(Debug, Default)]
+pub struct Udx {
+    streams: Slab<StreamKind, Stream>,
+    by_local: BTreeMap<u32, StreamId>,
+    past: BTreeMap<u32, Past>,
+    /// In the order in which they became past.
+    past_order: VecDeque<(Time, u32)>,
+    /// Packets that no live stream sends.
+    answers: VecDeque<Output>,
+    /// Streams that may have something to send.
+    ready: VecDeque<StreamId>,
+    /// Packets that the first of `ready` has sent in a row.
+    turn: u32,
+    /// Streams that may have something to tell.
+    telling: VecDeque<StreamId>,
+    timers: Timers<StreamId>,
+    dropped: u64,
+}
+
+impl Udx {
+    pub fn new() -> Udx {
+        Udx::default()
+    }
+
+    /// Whether a datagram belongs to a stream (also one that closed lately). Others go to the DHT.
+    pub fn owns(&self, datagram: &[u8]) -> bool {
+        local_id(datagram).is_some_and(|id| self.by_local.contains_key(&id) || self.past.contains_key(&id))
+    }
+
+    /// Datagrams that were dropped before they reached a stream.
+    pub fn dropped(&self) -> u64 {
+        self.dropped
+    }
+
+    /// How many streams there are, closed ones whose `Closed` was not taken included.
+    pub fn len(&self) -> usize {
+        self.streams.iter().count()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// A stream with a local id that the caller drew. From now on packets for it are kept; they are handed out, and
+    /// acked, once it is connected. `Error::Taken`: another live stream has that id.
+    pub fn open(&mut self, cx: &mut Cx<'_>, local: u32) -> Result<StreamId, Error> {
+        self.open_at(cx, local, 0, 0)
+    }
+
+    /// As `open`, with the sequence numbers of the first packet that is sent and of the first that is expected.
+    pub fn open_at(&mut self, cx: &mut Cx<'_>, local: u32, seq: u32, ack: u32) -> Result<StreamId, Error> {
+        if self.by_local.contains_key(&local) {
+            return Err(Error::Taken);
+        }
+        self.past.remove(&local);
+        let id = self.streams.insert(Stream::new(local, seq, ack));
+        self.by_local.insert(local, id);
+        cx.trace("udx", format_args!("{id} opened with local id {local}"));
+        Ok(id)
+    }
+
+    /// The first packet that comes (or came already) connects the stream to where it came from.
+    pub fn expect(&mut self, cx: &mut Cx<'_>, id: StreamId, remote: u32) -> Result<(), Error> {
+        let now = cx.now;
+        self.with(id, |stream| stream.expect(now, remote))
+    }
+
+    /// Connects the stream to `to`, whose id for it is `remote`. Once only.
+    pub fn connect(
+        &mut self,
+        cx: &mut Cx<'_>,
+        id: StreamId,
+        socket: SocketId,
+        remote: u32,
+        to: Addr,
+    ) -> Result<(), Error> {
+        if to.port == 0 {
+            return Err(Error::Invalid("port 0"));
+        }
+        let now = cx.now;
+        self.with(id, |stream| stream.connect(now, Path { socket, to, remote_id: remote }))
+    }
+
+    /// Queues bytes. False: enough is queued, wait for `Drained`. `Error::Full`: far too much is queued, nothing of
+    /// this was. `Error::NotOpen`: after `end`.
+    pub fn write(&mut self, cx: &mut Cx<'_>, id: StreamId, bytes: &[u8]) -> Result<bool, Error> {
+        let now = cx.now;
+        self.with(id, |stream| stream.write(now, bytes))
+    }
+
+    /// Asks for `Flushed` once all that was written so far is acked.
+    pub fn flush(&mut self, _: &mut Cx<'_>, id: StreamId) -> Result<(), Error> {
+        self.with(id, Stream::flush)
+    }
+
+    /// No more writes; the other side gets all that was written, then its `Ended`.
+    pub fn end(&mut self, cx: &mut Cx<'_>, id: StreamId) -> Result<(), Error> {
+        let now = cx.now;
+        self.with(id, |stream| stream.end(now))
+    }
+
+    /// Closes at once; what is queued is dropped, and the other side is told.
+    pub fn destroy(&mut self, cx: &mut Cx<'_>, id: StreamId) -> Result<(), Error> {
+        let stream = self.streams.get_mut(id).filter(|stream| !stream.is_closed()).ok_or(Error::Gone)?;
+        if let Some(goodbye) = stream.destroy_packet() {
+            self.answers.push_back(goodbye); // as many as there are streams
+        }
+        self.close(cx, id, Why::Destroyed);
+        Ok(())
+    }
+
+    /// Sends an unordered message, once. `Error::Invalid`: longer than a packet; `Error::NotOpen`: not connected.
+    pub fn send(&mut self, _: &mut Cx<'_>, id: StreamId, bytes: &[u8]) -> Result<(), Error> {
+        self.with(id, |stream| stream.send_message(bytes))
+    }
+
+    /// False: no `Data` until it is true again; the window that the other side is told closes meanwhile.
+    pub fn set_reading(&mut self, _: &mut Cx<'_>, id: StreamId, reading: bool) -> Result<(), Error> {
+        self.with(id, |stream| {
+            stream.set_reading(reading);
+            Ok(())
+        })
+    }
+
+    /// Sends a heartbeat whenever nothing was in flight for `every`. `None` or zero: never, which is the default.
+    pub fn set_keep_alive(
+        &mut self,
+        cx: &mut Cx<'_>,
+        id: StreamId,
+        every: Option<Span>,
+    ) -> Result<(), Error> {
+        let now = cx.now;
+        self.with(id, |stream| {
+            stream.set_keep_alive(now, every);
+            Ok(())
+        })
+    }
+
+    /// The most bytes that are held for a slow reader; 4 MiB by default.
+    pub fn set_window(&mut self, _: &mut Cx<'_>, id: StreamId, bytes: usize) -> Result<(), Error> {
+        self.with(id, |stream| {
+            stream.recv.set_window_max(bytes);
+            Ok(())
+        })
+    }
+
+    /// New packets go to `to` from now on. `Connected` comes once all that was sent before is acked. Packets from the
+    /// socket before are still taken.
+    pub fn change_remote(
+        &mut self,
+        cx: &mut Cx<'_>,
+        id: StreamId,
+        socket: SocketId,
+        remote: u32,
+        to: Addr,
+    ) -> Result<(), Error> {
+        if to.port == 0 {
+            return Err(Error::Invalid("port 0"));
+        }
+        let now = cx.now;
+        self.with(id, |stream| stream.change_remote(now, Path { socket, to, remote_id: remote }))
+    }
+
+    /// Where packets go.
+    pub fn remote(&self, id: StreamId) -> Option<(SocketId, Addr)> {
+        self.streams.get(id)?.path().map(|path| (path.socket, path.to))
+    }
+
+    pub fn stats(&self, id: StreamId) -> Option<Stats> {
+        Some(self.streams.get(id)?.stats())
+    }
+
+    fn with<T>(
+        &mut self,
+        id: StreamId,
+        act: impl FnOnce(&mut Stream) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let done = act(self.streams.get_mut(id).ok_or(Error::Gone)?);
+        self.settle(id);
+        done
+    }
+
+    /// After anything that touched a stream: puts it in the lists that it may belong to.
+    fn settle(&mut self, id: StreamId) {
+        let Some(stream) = self.streams.get_mut(id) else { return };
+        if !stream.ready {
+            stream.ready = true;
+            self.ready.push_back(id);
+        }
+        if !stream.told {
+            stream.told = true;
+            self.telling.push_back(id);
+        }
+        register(&mut self.timers, id, stream);
+    }
+
+    /// Takes a stream out of the living; it stays until `Closed` was taken.
+    fn close(&mut self, cx: &mut Cx<'_>, id: StreamId, why: Why) {
+        let Some(stream) = self.streams.get_mut(id) else { return };
+        cx.trace("udx", format_args!("{id} closed: {why}"));
+        let (seq, ack) = stream.numbers();
+        let local = stream.local_id;
+        let path = stream.close(why);
+        stream.registered = None;
+        self.timers.clear(id);
+        self.by_local.remove(&local);
+        self.settle(id);
+        if let Some(path) = path
+            && why != Why::Reset
+        {
+            self.forget_past(cx.now, limits::UDX_PAST_MAX - 1);
+            let until = cx.now + PAST;
+            self.past.insert(local, Past { path, seq, ack, ended: why == Why::Ended, until });
+            self.past_order.push_back((until, local));
+        }
+    }
+
+    /// Drops past streams that are too old, and all but the newest `keep`.
+    fn forget_past(&mut self, now: Time, keep: usize) {
+        while let Some(&(until, local)) = self.past_order.front() {
+            if until > now && self.past_order.len() <= keep {
+                break;
+            }
+            self.past_order.pop_front();
+            if self.past.get(&local).is_some_and(|past| past.until == until) {
+                self.past.remove(&local);
+            }
+        }
+    }
+
+    /// udx.16: who closed after the other still answers, or the other would run into its timeout.
+    fn answer_late(&mut self, now: Time, header: &Header) {
+        let Some(past) = self.past.get(&header.remote_id).filter(|past| past.until > now) else { return };
+        let asks = header.kind.data || header.kind.end || header.kind.heartbeat;
+        if !asks || header.kind.destroy || self.answers.len() >= limits::UDX_ANSWERS_MAX {
+            return;
+        }
+        let kind = if past.ended { Kind::STATE } else { Kind::DESTROY };
+        let bytes = wire::encode(&Header {
+            kind,
+            data_offset: 0,
+            remote_id: past.path.remote_id,
+            window: limits::UDX_WINDOW_MAX as u32,
+            seq: past.seq,
+            ack: past.ack,
+        });
+        let Path { socket, to, .. } = past.path;
+        self.answers.push_back(Output::Send { socket, to, bytes, ttl: None });
+    }
+}
+
+/// The local id that a udx packet names.
+fn local_id(datagram: &[u8]) -> Option<u32> {
+    let header = datagram.get(..HEADER_LEN)?;
+    if header[0] != MAGIC || header[1] != VERSION {
+        return None;
+    }
+    Some(u32::from_le_bytes([header[4], header[5], header[6], header[7]]))
+}
+
+/// Registers a stream's deadline if it is earlier than what is registered. A later one is seen to when the earlier
+/// fires: moving it at every packet would cost more than an early wake-up.
+fn register(timers: &mut Timers<StreamId>, id: StreamId, stream: &mut Stream) {
+    if let Some((at, _)) = stream.deadline()
+        && stream.registered.is_none_or(|known| at < known)
+    {
+        stream.registered = Some(at);
+        timers.set(id, at);
+    }
+}
+
+impl Machine for Udx {
+    type Input<'a> = Input<'a>;
+    type Output = Output;
+    type Event = Event;
+
+    fn handle_input(&mut self, cx: &mut Cx<'_>, input: Input<'_>) {
+        let Input::Datagram { socket, from, bytes } = input;
+        let Ok((header, body)) = wire::decode_head::<Header>(bytes) else {
+            self.dropped += 1;
+            return;
+        };
+        let Some(&id) = self.by_local.get(&header.remote_id) else {
+            self.dropped += 1;
+            self.answer_late(cx.now, &header);
+            return;
+        };
+        let Some(stream) = self.streams.get_mut(id) else { return };
+        // udx.3: checked before anything changes
+        if usize::from(header.data_offset) > body.len() || bytes.len() > limits::DATAGRAM_MAX {
+            self.dropped += 1;
+            return;
+        }
+        if !stream.admit(cx.now, socket, from) {
+            stream.stats.strangers += 1;
+            return;
+        }
+        if stream.on_packet(cx.now, &header, body) {
+            self.close(cx, id, Why::Reset);
+        } else if stream.is_done() {
+            let last = stream.last_ack(); // udx.16: the ack leaves before the stream does
+            self.answers.extend(last);
+            self.close(cx, id, Why::Ended);
+        } else {
+            self.settle(id);
+        }
+    }
+
+    fn handle_timeout(&mut self, cx: &mut Cx<'_>) {
+        while let Some(id) = self.timers.pop_due(cx.now) {
+            let Some(stream) = self.streams.get_mut(id) else { continue };
+            stream.registered = None;
+            if stream.deadline().is_some_and(|(at, _)| at <= cx.now) && !stream.on_time(cx.now) {
+                self.close(cx, id, Why::TimedOut);
+            } else {
+                self.settle(id);
+            }
+        }
+        self.forget_past(cx.now, limits::UDX_PAST_MAX);
+    }
+
+    fn poll_output(&mut self, cx: &mut Cx<'_>) -> Option<Output> {
+        if let Some(output) = self.answers.pop_front() {
+            return Some(output);
+        }
+        while let Some(&id) = self.ready.front() {
+            if let Some(stream) = self.streams.get_mut(id) {
+                if let Some(output) = stream.poll(cx.now) {
+                    self.turn += 1;
+                    if self.turn >= TURN && self.ready.len() > 1 {
+                        self.turn = 0;
+                        self.ready.rotate_left(1);
+                    }
+                    return Some(output);
+                }
+                stream.ready = false;
+                if !stream.told {
+                    stream.told = true; // it may be drained now
+                    self.telling.push_back(id);
+                }
+                register(&mut self.timers, id, stream);
+            }
+            self.turn = 0;
+            self.ready.pop_front();
+        }
+        None
+    }
+
+    fn poll_event(&mut self) -> Option<Event> {
+        while let Some(&id) = self.telling.front() {
+            if let Some(stream) = self.streams.get_mut(id) {
+                let event = stream.poll_event(id);
+                if stream.recv.ack_wanted && !stream.ready {
+                    stream.ready = true; // a window to tell
+                    self.ready.push_back(id);
+                }
+                if let Some(event) = event {
+                    if let Event::Closed { .. } = event {
+                        self.streams.remove(id);
+                        self.telling.pop_front();
+                    }
+                    return Some(event);
+                }
+                stream.told = false;
+            }
+            self.telling.pop_front();
+        }
+        None
+    }
+
+    fn poll_timeout(&self) -> Option<Deadline> {
+        self.timers
+            .deadline(|id| self.streams.get(id).and_then(Stream::deadline).map_or("udx", |(_, why)| why))
+    }
+}

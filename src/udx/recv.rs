@@ -1,0 +1,185 @@
+//! What arrives: puts packets in order and holds them until the reader takes them. Follows udx.20 to udx.26.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use super::seq::{Ranges, Seq};
+use crate::base::limits;
+use crate::wire::udx::Block;
+
+/// Payloads are joined up to this size before they are handed out.
+const CHUNK: usize = 32 * 1024;
+/// udx.22: a sender with an open window may send one packet more than it holds.
+const OVERSHOOT: usize = limits::DATAGRAM_MAX;
+/// Blocks in an ack (udx.21).
+const BLOCKS_MAX: usize = 50;
+
+#[derive(Debug)]
+pub(super) struct Recv {
+    /// The next packet in order: everything before it has arrived.
+    pub next: Seq,
+    /// Packets beyond `next`.
+    held: BTreeMap<Seq, Piece>,
+    held_bytes: usize,
+    held_ranges: Ranges,
+    /// In order, not taken by the reader.
+    unread: VecDeque<Vec<u8>>,
+    unread_bytes: usize,
+    window_max: usize,
+    /// The window in the last packet that left.
+    told: usize,
+    /// The last packet in order had END.
+    pub ended: bool,
+    /// Data or END came since the last ack left.
+    pub ack_wanted: bool,
+}
+
+#[derive(Debug)]
+struct Piece {
+    bytes: Vec<u8>,
+    end: bool,
+}
+
+/// What became of a packet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Taken {
+    Now,
+    Held,
+    /// It was here before, or lies behind the end.
+    Old,
+    /// There is no room for it.
+    Refused,
+}
+
+impl Recv {
+    pub fn new(next: Seq) -> Recv {
+        Recv {
+            next,
+            held: BTreeMap::new(),
+            held_bytes: 0,
+            held_ranges: Ranges::default(),
+            unread: VecDeque::new(),
+            unread_bytes: 0,
+            window_max: limits::UDX_WINDOW_MAX,
+            told: limits::UDX_WINDOW_MAX,
+            ended: false,
+            ack_wanted: false,
+        }
+    }
+
+    pub fn set_window_max(&mut self, bytes: usize) {
+        self.window_max = bytes.clamp(OVERSHOOT, limits::UDX_UNACKED_MAX);
+    }
+
+    /// A packet with data or END.
+    pub fn take_in(&mut self, seq: Seq, bytes: &[u8], end: bool) -> Taken {
+        if seq < self.next || self.ended || self.held_ranges.end_of(seq).is_some() {
+            return Taken::Old;
+        }
+        let after = self.unread_bytes + self.held_bytes + bytes.len();
+        if seq == self.next {
+            // with an empty queue of unread bytes this never refuses: what is missing always fits
+            if after > self.window_max + OVERSHOOT {
+                return Taken::Refused;
+            }
+            self.in_order(bytes, end);
+            self.release();
+            return Taken::Now;
+        }
+        if after > self.window_max || seq.since(self.next) > limits::UDX_AHEAD_MAX {
+            return Taken::Refused; // udx.23
+        }
+        self.held.insert(seq, Piece { bytes: bytes.to_vec(), end });
+        self.held_ranges.insert(seq, seq.next());
+        self.held_bytes += bytes.len();
+        Taken::Held
+    }
+
+    fn in_order(&mut self, bytes: &[u8], end: bool) {
+        self.next = self.next.next();
+        self.ended = end;
+        self.unread_bytes += bytes.len();
+        match self.unread.back_mut() {
+            Some(last) if last.len() + bytes.len() <= CHUNK => last.extend_from_slice(bytes),
+            _ if bytes.is_empty() => {}
+            _ => self.unread.push_back(bytes.to_vec()),
+        }
+    }
+
+    /// Moves what is in order now.
+    fn release(&mut self) {
+        if self.held_ranges.is_empty() {
+            return;
+        }
+        while !self.ended
+            && let Some(first) = self.held.first_entry()
+            && *first.key() == self.next
+        {
+            let piece = first.remove();
+            self.held_bytes -= piece.bytes.len();
+            self.in_order(&piece.bytes, piece.end);
+        }
+        if self.ended {
+            self.held.clear();
+            self.held_bytes = 0;
+            self.held_ranges = Ranges::default();
+        }
+        self.held_ranges.trim(self.next);
+    }
+
+    /// The next bytes in order.
+    pub fn read(&mut self) -> Option<Vec<u8>> {
+        let bytes = self.unread.pop_front()?;
+        self.unread_bytes -= bytes.len();
+        if self.unread.is_empty() && self.unread.capacity() > 64 {
+            self.unread = VecDeque::new();
+        }
+        // udx.24: the sender learns of the new room when it believed in little
+        let window = self.window() as usize;
+        if self.told < self.window_max / 2 && window >= self.told + self.window_max / 4 {
+            self.ack_wanted = true;
+        }
+        Some(bytes)
+    }
+
+    pub fn has_unread(&self) -> bool {
+        !self.unread.is_empty()
+    }
+
+    /// Forgets what was not taken.
+    pub fn discard(&mut self) {
+        self.unread = VecDeque::new();
+        self.unread_bytes = 0;
+        self.held = BTreeMap::new();
+        self.held_bytes = 0;
+        self.held_ranges = Ranges::default();
+    }
+
+    /// The window to tell the sender: it follows the reader (udx.24).
+    pub fn window(&self) -> u32 {
+        u32::try_from(self.window_max.saturating_sub(self.unread_bytes)).unwrap_or(u32::MAX)
+    }
+
+    /// A packet with the present window and ack leaves.
+    pub fn on_told(&mut self) {
+        self.told = self.window() as usize;
+        if !self.has_gap() {
+            self.ack_wanted = false;
+        }
+    }
+
+    /// There are packets beyond a missing one: an ack wants blocks.
+    pub fn has_gap(&self) -> bool {
+        !self.held_ranges.is_empty()
+    }
+
+    /// The lowest ranges beyond the missing packet (udx.21).
+    pub fn blocks(&self) -> Vec<Block> {
+        let block = |(start, end): (Seq, Seq)| Block { start: start.wire(), end: end.wire() };
+        self.held_ranges.iter().take(BLOCKS_MAX).map(block).collect()
+    }
+
+    /// Bytes held, in order or not.
+    pub fn bytes(&self) -> usize {
+        self.unread_bytes + self.held_bytes
+    }
+}

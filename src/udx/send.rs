@@ -1,0 +1,432 @@
+//! What leaves: one ring of written bytes from the first that is not acked on, one ring of packets that point into it,
+//! and which of these are lost. Follows udx.10 to udx.14 and udx.34 to udx.39.
+
+use std::collections::VecDeque;
+
+use super::seq::{Ranges, Seq};
+use crate::base::{Span, Time, limits};
+use crate::wire::udx::Block;
+
+/// udx.36: so many timeouts of one packet, the next ends the stream.
+const TIMEOUTS_MAX: u8 = 6;
+/// A ring that is empty and larger than this is given back.
+const KEEP: usize = 64 * 1024;
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Fate {
+    InFlight,
+    Lost,
+    Arrived,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Packet {
+    /// Where its bytes begin, counted from the first byte of the stream.
+    start: u64,
+    /// Number of the last transmission among all of this stream.
+    sending: u64,
+    sent: Time,
+    len: u16,
+    sends: u8,
+    timeouts: u8,
+    end: bool,
+    fate: Fate,
+}
+
+/// The write side's end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum End {
+    Open,
+    /// No more writes; END has not left.
+    Wanted,
+    Sent,
+    Acked,
+}
+
+#[derive(Debug)]
+pub(super) struct Send {
+    bytes: VecDeque<u8>,
+    /// The first byte that is not acked, and the first that was never sent; counted from the first of the stream.
+    acked: u64,
+    unsent: u64,
+    flight: VecDeque<Packet>,
+    /// The first packet that is not acked, `flight[0]`.
+    pub first: Seq,
+    /// Packets in the order of their last transmission, with entries that are out of date.
+    order: VecDeque<(u64, Seq)>,
+    /// Packets to send again, with entries that are out of date.
+    lost: VecDeque<Seq>,
+    sendings: u64,
+    in_flight: usize,
+    /// What arrived beyond `first`.
+    arrived: Ranges,
+    arrived_count: usize,
+    pub end: End,
+    rack: Rack,
+}
+
+/// Recent acknowledgment: the packet sent last among those that arrived.
+#[derive(Debug)]
+struct Rack {
+    sending: u64,
+    rtt: Span,
+    /// End of the highest packet that arrived.
+    highest: Seq,
+    /// Packets overtake each other on this path.
+    reordering: bool,
+    /// Quarters of the least round trip to wait for late packets.
+    patience: u32,
+}
+
+/// What an ack said.
+#[derive(Default, Debug)]
+pub(super) struct Report {
+    /// Packets that arrived.
+    pub delivered: usize,
+    /// From the last sent of them that was sent only once.
+    pub rtt: Option<Span>,
+    /// Packets that were taken for lost and were not.
+    pub spurious: usize,
+    /// Blocks that no honest receiver sends.
+    pub bad_blocks: usize,
+    sample: u64,
+}
+
+impl Send {
+    pub fn new(first: Seq) -> Send {
+        Send {
+            bytes: VecDeque::new(),
+            acked: 0,
+            unsent: 0,
+            flight: VecDeque::new(),
+            first,
+            order: VecDeque::new(),
+            lost: VecDeque::new(),
+            sendings: 0,
+            in_flight: 0,
+            arrived: Ranges::default(),
+            arrived_count: 0,
+            end: End::Open,
+            rack: Rack { sending: 0, rtt: Span::ZERO, highest: first, reordering: false, patience: 1 },
+        }
+    }
+
+    pub fn write(&mut self, bytes: &[u8]) -> bool {
+        if self.bytes.len() + bytes.len() > limits::UDX_UNACKED_MAX {
+            return false;
+        }
+        self.bytes.extend(bytes);
+        true
+    }
+
+    /// The sequence number of the next new packet.
+    pub fn next(&self) -> Seq {
+        self.first.plus(self.flight.len())
+    }
+
+    /// Packets sent and neither arrived nor lost.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight
+    }
+
+    /// Packets that are not acked.
+    pub fn outstanding(&self) -> usize {
+        self.flight.len()
+    }
+
+    /// Bytes sent and not acked.
+    pub fn unacked_bytes(&self) -> usize {
+        (self.unsent - self.acked) as usize
+    }
+
+    pub fn unsent_bytes(&self) -> usize {
+        self.bytes.len() - self.unacked_bytes()
+    }
+
+    /// Bytes written so far, and bytes acked so far.
+    pub fn written(&self) -> u64 {
+        self.acked + self.bytes.len() as u64
+    }
+
+    pub fn acked(&self) -> u64 {
+        self.acked
+    }
+
+    /// There is something new to send.
+    pub fn has_new(&self) -> bool {
+        self.unsent_bytes() > 0 || self.end == End::Wanted
+    }
+
+    /// The receiver's window lets another packet through: an open one always has room for one (udx.12).
+    pub fn fits(&self, window: u32, payload: usize) -> bool {
+        let (window, unacked) = (window as usize, self.unacked_bytes());
+        window > 0 && (self.flight.is_empty() || unacked + payload.min(self.unsent_bytes()) <= window)
+    }
+
+    /// Cuts the next packet of at most `payload` bytes; to be transmitted at once.
+    pub fn cut(&mut self, payload: usize) -> Option<Seq> {
+        let seq = self.next();
+        let unsent = self.unsent_bytes();
+        let len = unsent.min(payload);
+        let end = self.end == End::Wanted && len == unsent; // udx.13
+        if len == 0 && !end {
+            return None;
+        }
+        if end {
+            self.end = End::Sent;
+        }
+        self.flight.push_back(Packet {
+            start: self.unsent,
+            sending: 0,
+            sent: Time::ZERO,
+            len: len as u16,
+            sends: 0,
+            timeouts: 0,
+            end,
+            fate: Fate::Lost,
+        });
+        self.unsent += len as u64;
+        Some(seq)
+    }
+
+    /// The next packet to send again.
+    pub fn next_lost(&mut self) -> Option<Seq> {
+        while let Some(&seq) = self.lost.front() {
+            if self.packet(seq).is_some_and(|packet| packet.fate == Fate::Lost) {
+                return Some(seq);
+            }
+            self.lost.pop_front();
+        }
+        None
+    }
+
+    /// The packet that a tail-loss probe sends again: the last one, unless it is known to have arrived or be lost.
+    pub fn tail(&self) -> Option<Seq> {
+        let at = self.flight.iter().rposition(|packet| packet.fate == Fate::InFlight)?;
+        Some(self.first.plus(at))
+    }
+
+    fn packet(&mut self, seq: Seq) -> Option<&mut Packet> {
+        if seq < self.first { None } else { self.flight.get_mut(seq.since(self.first)) }
+    }
+
+    /// `seq` leaves now: marks it, says whether it has data and END and was sent before, and adds its bytes to `out`.
+    pub fn transmit(&mut self, seq: Seq, now: Time) -> Sending {
+        self.sendings += 1;
+        let sending = self.sendings;
+        let in_flight = &mut self.in_flight;
+        let at = seq.since(self.first);
+        let packet = &mut self.flight[at];
+        if packet.fate != Fate::InFlight {
+            packet.fate = Fate::InFlight;
+            *in_flight += 1;
+        }
+        packet.sending = sending;
+        packet.sent = now;
+        packet.sends = packet.sends.saturating_add(1);
+        self.order.push_back((sending, seq));
+        let start = (packet.start - self.acked) as usize;
+        Sending {
+            data: start..start + usize::from(packet.len),
+            end: packet.end,
+            again: packet.sends > 1,
+            timeouts: packet.timeouts,
+        }
+    }
+
+    /// Adds the bytes of a packet that `transmit` told of.
+    pub fn copy(&self, sending: &Sending, out: &mut Vec<u8>) {
+        let (front, back) = self.bytes.as_slices();
+        let (start, end) = (sending.data.start, sending.data.end);
+        if start < front.len() {
+            out.extend_from_slice(&front[start..end.min(front.len())]);
+        }
+        if end > front.len() {
+            out.extend_from_slice(&back[start.saturating_sub(front.len())..end - front.len()]);
+        }
+    }
+
+    /// All before `ack` has arrived, and what `blocks` say. `ack` is not beyond what was sent.
+    pub fn on_ack(&mut self, now: Time, ack: Seq, blocks: &[Block], least_rtt: Span) -> Report {
+        let mut report = Report::default();
+        let mut bytes = 0;
+        while self.first < ack {
+            let Some(packet) = self.flight.pop_front() else { break };
+            if packet.fate == Fate::Arrived {
+                self.arrived_count -= 1;
+            } else {
+                self.arrive(now, self.first, &packet, least_rtt, &mut report);
+            }
+            bytes += usize::from(packet.len);
+            if packet.end {
+                self.end = End::Acked;
+            }
+            self.first = self.first.next();
+        }
+        self.acked += bytes as u64;
+        self.bytes.drain(..bytes);
+        self.arrived.trim(self.first);
+        let mut least = self.first;
+        for block in blocks {
+            let (start, end) = (self.first.near(block.start), self.first.near(block.end));
+            if start < least || end <= start || end > self.next() {
+                report.bad_blocks += 1; // udx.35
+                continue;
+            }
+            least = end;
+            self.on_block(now, start, end, least_rtt, &mut report);
+        }
+        if self.flight.is_empty() {
+            self.give_back();
+        }
+        report
+    }
+
+    fn on_block(&mut self, now: Time, start: Seq, end: Seq, least_rtt: Span, report: &mut Report) {
+        let mut seq = start;
+        while seq < end {
+            if let Some(known) = self.arrived.end_of(seq) {
+                seq = known;
+                continue;
+            }
+            let at = seq.since(self.first);
+            let packet = &mut self.flight[at];
+            let before = *packet;
+            packet.fate = Fate::Arrived;
+            self.arrived_count += 1;
+            self.arrive(now, seq, &before, least_rtt, report);
+            seq = seq.next();
+        }
+        self.arrived.insert(start, end);
+    }
+
+    fn arrive(&mut self, now: Time, seq: Seq, packet: &Packet, least_rtt: Span, report: &mut Report) {
+        report.delivered += 1;
+        let rtt = now.since(packet.sent);
+        let once = packet.sends == 1;
+        match packet.fate {
+            Fate::InFlight => {
+                self.in_flight -= 1;
+                if !once && rtt * 2 < least_rtt {
+                    report.spurious += 1; // its ack was on the way when it was sent again
+                }
+            }
+            Fate::Lost => report.spurious += 1,
+            Fate::Arrived => return,
+        }
+        if once && packet.sending >= report.sample {
+            report.sample = packet.sending;
+            report.rtt = Some(rtt); // udx.34
+        }
+        if packet.sending > self.rack.sending && (once || rtt >= least_rtt) {
+            self.rack.sending = packet.sending;
+            self.rack.rtt = rtt;
+        }
+        if seq >= self.rack.highest {
+            self.rack.highest = seq.next();
+        } else if once && packet.fate == Fate::InFlight {
+            self.rack.reordering = true;
+        }
+    }
+
+    /// How long a packet may come later than one that was sent after it (udx.37).
+    fn reorder_window(&self, recovering: bool, least_rtt: Span, srtt: Span) -> Span {
+        if !self.rack.reordering && (recovering || self.arrived_count >= 3) {
+            return Span::ZERO;
+        }
+        Span::from_micros(least_rtt.as_micros() / 4 * u64::from(self.rack.patience)).min(srtt)
+    }
+
+    /// A loss that was none: wait longer for late packets on this path.
+    pub fn on_spurious(&mut self) {
+        self.rack.reordering = true;
+        self.rack.patience = (self.rack.patience + 1).min(16);
+    }
+
+    /// Marks packets lost that were sent before one that arrived, long enough ago. Returns how many, and when to look
+    /// again.
+    pub fn detect_loss(
+        &mut self,
+        now: Time,
+        recovering: bool,
+        least_rtt: Span,
+        srtt: Span,
+    ) -> (usize, Option<Time>) {
+        let wait = self.rack.rtt + self.reorder_window(recovering, least_rtt, srtt);
+        let mut count = 0;
+        while let Some(&(sending, seq)) = self.order.front() {
+            let newest = self.rack.sending;
+            if let Some(packet) = self.packet(seq)
+                && packet.sending == sending
+                && packet.fate == Fate::InFlight
+            {
+                if sending >= newest {
+                    break;
+                }
+                if packet.sent + wait > now {
+                    let at = packet.sent + wait;
+                    return (count, Some(at));
+                }
+                packet.fate = Fate::Lost;
+                self.in_flight -= 1;
+                self.lost.push_back(seq);
+                count += 1;
+            }
+            self.order.pop_front();
+        }
+        (count, None)
+    }
+
+    /// Nothing came back for a timeout: the first packet and all that are late count as lost. False: give up.
+    pub fn on_timeout(&mut self, now: Time, least_rtt: Span, srtt: Span) -> bool {
+        let wait = self.rack.rtt + self.reorder_window(true, least_rtt, srtt);
+        self.lost.clear();
+        let mut seq = self.first;
+        for (at, packet) in self.flight.iter_mut().enumerate() {
+            if packet.fate == Fate::InFlight && (at == 0 || packet.sent + wait < now) {
+                if packet.timeouts >= TIMEOUTS_MAX {
+                    return false;
+                }
+                packet.timeouts += 1;
+                packet.fate = Fate::Lost;
+                self.in_flight -= 1;
+            }
+            if packet.fate == Fate::Lost {
+                self.lost.push_back(seq);
+            }
+            seq = seq.next();
+        }
+        true
+    }
+
+    fn give_back(&mut self) {
+        self.order.clear();
+        self.lost.clear();
+        if self.bytes.is_empty() && self.bytes.capacity() > KEEP {
+            self.bytes = VecDeque::new();
+        }
+        if self.flight.capacity() > KEEP / 256 {
+            (self.flight, self.order, self.lost) = Default::default();
+        }
+    }
+
+    /// Forgets all.
+    pub fn discard(&mut self) {
+        *self = Send { end: self.end, ..Send::new(self.next()) };
+    }
+}
+
+/// A packet on its way out.
+pub(super) struct Sending {
+    data: core::ops::Range<usize>,
+    pub end: bool,
+    /// It was sent before.
+    pub again: bool,
+    pub timeouts: u8,
+}
+
+impl Sending {
+    pub fn len(&self) -> usize {
+        self.data.len()
+    }
+}

@@ -1,0 +1,766 @@
+//! One stream: from a packet to what it changes, and from what is wanted to the next packet. Read send.rs and recv.rs
+//! first. Follows udx.9 to udx.53.
+
+use std::collections::VecDeque;
+
+use super::cc::Congestion;
+use super::mtu::Mtu;
+use super::recv::{Recv, Taken};
+use super::rtt::Rtt;
+use super::send::{End, Send};
+use super::seq::Seq;
+use super::{Event, Output, Stats, StreamId, Why};
+use crate::base::{Addr, Error, SocketId, Span, Time, limits};
+use crate::wire::udx::{HEADER_LEN, Header, Kind, Sack};
+use crate::wire::{self};
+
+/// Unsent bytes above which a writer should wait, and below which it is told to go on.
+const HIGH_WATER: usize = 256 * 1024;
+const LOW_WATER: usize = 128 * 1024;
+/// Probes of a tail before only the timeout is left.
+const PROBES_MAX: u32 = 2;
+/// The timeout doubles up to this many times its base (udx.36).
+const BACKOFF_MAX: u64 = 8;
+/// Heartbeats to a closed window without any answer, after which the stream ends (udx.43).
+const UNANSWERED_MAX: u32 = 6;
+
+/// Where packets go.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Path {
+    pub socket: SocketId,
+    pub to: Addr,
+    pub remote_id: u32,
+}
+
+/// How far the stream is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Phase {
+    /// Nobody said where to; what came first came from there.
+    Open {
+        first: Option<(SocketId, Addr)>,
+    },
+    /// The first packet says where to.
+    Expecting {
+        remote_id: u32,
+    },
+    Connected(Path),
+    Closed,
+}
+
+/// A switch to another path (udx.60).
+#[derive(Clone, Copy, Debug)]
+struct Change {
+    from: Path,
+    /// Packets before this one were first sent on the old path.
+    at: Seq,
+    /// They are not all acked.
+    pending: bool,
+}
+
+/// What the layer above has not been told yet, in the order in which it is told.
+#[derive(Default, Debug)]
+struct News {
+    connected: bool,
+    messages: VecDeque<Vec<u8>>,
+    drained: bool,
+    flushed: bool,
+    ended: bool,
+    closed: Option<Why>,
+}
+
+#[derive(Default, Debug)]
+struct Deadlines {
+    /// Nothing came back at all.
+    timeout: Option<Time>,
+    /// The tail is late.
+    probe: Option<Time>,
+    /// A packet that may only be out of order is lost then.
+    reorder: Option<Time>,
+    zero_window: Option<Time>,
+    keep_alive: Option<Time>,
+}
+
+#[derive(Debug)]
+pub(super) struct Stream {
+    pub local_id: u32,
+    phase: Phase,
+    send: Send,
+    pub recv: Recv,
+    rtt: Rtt,
+    mtu: Mtu,
+    congestion: Congestion,
+    change: Option<Change>,
+    /// The receiver's window, and the seq and ack of the packet that said so (udx.11).
+    window: u32,
+    window_from: Option<(Seq, Seq)>,
+    /// Ends when all before this is acked.
+    recovery: Option<Seq>,
+    /// Losses of this recovery, and those of them that were none.
+    recovery_lost: usize,
+    recovery_spurious: usize,
+    /// The congestion window is what held us back last.
+    limited: bool,
+    timeouts: u32,
+    probes: u32,
+    probe_wanted: bool,
+    heartbeat_wanted: bool,
+    unanswered: u32,
+    last_sent: Time,
+    keep_alive: Option<Span>,
+    messages: VecDeque<Vec<u8>>,
+    /// Bytes that a flush waits for.
+    flush: Option<u64>,
+    hit_high_water: bool,
+    reading: bool,
+    news: News,
+    at: Deadlines,
+    pub stats: Stats,
+    /// In the machine's lists, and its deadline there.
+    pub ready: bool,
+    pub told: bool,
+    pub registered: Option<Time>,
+}
+
+impl Stream {
+    pub fn new(local_id: u32, seq: u32, ack: u32) -> Stream {
+        Stream {
+            local_id,
+            phase: Phase::Open { first: None },
+            send: Send::new(Seq::first(seq)),
+            recv: Recv::new(Seq::first(ack)),
+            rtt: Rtt::default(),
+            mtu: Mtu::default(),
+            congestion: Congestion::default(),
+            change: None,
+            window: limits::UDX_WINDOW_MAX as u32,
+            window_from: None,
+            recovery: None,
+            recovery_lost: 0,
+            recovery_spurious: 0,
+            limited: false,
+            timeouts: 0,
+            probes: 0,
+            probe_wanted: false,
+            heartbeat_wanted: false,
+            unanswered: 0,
+            last_sent: Time::ZERO,
+            keep_alive: None,
+            messages: VecDeque::new(),
+            flush: None,
+            hit_high_water: false,
+            reading: true,
+            news: News::default(),
+            at: Deadlines::default(),
+            stats: Stats::default(),
+            ready: false,
+            told: false,
+            registered: None,
+        }
+    }
+
+    pub fn path(&self) -> Option<Path> {
+        match self.phase {
+            Phase::Connected(path) => Some(path),
+            Phase::Open { .. } | Phase::Expecting { .. } | Phase::Closed => None,
+        }
+    }
+
+    pub fn is_closed(&self) -> bool {
+        self.phase == Phase::Closed
+    }
+
+    // ---- commands
+
+    pub fn connect(&mut self, now: Time, path: Path) -> Result<(), Error> {
+        match self.phase {
+            Phase::Connected(_) => return Err(Error::Refused("the stream is connected already")),
+            Phase::Closed => return Err(Error::Gone),
+            Phase::Open { .. } | Phase::Expecting { .. } => {}
+        }
+        self.phase = Phase::Connected(path);
+        self.last_sent = now;
+        self.rest(now);
+        Ok(())
+    }
+
+    pub fn expect(&mut self, now: Time, remote_id: u32) -> Result<(), Error> {
+        match self.phase {
+            Phase::Open { first: None } => self.phase = Phase::Expecting { remote_id },
+            Phase::Open { first: Some((socket, to)) } => {
+                self.connect(now, Path { socket, to, remote_id })?;
+                self.news.connected = true;
+            }
+            Phase::Expecting { .. } | Phase::Connected(_) => {
+                return Err(Error::Refused("the stream expects its remote already"));
+            }
+            Phase::Closed => return Err(Error::Gone),
+        }
+        Ok(())
+    }
+
+    pub fn change_remote(&mut self, now: Time, path: Path) -> Result<(), Error> {
+        let Phase::Connected(from) = self.phase else { return Err(Error::NotOpen) };
+        self.phase = Phase::Connected(path);
+        self.mtu.reset();
+        let pending = self.send.outstanding() > 0;
+        self.change = Some(Change { from, at: self.send.next(), pending });
+        self.news.connected |= !pending; // udx.60
+        self.rest(now);
+        Ok(())
+    }
+
+    pub fn write(&mut self, now: Time, bytes: &[u8]) -> Result<bool, Error> {
+        if self.is_closed() {
+            return Err(Error::Gone);
+        }
+        if self.send.end != End::Open {
+            return Err(Error::NotOpen);
+        }
+        if !self.send.write(bytes) {
+            return Err(Error::Full);
+        }
+        self.probe_closed_window(now);
+        let below = self.send.unsent_bytes() < HIGH_WATER;
+        self.hit_high_water |= !below;
+        Ok(below)
+    }
+
+    pub fn flush(&mut self) -> Result<(), Error> {
+        if self.is_closed() {
+            return Err(Error::Gone);
+        }
+        self.flush = Some(self.send.written());
+        self.check_flush();
+        Ok(())
+    }
+
+    pub fn end(&mut self, now: Time) -> Result<(), Error> {
+        if self.is_closed() {
+            return Err(Error::Gone);
+        }
+        if self.send.end != End::Open {
+            return Err(Error::NotOpen);
+        }
+        self.send.end = End::Wanted;
+        self.probe_closed_window(now);
+        Ok(())
+    }
+
+    pub fn send_message(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        if self.is_closed() {
+            return Err(Error::Gone);
+        }
+        if self.path().is_none() {
+            return Err(Error::NotOpen);
+        }
+        if bytes.len() > self.mtu.payload() {
+            return Err(Error::Invalid("a message is longer than a packet"));
+        }
+        if self.messages.len() >= limits::UDX_MESSAGES_MAX {
+            return Err(Error::Full);
+        }
+        self.messages.push_back(bytes.to_vec());
+        Ok(())
+    }
+
+    pub fn set_reading(&mut self, reading: bool) {
+        self.reading = reading;
+    }
+
+    pub fn set_keep_alive(&mut self, now: Time, every: Option<Span>) {
+        self.keep_alive = every.filter(|every| *every > Span::ZERO); // udx.44
+        self.at.keep_alive = None;
+        self.rest(now);
+    }
+
+    /// The stream ends now, whatever is under way. Returns where a goodbye goes.
+    pub fn close(&mut self, why: Why) -> Option<Path> {
+        let path = self.path();
+        self.phase = Phase::Closed;
+        self.news.closed = Some(why);
+        self.news.drained = false;
+        self.at = Deadlines::default();
+        self.messages = VecDeque::new();
+        match why {
+            Why::Ended => {}
+            Why::Reset | Why::TimedOut if self.reading => {}
+            Why::Reset | Why::TimedOut | Why::Destroyed => {
+                self.recv.discard();
+                self.news = News { closed: Some(why), ..News::default() };
+            }
+        }
+        if why != Why::Ended {
+            self.news.ended = false;
+            self.news.flushed = false;
+        }
+        self.send.discard();
+        path
+    }
+
+    // ---- packets in
+
+    /// Whether a packet from `socket` may touch the stream; connects a stream that expects one (udx.9, udx.15).
+    pub fn admit(&mut self, now: Time, socket: SocketId, from: Addr) -> bool {
+        match self.phase {
+            Phase::Open { first: None } => self.phase = Phase::Open { first: Some((socket, from)) },
+            Phase::Open { first: Some((known, _)) } => return known == socket,
+            Phase::Expecting { remote_id } => {
+                self.phase = Phase::Connected(Path { socket, to: from, remote_id });
+                self.news.connected = true;
+                self.last_sent = now;
+                self.rest(now);
+            }
+            Phase::Connected(path) => {
+                return path.socket == socket || self.change.is_some_and(|old| old.from.socket == socket);
+            }
+            Phase::Closed => return false,
+        }
+        true
+    }
+
+    /// A packet whose header is sound and whose source was admitted; `body` is all behind the header. True: the other
+    /// side destroyed the stream.
+    pub fn on_packet(&mut self, now: Time, header: &Header, body: &[u8]) -> bool {
+        self.stats.packets_in += 1;
+        self.stats.bytes_in += (HEADER_LEN + body.len()) as u64;
+        self.unanswered = 0;
+        let kind = header.kind;
+        if kind.heartbeat {
+            self.recv.ack_wanted = true; // udx.7: only answered
+            return false;
+        }
+        let payload = &body[usize::from(header.data_offset)..];
+        let seq = self.recv.next.near(header.seq);
+        // udx.17: not an old one, and not a guess
+        let fresh = seq >= self.recv.next && seq.since(self.recv.next) <= limits::UDX_AHEAD_MAX;
+        if kind.data || kind.end {
+            let taken = self.recv.take_in(seq, if kind.data { payload } else { &[] }, kind.end);
+            match taken {
+                Taken::Now | Taken::Held => {}
+                Taken::Old => self.stats.duplicates += 1,
+                Taken::Refused => self.stats.refused += 1,
+            }
+            if taken == Taken::Now && self.recv.ended {
+                self.news.ended = true;
+            }
+        }
+        if kind.destroy {
+            if fresh {
+                return true;
+            }
+            self.stats.refused += 1;
+        }
+        if kind.message {
+            self.on_message(payload);
+        }
+        let ack = self.send.first.near(header.ack);
+        if ack > self.send.next() {
+            self.stats.bad_acks += 1; // udx.18: no ack for it either
+            return false;
+        }
+        if kind.data || kind.end {
+            self.recv.ack_wanted = true; // udx.20
+        }
+        self.on_window(now, header.window, seq, ack);
+        self.on_ack(now, ack, kind, header.data_offset, body);
+        false
+    }
+
+    fn on_message(&mut self, payload: &[u8]) {
+        if self.news.messages.len() < limits::UDX_MESSAGES_MAX {
+            self.news.messages.push_back(payload.to_vec());
+        } else {
+            self.stats.refused += 1;
+        }
+    }
+
+    /// udx.11: an older packet does not change the window.
+    fn on_window(&mut self, now: Time, window: u32, seq: Seq, ack: Seq) {
+        if ack < self.send.first {
+            return;
+        }
+        if self.window_from.is_none_or(|from| from <= (seq, ack)) {
+            self.window = window;
+            self.window_from = Some((seq, ack));
+            if window > 0 {
+                self.at.zero_window = None;
+                self.rest(now);
+            }
+        }
+    }
+
+    fn on_ack(&mut self, now: Time, ack: Seq, kind: Kind, data_offset: u8, body: &[u8]) {
+        let sack = if kind.sack { sack(data_offset, body) } else { Sack::default() };
+        if ack <= self.send.first && sack.blocks.is_empty() {
+            return;
+        }
+        let (least, before) = (self.rtt.min(), self.send.acked());
+        let report = self.send.on_ack(now, ack.max(self.send.first), &sack.blocks, least);
+        self.stats.bad_acks += report.bad_blocks as u64;
+        if self.send.acked() != before {
+            self.check_flush();
+            self.check_drain();
+        }
+        if let Some(change) = &mut self.change
+            && change.pending
+            && self.send.first >= change.at
+        {
+            change.pending = false;
+            self.news.connected = true; // udx.60
+        }
+        if report.delivered == 0 {
+            return;
+        }
+        if let Some(sample) = report.rtt {
+            self.rtt.sample(now, sample);
+        }
+        self.timeouts = 0;
+        self.probes = 0;
+        if report.spurious > 0 {
+            self.stats.spurious += report.spurious as u64;
+            self.recovery_spurious += report.spurious;
+            self.send.on_spurious();
+        }
+        if self.recovery.is_some_and(|until| self.send.first >= until) {
+            self.leave_recovery();
+        }
+        self.look_for_loss(now);
+        let srtt = self.rtt.srtt.unwrap_or_default();
+        let in_flight = self.send.in_flight();
+        self.congestion.on_delivered(now, report.delivered, in_flight, self.limited, srtt);
+        if self.send.outstanding() == 0 {
+            self.at.timeout = None;
+            self.at.probe = None;
+            self.at.reorder = None;
+            if self.send.end == End::Acked && !self.recv.ended {
+                self.recv.ack_wanted = true; // udx.14: one more state packet
+            }
+            if self.window == 0 && self.send.has_new() && self.at.zero_window.is_none() {
+                self.at.zero_window = Some(now + self.rtt.rto()); // udx.42
+            }
+            self.rest(now);
+        } else {
+            self.at.timeout = Some(now + self.rtt.rto());
+            self.at.probe = Some(now + self.rtt.probe());
+        }
+    }
+
+    fn leave_recovery(&mut self) {
+        self.recovery = None;
+        if self.recovery_spurious >= self.recovery_lost {
+            self.congestion.undo();
+        }
+        self.congestion.on_recovered();
+    }
+
+    fn look_for_loss(&mut self, now: Time) {
+        let srtt = self.rtt.srtt.unwrap_or_default();
+        let in_flight = self.send.in_flight();
+        let (lost, again) = self.send.detect_loss(now, self.recovery.is_some(), self.rtt.min(), srtt);
+        self.at.reorder = again;
+        if lost == 0 {
+            return;
+        }
+        self.stats.losses += lost as u64;
+        self.recovery_lost += lost;
+        if self.recovery.is_none() {
+            self.stats.recoveries += 1;
+            self.recovery = Some(self.send.next());
+            (self.recovery_lost, self.recovery_spurious) = (lost, 0);
+            self.congestion.on_loss(in_flight);
+        }
+    }
+
+    fn check_flush(&mut self) {
+        if self.flush.is_some_and(|until| self.send.acked() >= until) {
+            self.flush = None;
+            self.news.flushed = true;
+        }
+    }
+
+    fn check_drain(&mut self) {
+        if self.hit_high_water && self.send.unsent_bytes() < LOW_WATER {
+            self.hit_high_water = false;
+            self.news.drained = true;
+        }
+    }
+
+    /// Both sides ended, and each knows of the other's end (udx.16).
+    pub fn is_done(&self) -> bool {
+        !self.is_closed() && self.recv.ended && self.send.end == End::Acked
+    }
+
+    // ---- time
+
+    pub fn deadline(&self) -> Option<(Time, &'static str)> {
+        [
+            (self.at.reorder, "udx reorder"),
+            (self.at.probe, "udx tail probe"),
+            (self.at.timeout, "udx timeout"),
+            (self.at.zero_window, "udx zero window"),
+            (self.at.keep_alive, "udx keep alive"),
+        ]
+        .into_iter()
+        .filter_map(|(at, why)| at.map(|at| (at, why)))
+        .min()
+    }
+
+    /// False: the other side is gone for good.
+    pub fn on_time(&mut self, now: Time) -> bool {
+        let due = |at: &mut Option<Time>| at.take_if(|at| *at <= now).is_some();
+        if due(&mut self.at.reorder) {
+            self.look_for_loss(now);
+        }
+        if due(&mut self.at.timeout) {
+            return self.on_timeout(now);
+        }
+        if due(&mut self.at.probe) && self.probes < PROBES_MAX && self.send.in_flight() > 0 {
+            self.probes += 1;
+            self.probe_wanted = true;
+        }
+        if due(&mut self.at.zero_window) && self.window == 0 && self.send.has_new() {
+            if self.unanswered >= UNANSWERED_MAX {
+                return false;
+            }
+            self.heartbeat_wanted = true;
+            let rounds = u64::from(self.unanswered.min(3));
+            self.unanswered += 1;
+            self.at.zero_window = Some(now + self.rtt.rto() * 2 * (1 << rounds).min(BACKOFF_MAX / 2));
+        }
+        if due(&mut self.at.keep_alive) {
+            self.heartbeat_wanted = true;
+        }
+        true
+    }
+
+    fn on_timeout(&mut self, now: Time) -> bool {
+        let srtt = self.rtt.srtt.unwrap_or_default();
+        self.stats.timeouts += 1;
+        if !self.send.on_timeout(now, self.rtt.min(), srtt) {
+            return false;
+        }
+        self.timeouts += 1;
+        self.recovery = Some(self.send.next());
+        (self.recovery_lost, self.recovery_spurious) = (usize::MAX / 2, 0); // never undone
+        self.congestion.on_timeout(self.send.in_flight());
+        self.probe_wanted = false;
+        self.at.probe = None;
+        self.at.reorder = None;
+        self.at.timeout = Some(now + self.backed_off());
+        true
+    }
+
+    fn backed_off(&self) -> Span {
+        self.rtt.rto() * (1 << self.timeouts.min(6)).min(BACKOFF_MAX) // udx.36
+    }
+
+    /// Data waits for a window that is closed, and nothing is under way that could open it (udx.42).
+    fn probe_closed_window(&mut self, now: Time) {
+        let idle = self.path().is_some() && self.send.outstanding() == 0;
+        if idle && self.window == 0 && self.send.has_new() && self.at.zero_window.is_none() {
+            self.heartbeat_wanted = true;
+            self.at.zero_window = Some(now + self.rtt.rto());
+        }
+    }
+
+    /// Nothing is in flight: the keep-alive counts from here.
+    fn rest(&mut self, now: Time) {
+        if self.send.outstanding() > 0 || self.path().is_none() {
+            self.at.keep_alive = None;
+        } else if let Some(every) = self.keep_alive {
+            self.at.keep_alive = Some(now + every);
+        }
+    }
+
+    // ---- packets out
+
+    pub fn poll(&mut self, now: Time) -> Option<Output> {
+        let path = self.path()?;
+        if self.recv.ack_wanted && self.recv.has_gap() {
+            return Some(self.ack(path)); // data carries no blocks
+        }
+        if let Some(bytes) = self.messages.pop_front() {
+            return Some(self.bare(path, Kind::MESSAGE, &bytes));
+        }
+        if let Some(output) = self.poll_data(now, path) {
+            return Some(output);
+        }
+        if self.heartbeat_wanted {
+            self.heartbeat_wanted = false;
+            self.rest(now);
+            return Some(self.bare(path, Kind::HEARTBEAT, &[]));
+        }
+        self.recv.ack_wanted.then(|| self.ack(path))
+    }
+
+    fn poll_data(&mut self, now: Time, path: Path) -> Option<Output> {
+        let outstanding = self.send.outstanding();
+        if outstanding == 0 && self.send.has_new() && now.since(self.last_sent) > self.rtt.rto() {
+            self.congestion.on_idle();
+        }
+        let free = self.congestion.may_send(self.send.in_flight());
+        if free || self.probe_wanted {
+            if let Some(seq) = self.send.next_lost() {
+                return Some(self.transmit(now, path, seq));
+            }
+        }
+        let payload = self.mtu.payload();
+        let fits = self.send.has_new() && self.send.fits(self.window, payload);
+        if fits && (free || self.probe_wanted) {
+            let seq = self.send.cut(payload)?;
+            self.check_drain();
+            return Some(self.transmit(now, path, seq));
+        }
+        // what held us back: the congestion window, or something else
+        self.limited = !free && (fits || self.send.next_lost().is_some());
+        if self.probe_wanted {
+            self.probe_wanted = false;
+            if let Some(seq) = self.send.tail() {
+                return Some(self.transmit(now, path, seq)); // udx.41
+            }
+        }
+        None
+    }
+
+    fn transmit(&mut self, now: Time, path: Path, seq: Seq) -> Output {
+        let sending = self.send.transmit(seq, now);
+        self.congestion.on_sent();
+        if self.probe_wanted {
+            self.probe_wanted = false;
+            self.stats.probes += 1;
+            self.at.timeout = None;
+        }
+        if sending.again {
+            self.stats.resends += 1;
+        }
+        self.last_sent = now;
+        self.at.keep_alive = None;
+        if self.at.timeout.is_none() {
+            self.at.timeout = Some(now + self.backed_off());
+        }
+        if self.probes < PROBES_MAX && self.timeouts == 0 {
+            self.at.probe = Some(now + self.rtt.probe() * (1 << self.probes));
+        }
+        let path = match self.change {
+            Some(old) if seq < old.at && sending.timeouts == 0 => old.from, // udx.61
+            Some(_) | None => path,
+        };
+        let kind = Kind { data: sending.len() > 0 || !sending.end, end: sending.end, ..Kind::STATE };
+        let mut bytes = self.packet(path, kind, seq, sending.len());
+        self.send.copy(&sending, &mut bytes);
+        self.leave(path, bytes)
+    }
+
+    /// An ack, with blocks if there are gaps.
+    fn ack(&mut self, path: Path) -> Output {
+        let seq = self.send.next();
+        let mut sack = Sack { blocks: self.recv.blocks() };
+        let kind = if sack.blocks.is_empty() { Kind::STATE } else { Kind::SACK };
+        let mut bytes = self.packet(path, kind, seq, sack.blocks.len() * 8);
+        wire::encode_into(&mut sack, &mut bytes);
+        self.recv.ack_wanted = false;
+        self.leave(path, bytes)
+    }
+
+    /// The ack that a stream which is done still owes.
+    pub fn last_ack(&mut self) -> Option<Output> {
+        let path = self.path()?;
+        self.recv.ack_wanted.then(|| self.ack(path))
+    }
+
+    /// A packet that takes no sequence number.
+    fn bare(&mut self, path: Path, kind: Kind, payload: &[u8]) -> Output {
+        let mut bytes = self.packet(path, kind, self.send.next(), payload.len());
+        bytes.extend_from_slice(payload);
+        self.leave(path, bytes)
+    }
+
+    pub fn destroy_packet(&mut self) -> Option<Output> {
+        let path = self.path()?;
+        Some(self.bare(path, Kind::DESTROY, &[]))
+    }
+
+    /// A header, with room for `len` bytes behind it.
+    fn packet(&mut self, path: Path, kind: Kind, seq: Seq, len: usize) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(HEADER_LEN + len);
+        let mut header = Header {
+            kind,
+            data_offset: 0,
+            remote_id: path.remote_id,
+            window: self.recv.window(),
+            seq: seq.wire(),
+            ack: self.recv.next.wire(),
+        };
+        wire::encode_into(&mut header, &mut bytes);
+        self.recv.on_told();
+        bytes
+    }
+
+    fn leave(&mut self, path: Path, bytes: Vec<u8>) -> Output {
+        self.stats.packets_out += 1;
+        self.stats.bytes_out += bytes.len() as u64;
+        Output::Send { socket: path.socket, to: path.to, bytes, ttl: None }
+    }
+
+    /// The seq and ack that a late packet is answered with once the stream is gone.
+    pub fn numbers(&self) -> (u32, u32) {
+        (self.send.next().wire(), self.recv.next.wire())
+    }
+
+    // ---- events out
+
+    pub fn poll_event(&mut self, stream: StreamId) -> Option<Event> {
+        if self.news.connected {
+            self.news.connected = false;
+            if let Some(path) = self.path() {
+                return Some(Event::Connected { stream, socket: path.socket, from: path.to });
+            }
+        }
+        if matches!(self.phase, Phase::Open { .. } | Phase::Expecting { .. }) {
+            return None; // what came is kept until the stream is connected
+        }
+        if let Some(bytes) = self.news.messages.pop_front() {
+            return Some(Event::Message { stream, bytes });
+        }
+        if self.reading
+            && let Some(bytes) = self.recv.read()
+        {
+            return Some(Event::Data { stream, bytes });
+        }
+        if core::mem::take(&mut self.news.drained) {
+            return Some(Event::Drained { stream });
+        }
+        if core::mem::take(&mut self.news.flushed) {
+            return Some(Event::Flushed { stream });
+        }
+        if self.recv.has_unread() {
+            return None;
+        }
+        if core::mem::take(&mut self.news.ended) {
+            return Some(Event::Ended { stream });
+        }
+        self.news.closed.take().map(|why| Event::Closed { stream, why })
+    }
+
+    pub fn stats(&self) -> Stats {
+        Stats {
+            mtu: self.mtu.size(),
+            rtt: self.rtt.srtt,
+            timeout: self.rtt.rto(),
+            congestion_window: self.congestion.window(),
+            in_flight: self.send.in_flight(),
+            unacked_bytes: self.send.unacked_bytes(),
+            unsent_bytes: self.send.unsent_bytes(),
+            held_bytes: self.recv.bytes(),
+            send_window: self.window,
+            ..self.stats
+        }
+    }
+}
+
+/// udx.4 and udx.5: the blocks fill the data offset if that lies inside the payload, else all of it.
+fn sack(data_offset: u8, body: &[u8]) -> Sack {
+    let offset = usize::from(data_offset);
+    let area = if offset > 0 && offset < body.len() { &body[..offset] } else { body };
+    wire::decode(Sack::whole(area)).unwrap_or_default()
+}

@@ -1,0 +1,4 @@
+//! What udx must do, in virtual time.
+
+mod loss;
+mod world;
