@@ -1,29 +1,21 @@
 //! The client: find nodes that relay for a key, shake hands through several of them at once, then make a path. Follows
 //! hyperdht.11 to hyperdht.19 and hyperdht.80 to hyperdht.89.
 
-use core::fmt;
-
 use super::addresses::{is_bogon, is_reserved, match_address};
 use super::payload::Sealed;
 use super::punch::Owner;
+use super::rounds::Punch;
 use super::*;
 use crate::crypto::noise::Noise;
-use crate::wire::hyperdht::{
-    Handshake, Holepunch, HolepunchPayload, NoisePayload, RelayInfo, UdxInfo, command, error, firewall, mode,
-};
+use crate::wire::hyperdht::{Handshake, NoisePayload, RelayInfo, UdxInfo, command, error, firewall, mode};
 
 /// Nothing takes longer than this.
 const ATTEMPT: Span = Span::from_secs(60);
 /// An open client waits so long for the server's packet. hyperdht.82
 const PASSIVE_WAIT: Span = Span::from_secs(10);
-/// Pause before the client asks a server again that does not know its own NAT yet. hyperdht.86
-const UNKNOWN_WAIT: Span = SECOND;
 /// Handshakes at one time, with and without relays known beforehand. hyperdht.13
 const PARALLEL_KNOWN: usize = 3;
 const PARALLEL: usize = 2;
-/// Hop limit of a byte that opens our own NAT and reaches nobody. hyperdht.84
-pub(super) const LOW_TTL: u8 = 5;
-
 /// How to connect.
 #[derive(Clone, Debug)]
 pub struct ConnectOptions {
@@ -43,106 +35,28 @@ impl ConnectOptions {
     }
 }
 
-/// Why an attempt failed. `code` is stable and, where upstream has the same reason, upstream's. hyperdht.19
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum ConnectError {
-    PeerNotFound,
-    PeerConnectionFailed,
-    HandshakeInvalid,
-    ServerIncompatible,
-    ServerError,
-    CannotHolepunch,
-    HolepunchAborted,
-    HolepunchInvalid,
-    HolepunchProbeTimeout,
-    DoubleRandomizedNats,
-    /// One side's NAT gives each destination another port; not supported yet.
-    RandomizedNat,
-    RemoteAborted,
-    RemoteNotHolepunching,
-    RemoteNotHolepunchable,
-    BadHolepunchReply,
-    RequestTimeout,
-    /// The attempt took longer than anything may.
-    TimedOut,
-    /// The stream was closed before it had its peer.
-    StreamClosed,
-}
-
-impl ConnectError {
-    pub const fn code(self) -> &'static str {
-        match self {
-            ConnectError::PeerNotFound => "PEER_NOT_FOUND",
-            ConnectError::PeerConnectionFailed => "PEER_CONNECTION_FAILED",
-            ConnectError::HandshakeInvalid => "HANDSHAKE_INVALID",
-            ConnectError::ServerIncompatible => "SERVER_INCOMPATIBLE",
-            ConnectError::ServerError => "SERVER_ERROR",
-            ConnectError::CannotHolepunch => "CANNOT_HOLEPUNCH",
-            ConnectError::HolepunchAborted => "HOLEPUNCH_ABORTED",
-            ConnectError::HolepunchInvalid => "HOLEPUNCH_INVALID",
-            ConnectError::HolepunchProbeTimeout => "HOLEPUNCH_PROBE_TIMEOUT",
-            ConnectError::DoubleRandomizedNats => "HOLEPUNCH_DOUBLE_RANDOMIZED_NATS",
-            ConnectError::RandomizedNat => "HOLEPUNCH_RANDOMIZED_NAT",
-            ConnectError::RemoteAborted => "REMOTE_ABORTED",
-            ConnectError::RemoteNotHolepunching => "REMOTE_NOT_HOLEPUNCHING",
-            ConnectError::RemoteNotHolepunchable => "REMOTE_NOT_HOLEPUNCHABLE",
-            ConnectError::BadHolepunchReply => "BAD_HOLEPUNCH_REPLY",
-            ConnectError::RequestTimeout => "REQUEST_TIMEOUT",
-            ConnectError::TimedOut => "CONNECT_TIMED_OUT",
-            ConnectError::StreamClosed => "STREAM_CLOSED",
-        }
-    }
-}
-
-impl fmt::Display for ConnectError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            ConnectError::PeerNotFound => "nobody knows that key",
-            ConnectError::PeerConnectionFailed => "no node could relay to that key",
-            ConnectError::HandshakeInvalid => "no valid answer to the handshake",
-            ConnectError::ServerIncompatible => "the server speaks another version",
-            ConnectError::ServerError => "the server refused the handshake",
-            ConnectError::CannotHolepunch => "the server cannot be reached from here",
-            ConnectError::HolepunchAborted => "holepunching came to nothing",
-            ConnectError::HolepunchInvalid => "a holepunch answer could not be opened",
-            ConnectError::HolepunchProbeTimeout => "what the NATs do could not be told in time",
-            ConnectError::DoubleRandomizedNats => "both NATs give each destination another port",
-            ConnectError::RandomizedNat => "a NAT gives each destination another port",
-            ConnectError::RemoteAborted => "the server gave up holepunching",
-            ConnectError::RemoteNotHolepunching => "the server does not holepunch",
-            ConnectError::RemoteNotHolepunchable => "the server named no address to punch",
-            ConnectError::BadHolepunchReply => "a relay answered a holepunch wrongly",
-            ConnectError::RequestTimeout => "a relay does not answer",
-            ConnectError::TimedOut => "connecting took too long",
-            ConnectError::StreamClosed => "the stream was closed while connecting",
-        })
-    }
-}
-
-impl std::error::Error for ConnectError {}
-
 #[derive(Debug)]
 pub struct Client {
-    key: Key,
-    target: Key,
-    local: u32,
-    options: ConnectOptions,
+    pub(super) key: Key,
+    pub(super) target: Key,
+    pub(super) local: u32,
+    pub(super) options: ConnectOptions,
     /// Our handshake says that anybody can reach us.
-    told_open: bool,
+    pub(super) told_open: bool,
     /// Relays that were asked.
-    tried: Vec<Addr>,
-    phase: Phase,
+    pub(super) tried: Vec<Addr>,
+    pub(super) phase: Phase,
 }
 
 #[derive(Debug)]
-enum Phase {
+pub(super) enum Phase {
     Finding(Box<Finding>),
     /// The server has answered; the stream waits for a packet of its, and perhaps we work on a path.
     Answered(Box<Answered>),
 }
 
 #[derive(Debug)]
-struct Finding {
+pub(super) struct Finding {
     /// Taken when the server has answered.
     noise: Option<Noise>,
     /// Our first message, the same through every relay. hyperdht.12
@@ -163,56 +77,20 @@ struct Finding {
 }
 
 #[derive(Debug)]
-struct Answered {
-    payload: NoisePayload,
-    keys: NoiseKeys,
-    remote: u32,
-    sealed: Sealed,
+pub(super) struct Answered {
+    pub(super) payload: NoisePayload,
+    pub(super) keys: NoiseKeys,
+    pub(super) remote: u32,
+    pub(super) sealed: Sealed,
     /// The relay that the handshake went through.
-    relay: Addr,
+    pub(super) relay: Addr,
     /// The server as that relay sees it.
-    server: Addr,
+    pub(super) server: Addr,
     /// A ping on the local network is under way.
-    lan: bool,
-    punch: Option<Punch>,
+    pub(super) lan: bool,
+    pub(super) punch: Option<Punch>,
     /// The punch has failed; the ping may still succeed.
-    failed: Option<ConnectError>,
-}
-
-#[derive(Debug)]
-struct Punch {
-    punch: PunchId,
-    relay: RelayInfo,
-    round: u64,
-    step: Step,
-    /// The server's token for our host.
-    token: Option<Key>,
-    /// The server as the relay of the last round sees it.
-    peer: Addr,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Step {
-    /// Asked; waiting for the answer. `retry`: the probe may be repeated once.
-    Probe {
-        retry: bool,
-    },
-    /// The server does not know its NAT; give it a moment.
-    Wait {
-        retry: bool,
-    },
-    /// Waiting for the analysis of our own NAT.
-    Analyze {
-        retry: bool,
-        reopened: bool,
-    },
-    /// The last question before punching is under way; holds our token for the server.
-    Last {
-        token: Key,
-    },
-    Punching,
-    /// Telling the server that we give up, and why.
-    Aborting(ConnectError),
+    pub(super) failed: Option<ConnectError>,
 }
 
 impl HyperDht {
@@ -266,7 +144,7 @@ impl HyperDht {
         conn
     }
 
-    fn client(&mut self, conn: ConnId) -> Option<&mut Client> {
+    pub(super) fn client(&mut self, conn: ConnId) -> Option<&mut Client> {
         match &mut self.conns.get_mut(conn)?.stage {
             Stage::Client(client) => Some(client),
             Stage::Session { .. } | Stage::Open { .. } | Stage::Ended => None,
@@ -280,7 +158,7 @@ impl HyperDht {
         }
     }
 
-    fn reached(&mut self, conn: ConnId) -> Option<&mut Answered> {
+    pub(super) fn reached(&mut self, conn: ConnId) -> Option<&mut Answered> {
         match &mut self.client(conn)?.phase {
             Phase::Answered(answered) => Some(answered),
             Phase::Finding(_) => None,
@@ -515,233 +393,6 @@ impl HyperDht {
         }
     }
 
-    /// hyperdht.84, hyperdht.85
-    fn begin_punch(&mut self, cx: &mut Cx<'_>, conn: ConnId, relays: &[RelayInfo]) {
-        let Some(answered) = self.reached(conn) else { return };
-        let (remote_firewall, relay) = (answered.payload.firewall, answered.relay);
-        let Some(&first) = relays.first() else { return };
-        let picked = relays.iter().copied().find(|info| info.relay == relay).unwrap_or(first);
-        let Some(punch) = self.new_puncher(cx, Owner::Client(conn), remote_firewall) else {
-            return self.fail_path(conn, ConnectError::HolepunchAborted);
-        };
-        let Some(answered) = self.reached(conn) else { return };
-        answered.punch = Some(Punch {
-            punch,
-            relay: picked,
-            round: 0,
-            step: Step::Probe { retry: true },
-            token: None,
-            peer: answered.server,
-        });
-        self.probe_round(cx, conn, true);
-    }
-
-    fn probe_round(&mut self, cx: &mut Cx<'_>, conn: ConnId, retry: bool) {
-        let fast_open = self.client(conn).is_some_and(|client| client.options.fast_open);
-        let Some(answered) = self.reached(conn) else { return };
-        let server = answered.server;
-        let Some(punch) = &mut answered.punch else { return };
-        punch.step = Step::Probe { retry };
-        let (id, relay) = (punch.punch, punch.relay);
-        let Some(puncher) = self.punchers.get(id) else { return };
-        if fast_open && server.port != 0 {
-            let socket = puncher.socket;
-            self.outputs.push_back(Output::Probe { socket, to: server, ttl: Some(LOW_TTL) });
-        }
-        let remote_address = fast_open.then_some(server);
-        let payload = HolepunchPayload { remote_address, ..self.own_view(id) };
-        self.ask_round(cx, conn, relay.relay, relay.peer, payload);
-    }
-
-    /// Our firewall and addresses, as far as they are known.
-    fn own_view(&self, punch: PunchId) -> HolepunchPayload {
-        let Some(puncher) = self.punchers.get(punch) else { return HolepunchPayload::default() };
-        HolepunchPayload {
-            firewall: puncher.nat.firewall,
-            addresses: puncher.nat.told_addresses(),
-            ..HolepunchPayload::default()
-        }
-    }
-
-    fn ask_round(
-        &mut self,
-        cx: &mut Cx<'_>,
-        conn: ConnId,
-        relay: Addr,
-        peer: Addr,
-        payload: HolepunchPayload,
-    ) {
-        let Some(client) = self.client(conn) else { return };
-        let target = client.target;
-        let Phase::Answered(answered) = &mut client.phase else { return };
-        let Some(punch) = &mut answered.punch else { return };
-        let payload = HolepunchPayload { round: punch.round, ..payload };
-        punch.round += 1;
-        let sealed = answered.sealed.seal(cx, &payload);
-        let id = answered.payload.holepunch.as_ref().map_or(0, |holepunch| holepunch.id);
-        let message = Holepunch { mode: mode::FROM_CLIENT, id, payload: sealed, peer: Some(peer) };
-        let puncher = punch.punch;
-        let Some(puncher) = self.punchers.get(puncher) else { return };
-        let ask = Ask {
-            target: Some(target),
-            value: Some(wire::encode(&message)),
-            socket: Some(puncher.socket),
-            ..Ask::new(relay, command::PEER_HOLEPUNCH)
-        };
-        self.ask(Purpose::Round(conn), ask);
-    }
-
-    pub(super) fn round_answered(&mut self, cx: &mut Cx<'_>, conn: ConnId, result: Result<Reply, ()>) {
-        let firewalled = self.status.firewalled;
-        let Some(answered) = self.reached(conn) else { return };
-        let Some(punch) = &answered.punch else { return };
-        let (step, id) = (punch.step, punch.punch);
-        if let Step::Aborting(why) = step {
-            return self.fail_path(conn, why);
-        }
-        let Ok(reply) = result else { return self.fail_path(conn, ConnectError::RequestTimeout) };
-        let message = reply.value.as_deref().and_then(|value| wire::decode::<Holepunch>(value).ok());
-        let Some(message) = message.filter(|message| message.mode == mode::REPLY) else {
-            return self.fail_path(conn, ConnectError::BadHolepunchReply);
-        };
-        let Some(payload) = answered.sealed.open(&message.payload) else {
-            return self.fail_path(conn, ConnectError::HolepunchInvalid);
-        };
-        if payload.error != error::NONE {
-            return self.fail_path(conn, ConnectError::RemoteAborted);
-        }
-        let peer = message.peer.unwrap_or(reply.from);
-        let echoed = match step {
-            Step::Last { token } => payload.remote_token == Some(token),
-            Step::Probe { .. } | Step::Wait { .. } | Step::Analyze { .. } => false,
-            Step::Punching | Step::Aborting(_) => return,
-        };
-        let verified = if echoed { Some(answered.server.ip) } else { None };
-        let Some(puncher) = self.punchers.get_mut(id) else { return };
-        puncher.update_remote(&payload, verified);
-        match step {
-            Step::Probe { retry } => {
-                puncher.nat.add(reply.to, reply.from, firewalled);
-                let wait = puncher.remote_firewall == firewall::UNKNOWN;
-                let Some(answered) = self.reached(conn) else { return };
-                let Some(punch) = &mut answered.punch else { return };
-                (punch.token, punch.peer) = (payload.token, peer);
-                // hyperdht.86
-                if wait {
-                    punch.step = Step::Wait { retry };
-                    self.timers.set(Timer::Client(conn), cx.now + UNKNOWN_WAIT);
-                } else {
-                    punch.step = Step::Analyze { retry, reopened: false };
-                }
-                self.sampled(cx, id);
-            }
-            Step::Last { .. } => self.begin_punching(cx, conn, id),
-            Step::Wait { .. } | Step::Analyze { .. } | Step::Punching | Step::Aborting(_) => {}
-        }
-    }
-
-    fn set_step(&mut self, conn: ConnId, step: Step) {
-        if let Some(punch) = self.reached(conn).and_then(|answered| answered.punch.as_mut()) {
-            punch.step = step;
-        }
-    }
-
-    fn begin_punching(&mut self, cx: &mut Cx<'_>, conn: ConnId, id: PunchId) {
-        let Some(puncher) = self.punchers.get(id) else { return };
-        if !puncher.remote_holepunching {
-            return self.fail_path(conn, ConnectError::RemoteNotHolepunching);
-        }
-        self.set_step(conn, Step::Punching);
-        if !self.start_punching(cx, id) {
-            self.fail_path(conn, ConnectError::RemoteNotHolepunchable);
-        }
-    }
-
-    /// A wait is over: for the server's packet, or before looking again.
-    pub(super) fn client_waited(&mut self, cx: &mut Cx<'_>, conn: ConnId) {
-        let Some(answered) = self.reached(conn) else { return };
-        let Some(punch) = &mut answered.punch else {
-            return self.fail_client(conn, ConnectError::HolepunchAborted);
-        };
-        if let Step::Wait { retry } = punch.step {
-            punch.step = Step::Analyze { retry, reopened: false };
-            let id = punch.punch;
-            self.sampled(cx, id);
-        }
-    }
-
-    /// Our own NAT is analyzed as far as it will be. hyperdht.86, hyperdht.87
-    pub(super) fn client_analyzed(&mut self, cx: &mut Cx<'_>, conn: ConnId) {
-        let Some(answered) = self.reached(conn) else { return };
-        let Some(punch) = &mut answered.punch else { return };
-        let Step::Analyze { retry, reopened } = punch.step else { return };
-        let (id, token) = (punch.punch, punch.token);
-        let Some(puncher) = self.punchers.get(id) else { return };
-        let (ours, theirs) = (puncher.nat.firewall, puncher.remote_firewall);
-        let consistent = puncher.is_consistent();
-        if puncher.unstable() && !puncher.reopened() {
-            self.set_step(conn, Step::Analyze { retry, reopened: true });
-            return self.reopen(cx, id);
-        }
-        if reopened && consistent {
-            return self.probe_round(cx, conn, false);
-        }
-        if (theirs == firewall::UNKNOWN || token.is_none()) && retry {
-            return self.probe_round(cx, conn, false);
-        }
-        let random = |firewall| firewall >= firewall::RANDOM;
-        if theirs == firewall::UNKNOWN || ours == firewall::UNKNOWN {
-            self.abort_round(cx, conn, ConnectError::HolepunchProbeTimeout);
-        } else if random(theirs) && random(ours) {
-            self.abort_round(cx, conn, ConnectError::DoubleRandomizedNats);
-        } else if random(theirs) || random(ours) {
-            self.abort_round(cx, conn, ConnectError::RandomizedNat);
-        } else {
-            self.last_round(cx, conn);
-        }
-    }
-
-    /// hyperdht.88
-    fn last_round(&mut self, cx: &mut Cx<'_>, conn: ConnId) {
-        let Some(answered) = self.reached(conn) else { return };
-        let relay = answered.relay;
-        let Some(punch) = &mut answered.punch else { return };
-        let (id, same_relay, peer) = (punch.punch, punch.relay.relay == relay, punch.peer);
-        let remote_token = punch.token;
-        let moved = same_relay && answered.server != peer && peer.port != 0;
-        if moved {
-            answered.server = peer;
-        }
-        let server = answered.server;
-        let token = answered.sealed.token(server);
-        punch.step = Step::Last { token };
-        let Some(puncher) = self.punchers.get_mut(id) else { return };
-        puncher.nat.freeze();
-        if moved {
-            let socket = puncher.socket;
-            self.outputs.push_back(Output::Probe { socket, to: server, ttl: Some(LOW_TTL) });
-        }
-        let payload =
-            HolepunchPayload { punching: true, token: Some(token), remote_token, ..self.own_view(id) };
-        self.ask_round(cx, conn, relay, server, payload);
-    }
-
-    /// Tells the server, then fails. hyperdht.87
-    fn abort_round(&mut self, cx: &mut Cx<'_>, conn: ConnId, why: ConnectError) {
-        let Some(punch) = self.reached(conn).and_then(|answered| answered.punch.as_mut()) else { return };
-        punch.step = Step::Aborting(why);
-        let relay = punch.relay;
-        let payload = HolepunchPayload { error: error::ABORTED, ..HolepunchPayload::default() };
-        self.ask_round(cx, conn, relay.relay, relay.peer, payload);
-    }
-
-    /// A byte of the server's came through: that socket and that address are the path. hyperdht.89
-    pub(super) fn client_punched(&mut self, cx: &mut Cx<'_>, conn: ConnId, socket: SocketId, from: Addr) {
-        if self.reached(conn).is_some() && from.port != 0 {
-            self.open_client(cx, conn, socket, Some(from), Path::Punched);
-        }
-    }
-
     /// The server's first packet came before anything of ours led to it.
     pub(super) fn client_called(&mut self, cx: &mut Cx<'_>, conn: ConnId, socket: SocketId) {
         let told_open = self.client(conn).is_some_and(|client| client.told_open);
@@ -756,7 +407,14 @@ impl HyperDht {
     }
 
     /// The path is found: connect the stream (to `to`, unless a packet connected it already) and say so.
-    fn open_client(&mut self, cx: &mut Cx<'_>, conn: ConnId, socket: SocketId, to: Option<Addr>, path: Path) {
+    pub(super) fn open_client(
+        &mut self,
+        cx: &mut Cx<'_>,
+        conn: ConnId,
+        socket: SocketId,
+        to: Option<Addr>,
+        path: Path,
+    ) {
         let pooled = self.sockets.contains_key(&socket).then_some(socket);
         self.end_client_work(conn, pooled);
         let Some(record) = self.conns.get_mut(conn) else { return };

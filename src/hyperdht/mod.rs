@@ -19,6 +19,7 @@ mod addresses;
 mod announce;
 mod cache;
 mod connect;
+mod failure;
 mod listen;
 mod lookup;
 mod nat;
@@ -26,10 +27,12 @@ mod payload;
 mod punch;
 mod records;
 mod relay;
+mod rounds;
 #[cfg(test)]
 mod tests;
 
-pub use connect::{ConnectError, ConnectOptions};
+pub use connect::ConnectOptions;
+pub use failure::ConnectError;
 pub use listen::ListenOptions;
 
 use announce::Withdrawal;

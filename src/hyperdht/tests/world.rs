@@ -126,6 +126,9 @@ pub struct Host {
     pub probes: Vec<(SocketId, Addr, Option<u8>)>,
     /// Sources of requests with that command, as they came in.
     pub asked: Vec<(u64, Addr)>,
+    /// Outputs are kept in `muted` instead of being carried out.
+    pub mute: bool,
+    pub muted: Vec<Output>,
 }
 
 pub struct World {
@@ -202,6 +205,8 @@ impl World {
             id: [0; 32],
             probes: Vec::new(),
             asked: Vec::new(),
+            mute: false,
+            muted: Vec::new(),
         };
         host.bind(SocketId::SERVER);
         host.bind(SocketId::CLIENT);
@@ -266,7 +271,11 @@ impl World {
             let (mut disk, mut trace) = (NoDisk, NoTrace);
             let mut cx = Cx { now, entropy: &mut host.entropy, disk: &mut disk, trace: &mut trace };
             let Some(output) = host.dht.poll_output(&mut cx) else { break };
-            self.output(index, output);
+            if self.hosts[index].mute {
+                self.hosts[index].muted.push(output);
+            } else {
+                self.output(index, output);
+            }
         }
         let host = &mut self.hosts[index];
         while let Some(event) = host.dht.poll_event() {

@@ -1,0 +1,81 @@
+//! Why an attempt to connect failed: a value with a stable code. Follows hyperdht.19.
+
+use core::fmt;
+
+/// Why an attempt failed. `code` is stable and, where upstream has the same reason, upstream's. hyperdht.19
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum ConnectError {
+    PeerNotFound,
+    PeerConnectionFailed,
+    HandshakeInvalid,
+    ServerIncompatible,
+    ServerError,
+    CannotHolepunch,
+    HolepunchAborted,
+    HolepunchInvalid,
+    HolepunchProbeTimeout,
+    DoubleRandomizedNats,
+    /// One side's NAT gives each destination another port; not supported yet.
+    RandomizedNat,
+    RemoteAborted,
+    RemoteNotHolepunching,
+    RemoteNotHolepunchable,
+    BadHolepunchReply,
+    RequestTimeout,
+    /// The attempt took longer than anything may.
+    TimedOut,
+    /// The stream was closed before it had its peer.
+    StreamClosed,
+}
+
+impl ConnectError {
+    pub const fn code(self) -> &'static str {
+        match self {
+            ConnectError::PeerNotFound => "PEER_NOT_FOUND",
+            ConnectError::PeerConnectionFailed => "PEER_CONNECTION_FAILED",
+            ConnectError::HandshakeInvalid => "HANDSHAKE_INVALID",
+            ConnectError::ServerIncompatible => "SERVER_INCOMPATIBLE",
+            ConnectError::ServerError => "SERVER_ERROR",
+            ConnectError::CannotHolepunch => "CANNOT_HOLEPUNCH",
+            ConnectError::HolepunchAborted => "HOLEPUNCH_ABORTED",
+            ConnectError::HolepunchInvalid => "HOLEPUNCH_INVALID",
+            ConnectError::HolepunchProbeTimeout => "HOLEPUNCH_PROBE_TIMEOUT",
+            ConnectError::DoubleRandomizedNats => "HOLEPUNCH_DOUBLE_RANDOMIZED_NATS",
+            ConnectError::RandomizedNat => "HOLEPUNCH_RANDOMIZED_NAT",
+            ConnectError::RemoteAborted => "REMOTE_ABORTED",
+            ConnectError::RemoteNotHolepunching => "REMOTE_NOT_HOLEPUNCHING",
+            ConnectError::RemoteNotHolepunchable => "REMOTE_NOT_HOLEPUNCHABLE",
+            ConnectError::BadHolepunchReply => "BAD_HOLEPUNCH_REPLY",
+            ConnectError::RequestTimeout => "REQUEST_TIMEOUT",
+            ConnectError::TimedOut => "CONNECT_TIMED_OUT",
+            ConnectError::StreamClosed => "STREAM_CLOSED",
+        }
+    }
+}
+
+impl fmt::Display for ConnectError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            ConnectError::PeerNotFound => "nobody knows that key",
+            ConnectError::PeerConnectionFailed => "no node could relay to that key",
+            ConnectError::HandshakeInvalid => "no valid answer to the handshake",
+            ConnectError::ServerIncompatible => "the server speaks another version",
+            ConnectError::ServerError => "the server refused the handshake",
+            ConnectError::CannotHolepunch => "the server cannot be reached from here",
+            ConnectError::HolepunchAborted => "holepunching came to nothing",
+            ConnectError::HolepunchInvalid => "a holepunch answer could not be opened",
+            ConnectError::HolepunchProbeTimeout => "what the NATs do could not be told in time",
+            ConnectError::DoubleRandomizedNats => "both NATs give each destination another port",
+            ConnectError::RandomizedNat => "a NAT gives each destination another port",
+            ConnectError::RemoteAborted => "the server gave up holepunching",
+            ConnectError::RemoteNotHolepunching => "the server does not holepunch",
+            ConnectError::RemoteNotHolepunchable => "the server named no address to punch",
+            ConnectError::BadHolepunchReply => "a relay answered a holepunch wrongly",
+            ConnectError::RequestTimeout => "a relay does not answer",
+            ConnectError::TimedOut => "connecting took too long",
+            ConnectError::StreamClosed => "the stream was closed while connecting",
+        })
+    }
+}
+
+impl std::error::Error for ConnectError {}

@@ -1,0 +1,277 @@
+//! The client's side of holepunching: what it asks the server through relays, round by round, and what it makes of the
+//! answers. Read `connect.rs` and `punch.rs` first. Follows hyperdht.84 to hyperdht.89.
+
+use super::connect::Phase;
+use super::punch::Owner;
+use super::*;
+use crate::wire::hyperdht::{Holepunch, HolepunchPayload, RelayInfo, command, error, firewall, mode};
+
+/// Pause before the client asks a server again that does not know its own NAT yet. hyperdht.86
+const UNKNOWN_WAIT: Span = SECOND;
+/// Hop limit of a byte that opens our own NAT and reaches nobody. hyperdht.84
+const LOW_TTL: u8 = 5;
+
+#[derive(Debug)]
+pub struct Punch {
+    pub punch: PunchId,
+    relay: RelayInfo,
+    round: u64,
+    step: Step,
+    /// The server's token for our host.
+    token: Option<Key>,
+    /// The server as the relay of the last round sees it.
+    peer: Addr,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Step {
+    /// Asked; waiting for the answer. `retry`: the probe may be repeated once.
+    Probe {
+        retry: bool,
+    },
+    /// The server does not know its NAT; give it a moment.
+    Wait {
+        retry: bool,
+    },
+    /// Waiting for the analysis of our own NAT.
+    Analyze {
+        retry: bool,
+        reopened: bool,
+    },
+    /// The last question before punching is under way; holds our token for the server.
+    Last {
+        token: Key,
+    },
+    Punching,
+    /// Telling the server that we give up, and why.
+    Aborting(ConnectError),
+}
+
+impl HyperDht {
+    /// hyperdht.84, hyperdht.85
+    pub(super) fn begin_punch(&mut self, cx: &mut Cx<'_>, conn: ConnId, relays: &[RelayInfo]) {
+        let Some(answered) = self.reached(conn) else { return };
+        let (remote_firewall, relay) = (answered.payload.firewall, answered.relay);
+        let Some(&first) = relays.first() else { return };
+        let picked = relays.iter().copied().find(|info| info.relay == relay).unwrap_or(first);
+        let Some(punch) = self.new_puncher(cx, Owner::Client(conn), remote_firewall) else {
+            return self.fail_path(conn, ConnectError::HolepunchAborted);
+        };
+        let Some(answered) = self.reached(conn) else { return };
+        answered.punch = Some(Punch {
+            punch,
+            relay: picked,
+            round: 0,
+            step: Step::Probe { retry: true },
+            token: None,
+            peer: answered.server,
+        });
+        self.probe_round(cx, conn, true);
+    }
+
+    fn probe_round(&mut self, cx: &mut Cx<'_>, conn: ConnId, retry: bool) {
+        let fast_open = self.client(conn).is_some_and(|client| client.options.fast_open);
+        let Some(answered) = self.reached(conn) else { return };
+        let server = answered.server;
+        let Some(punch) = &mut answered.punch else { return };
+        punch.step = Step::Probe { retry };
+        let (id, relay) = (punch.punch, punch.relay);
+        let Some(puncher) = self.punchers.get(id) else { return };
+        if fast_open && server.port != 0 {
+            let socket = puncher.socket;
+            self.outputs.push_back(Output::Probe { socket, to: server, ttl: Some(LOW_TTL) });
+        }
+        let remote_address = fast_open.then_some(server);
+        let payload = HolepunchPayload { remote_address, ..self.own_view(id) };
+        self.ask_round(cx, conn, relay.relay, relay.peer, payload);
+    }
+
+    /// Our firewall and addresses, as far as they are known.
+    fn own_view(&self, punch: PunchId) -> HolepunchPayload {
+        let Some(puncher) = self.punchers.get(punch) else { return HolepunchPayload::default() };
+        HolepunchPayload {
+            firewall: puncher.nat.firewall,
+            addresses: puncher.nat.told_addresses(),
+            ..HolepunchPayload::default()
+        }
+    }
+
+    fn ask_round(
+        &mut self,
+        cx: &mut Cx<'_>,
+        conn: ConnId,
+        relay: Addr,
+        peer: Addr,
+        payload: HolepunchPayload,
+    ) {
+        let Some(client) = self.client(conn) else { return };
+        let target = client.target;
+        let Phase::Answered(answered) = &mut client.phase else { return };
+        let Some(punch) = &mut answered.punch else { return };
+        let payload = HolepunchPayload { round: punch.round, ..payload };
+        punch.round += 1;
+        let sealed = answered.sealed.seal(cx, &payload);
+        let id = answered.payload.holepunch.as_ref().map_or(0, |holepunch| holepunch.id);
+        let message = Holepunch { mode: mode::FROM_CLIENT, id, payload: sealed, peer: Some(peer) };
+        let puncher = punch.punch;
+        let Some(puncher) = self.punchers.get(puncher) else { return };
+        let ask = Ask {
+            target: Some(target),
+            value: Some(wire::encode(&message)),
+            socket: Some(puncher.socket),
+            ..Ask::new(relay, command::PEER_HOLEPUNCH)
+        };
+        self.ask(Purpose::Round(conn), ask);
+    }
+
+    pub(super) fn round_answered(&mut self, cx: &mut Cx<'_>, conn: ConnId, result: Result<Reply, ()>) {
+        let firewalled = self.status.firewalled;
+        let Some(answered) = self.reached(conn) else { return };
+        let Some(punch) = &answered.punch else { return };
+        let (step, id) = (punch.step, punch.punch);
+        if let Step::Aborting(why) = step {
+            return self.fail_path(conn, why);
+        }
+        let Ok(reply) = result else { return self.fail_path(conn, ConnectError::RequestTimeout) };
+        let message = reply.value.as_deref().and_then(|value| wire::decode::<Holepunch>(value).ok());
+        let Some(message) = message.filter(|message| message.mode == mode::REPLY) else {
+            return self.fail_path(conn, ConnectError::BadHolepunchReply);
+        };
+        let Some(payload) = answered.sealed.open(&message.payload) else {
+            return self.fail_path(conn, ConnectError::HolepunchInvalid);
+        };
+        if payload.error != error::NONE {
+            return self.fail_path(conn, ConnectError::RemoteAborted);
+        }
+        let peer = message.peer.unwrap_or(reply.from);
+        let echoed = match step {
+            Step::Last { token } => payload.remote_token == Some(token),
+            Step::Probe { .. } | Step::Wait { .. } | Step::Analyze { .. } => false,
+            Step::Punching | Step::Aborting(_) => return,
+        };
+        let verified = if echoed { Some(answered.server.ip) } else { None };
+        let Some(puncher) = self.punchers.get_mut(id) else { return };
+        puncher.update_remote(&payload, verified);
+        match step {
+            Step::Probe { retry } => {
+                puncher.nat.add(reply.to, reply.from, firewalled);
+                let wait = puncher.remote_firewall == firewall::UNKNOWN;
+                let Some(answered) = self.reached(conn) else { return };
+                let Some(punch) = &mut answered.punch else { return };
+                (punch.token, punch.peer) = (payload.token, peer);
+                // hyperdht.86
+                if wait {
+                    punch.step = Step::Wait { retry };
+                    self.timers.set(Timer::Client(conn), cx.now + UNKNOWN_WAIT);
+                } else {
+                    punch.step = Step::Analyze { retry, reopened: false };
+                }
+                self.sampled(cx, id);
+            }
+            Step::Last { .. } => self.begin_punching(cx, conn, id),
+            Step::Wait { .. } | Step::Analyze { .. } | Step::Punching | Step::Aborting(_) => {}
+        }
+    }
+
+    fn set_step(&mut self, conn: ConnId, step: Step) {
+        if let Some(punch) = self.reached(conn).and_then(|answered| answered.punch.as_mut()) {
+            punch.step = step;
+        }
+    }
+
+    fn begin_punching(&mut self, cx: &mut Cx<'_>, conn: ConnId, id: PunchId) {
+        let Some(puncher) = self.punchers.get(id) else { return };
+        if !puncher.remote_holepunching {
+            return self.fail_path(conn, ConnectError::RemoteNotHolepunching);
+        }
+        self.set_step(conn, Step::Punching);
+        if !self.start_punching(cx, id) {
+            self.fail_path(conn, ConnectError::RemoteNotHolepunchable);
+        }
+    }
+
+    /// A wait is over: for the server's packet, or before looking again.
+    pub(super) fn client_waited(&mut self, cx: &mut Cx<'_>, conn: ConnId) {
+        let Some(answered) = self.reached(conn) else { return };
+        let Some(punch) = &mut answered.punch else {
+            return self.fail_client(conn, ConnectError::HolepunchAborted);
+        };
+        if let Step::Wait { retry } = punch.step {
+            punch.step = Step::Analyze { retry, reopened: false };
+            let id = punch.punch;
+            self.sampled(cx, id);
+        }
+    }
+
+    /// Our own NAT is analyzed as far as it will be. hyperdht.86, hyperdht.87
+    pub(super) fn client_analyzed(&mut self, cx: &mut Cx<'_>, conn: ConnId) {
+        let Some(answered) = self.reached(conn) else { return };
+        let Some(punch) = &mut answered.punch else { return };
+        let Step::Analyze { retry, reopened } = punch.step else { return };
+        let (id, token) = (punch.punch, punch.token);
+        let Some(puncher) = self.punchers.get(id) else { return };
+        let (ours, theirs) = (puncher.nat.firewall, puncher.remote_firewall);
+        let consistent = puncher.is_consistent();
+        if puncher.unstable() && !puncher.reopened() {
+            self.set_step(conn, Step::Analyze { retry, reopened: true });
+            return self.reopen(cx, id);
+        }
+        if reopened && consistent {
+            return self.probe_round(cx, conn, false);
+        }
+        if (theirs == firewall::UNKNOWN || token.is_none()) && retry {
+            return self.probe_round(cx, conn, false);
+        }
+        let random = |firewall| firewall >= firewall::RANDOM;
+        if theirs == firewall::UNKNOWN || ours == firewall::UNKNOWN {
+            self.abort_round(cx, conn, ConnectError::HolepunchProbeTimeout);
+        } else if random(theirs) && random(ours) {
+            self.abort_round(cx, conn, ConnectError::DoubleRandomizedNats);
+        } else if random(theirs) || random(ours) {
+            self.abort_round(cx, conn, ConnectError::RandomizedNat);
+        } else {
+            self.last_round(cx, conn);
+        }
+    }
+
+    /// hyperdht.88
+    fn last_round(&mut self, cx: &mut Cx<'_>, conn: ConnId) {
+        let Some(answered) = self.reached(conn) else { return };
+        let relay = answered.relay;
+        let Some(punch) = &mut answered.punch else { return };
+        let (id, same_relay, peer) = (punch.punch, punch.relay.relay == relay, punch.peer);
+        let remote_token = punch.token;
+        let moved = same_relay && answered.server != peer && peer.port != 0;
+        if moved {
+            answered.server = peer;
+        }
+        let server = answered.server;
+        let token = answered.sealed.token(server);
+        punch.step = Step::Last { token };
+        let Some(puncher) = self.punchers.get_mut(id) else { return };
+        puncher.nat.freeze();
+        if moved {
+            let socket = puncher.socket;
+            self.outputs.push_back(Output::Probe { socket, to: server, ttl: Some(LOW_TTL) });
+        }
+        let payload =
+            HolepunchPayload { punching: true, token: Some(token), remote_token, ..self.own_view(id) };
+        self.ask_round(cx, conn, relay, server, payload);
+    }
+
+    /// Tells the server, then fails. hyperdht.87
+    fn abort_round(&mut self, cx: &mut Cx<'_>, conn: ConnId, why: ConnectError) {
+        let Some(punch) = self.reached(conn).and_then(|answered| answered.punch.as_mut()) else { return };
+        punch.step = Step::Aborting(why);
+        let relay = punch.relay;
+        let payload = HolepunchPayload { error: error::ABORTED, ..HolepunchPayload::default() };
+        self.ask_round(cx, conn, relay.relay, relay.peer, payload);
+    }
+
+    /// A byte of the server's came through: that socket and that address are the path. hyperdht.89
+    pub(super) fn client_punched(&mut self, cx: &mut Cx<'_>, conn: ConnId, socket: SocketId, from: Addr) {
+        if self.reached(conn).is_some() && from.port != 0 {
+            self.open_client(cx, conn, socket, Some(from), Path::Punched);
+        }
+    }
+}
