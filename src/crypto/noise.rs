@@ -135,11 +135,12 @@ impl Noise {
             HashChoice::Blake2b,
         );
         let resolver = Resolver { ephemeral: Secret(entropy.bytes32()) };
+        let mut secret_key = own.secret_key();
         let build = |builder: Builder<'_>| {
             if initiator { builder.build_initiator() } else { builder.build_responder() }
         };
         let state = Builder::with_resolver(params, Box::new(resolver))
-            .local_private_key(own.seed())
+            .local_private_key(&secret_key)
             .and_then(|builder| builder.prologue(prologue))
             .and_then(|builder| match remote_public {
                 Some(key) => builder.remote_public_key(key),
@@ -147,6 +148,7 @@ impl Noise {
             })
             .and_then(build)
             .expect("each parameter is set once, and each pattern has the keys it needs");
+        sodiumoxide::utils::memzero(&mut secret_key);
         Noise { state, initiator, survives_reading, over: false }
     }
 
@@ -268,7 +270,8 @@ impl Random for Once {
     }
 }
 
-/// An Ed25519 key pair as Noise uses it (noise.2).
+/// An Ed25519 key pair as Noise uses it (noise.2). Its private key is seed and public key (crypto.5), so that setting
+/// it need not multiply.
 struct Edwards {
     seed: Secret,
     public: Key,
@@ -284,18 +287,18 @@ impl Dh for Edwards {
     }
 
     fn priv_len(&self) -> usize {
-        32
+        64
     }
 
-    fn set(&mut self, seed: &[u8]) {
+    fn set(&mut self, secret_key: &[u8]) {
+        let (seed, public) = secret_key.split_at(32);
         self.seed.0.copy_from_slice(seed);
-        self.public = KeyPair::from_seed(self.seed.0).public;
+        self.public.copy_from_slice(public);
     }
 
     fn generate(&mut self, rng: &mut dyn Random) -> Result<(), snow::Error> {
-        let mut drawn = Secret([0; 32]);
-        rng.try_fill_bytes(&mut drawn.0)?;
-        self.set(&drawn.0);
+        rng.try_fill_bytes(&mut self.seed.0)?;
+        self.public = KeyPair::from_seed(self.seed.0).public;
         Ok(())
     }
 

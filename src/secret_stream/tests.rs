@@ -711,6 +711,51 @@ fn garbage_in_any_phase_panics_nowhere() {
     }
 }
 
+/// L2, L3, L4: commands, inputs and time-outs in any order, drained or not; every message arrives, in order.
+#[test]
+fn nothing_is_lost_in_any_order_of_things() {
+    for seed in 0..200 {
+        let mut draw = Seeded::new(seed);
+        let mut pair = if seed % 2 == 0 { Pair::keyed() } else { Pair::shaking() };
+        let mut sent = [Vec::new(), Vec::new()];
+        let mut heard = [Vec::new(), Vec::new()];
+        let mut under_way: [VecDeque<Output>; 2] = Default::default();
+        for n in 0..200_u64 {
+            let side = draw.below(2) as usize;
+            let span = Some(Span::from_millis(draw.below(50))).filter(|_| draw.chance(700));
+            match draw.below(8) {
+                0 | 1 => {
+                    let message = vec![n as u8; 1 + draw.below(100) as usize];
+                    pair.send(side, &message);
+                    sent[side].push(message);
+                }
+                2 => pair.world.with(|cx| pair.ends[side].set_keep_alive(cx, span)),
+                3 => pair.world.with(|cx| pair.ends[side].handle_timeout(cx)),
+                4 => pair.world.wait(Span::from_millis(draw.below(30))),
+                5 => under_way[side].extend(outputs(&mut pair.world, &mut pair.ends[side])),
+                6 => {
+                    let carried = under_way[side].pop_front();
+                    carried.into_iter().for_each(|output| pair.carry(1 - side, output));
+                }
+                _ => heard[side].extend(messages(&mut pair.ends[side])),
+            }
+            let due = pair.ends[side].poll_timeout();
+            pair.world.with(|cx| pair.ends[side].handle_timeout(cx));
+            let after = pair.ends[side].poll_timeout();
+            assert!(after.is_none_or(|deadline| deadline.at > pair.world.now), "{due:?} then {after:?}");
+        }
+        for (side, outputs) in under_way.into_iter().enumerate() {
+            outputs.into_iter().for_each(|output| pair.carry(1 - side, output));
+        }
+        pair.settle();
+        for side in 0..2 {
+            heard[side].extend(messages(&mut pair.ends[side]));
+            heard[side].retain(|message| !message.is_empty());
+            assert_eq!(heard[side], sent[1 - side], "seed {seed}");
+        }
+    }
+}
+
 /// L7: equal seeds and inputs give equal bytes.
 #[test]
 fn equal_seeds_give_equal_bytes() {
