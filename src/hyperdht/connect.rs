@@ -67,7 +67,7 @@ pub(super) struct Finding {
     known: Vec<Addr>,
     /// Found, and waiting for a free place.
     waiting: VecDeque<Addr>,
-    asking: usize,
+    pub(super) asking: usize,
     parallel: usize,
     query: Option<Tag>,
     /// Walks still to be made.

@@ -5,7 +5,7 @@ use super::world::*;
 
 const SHORT: Span = Span::from_secs(2);
 
-fn nodes(world: &mut World, count: usize) {
+pub fn nodes(world: &mut World, count: usize) {
     (0..count).for_each(|_| {
         world.node();
     });
@@ -13,7 +13,7 @@ fn nodes(world: &mut World, count: usize) {
 }
 
 /// Both sides have the same keys, crosswise, and their streams have each other.
-fn joined(world: &mut World, client: usize, ours: &Connected, server: usize) {
+pub fn joined(world: &mut World, client: usize, ours: &Connected, server: usize) {
     world.run(Span::from_millis(100));
     let theirs = world.take_accepted(server);
     assert_eq!(theirs.len(), 1, "one accept per connect");

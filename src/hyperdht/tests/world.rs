@@ -661,6 +661,24 @@ impl World {
         }
     }
 
+    /// The host's NAT forgets all it had.
+    pub fn remap(&mut self, index: usize) {
+        for socket in self.hosts[index].sockets.values_mut() {
+            socket.public.clear();
+            socket.sent_to.clear();
+        }
+    }
+
+    /// Every stream ends.
+    pub fn close_streams(&mut self) {
+        for index in 0..self.hosts.len() {
+            for (conn, _) in std::mem::take(&mut self.hosts[index].streams) {
+                self.input(index, Input::StreamClosed { conn });
+            }
+        }
+        self.run(Span::from_secs(11));
+    }
+
     /// The server side's connections so far.
     pub fn take_accepted(&mut self, index: usize) -> Vec<Connected> {
         let mut taken = Vec::new();
