@@ -223,7 +223,7 @@ fn keep_alives_pass_unseen() {
     wire.with(|ours, cx| ours.set_keep_alive(cx, Some(Span::from_secs(5))));
     wire.settle();
     wire.tell(&json!([["keepAlive", null], ["write", "61"]]));
-    wire.now = wire.now + Span::from_secs(5);
+    wire.now += Span::from_secs(5);
     wire.with(|ours, cx| ours.handle_timeout(cx));
     wire.settle();
     assert_eq!(wire.messages(), [b"a".to_vec()]);
