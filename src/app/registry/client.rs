@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use super::command::Command;
 use super::outcome::{Outcome, Status};
 use super::rules::{Answer, Method, NOT_FOUND, check_name};
-use crate::base::{Entropy, Error, Key, Span, Time, limits};
+use crate::base::{Error, Key, Span, Time, limits};
 use crate::wire;
 use crate::wire::hyperbee::Node;
 
@@ -171,11 +171,12 @@ impl Client {
         self.grace = self.grace.max(now + GRACE_WHEN_UP);
     }
 
-    /// The connection broke, or an attempt failed.
-    pub fn link_down(&mut self, now: Time, entropy: &mut dyn Entropy) {
+    /// The connection broke, or an attempt failed. `draw`: any random number, so that clients do not come back all
+    /// at once.
+    pub fn link_down(&mut self, now: Time, draw: u64) {
         let doubled = RETRY_FIRST * (1 << self.failures.min(10));
         let span = doubled.min(RETRY_LAST);
-        let jitter = Span::from_micros(entropy.below(span.as_micros() / 4 + 1));
+        let jitter = Span::from_micros(draw % (span.as_micros() / 4 + 1));
         self.failures = self.failures.saturating_add(1);
         self.link = Link::Down { retry: now + span + jitter };
         if let Some(Task::Write(write)) = &mut self.task
@@ -219,9 +220,9 @@ impl Client {
         }
     }
 
-    /// Makes whatever progress there is to make.
-    pub fn tick(&mut self, now: Time, entropy: &mut dyn Entropy, replica: &mut dyn Replica) {
-        self.tick_link(now, entropy);
+    /// Makes whatever progress there is to make. `draw`: as for `link_down`.
+    pub fn tick(&mut self, now: Time, draw: u64, replica: &mut dyn Replica) {
+        self.tick_link(now, draw);
         loop {
             if self.task.is_none() {
                 let Some(command) = self.waiting.pop_front() else { return };
@@ -267,7 +268,7 @@ impl Client {
         [link, task].into_iter().flatten().min()
     }
 
-    fn tick_link(&mut self, now: Time, entropy: &mut dyn Entropy) {
+    fn tick_link(&mut self, now: Time, draw: u64) {
         match self.link {
             Link::Down { retry } if retry <= now => {
                 self.link = Link::Dialing { until: now + DIAL_WAIT };
@@ -275,7 +276,7 @@ impl Client {
             }
             Link::Dialing { until } if until <= now => {
                 self.outputs.push_back(Output::HangUp);
-                self.link_down(now, entropy);
+                self.link_down(now, draw);
             }
             Link::Down { .. } | Link::Dialing { .. } | Link::Up => {}
         }

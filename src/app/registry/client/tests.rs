@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::base::Seeded;
+use crate::base::{Entropy, Seeded};
 
 const ME: Key = [7; 32];
 const OTHER: Key = [8; 32];
@@ -77,7 +77,7 @@ impl Desk {
     }
 
     fn tick(&mut self) {
-        self.client.tick(self.now, &mut self.entropy, &mut self.copy);
+        self.client.tick(self.now, self.entropy.u64(), &mut self.copy);
     }
 
     fn wait(&mut self, millis: u64) {
@@ -86,7 +86,7 @@ impl Desk {
     }
 
     fn down(&mut self) {
-        self.client.link_down(self.now, &mut self.entropy);
+        self.client.link_down(self.now, self.entropy.u64());
         self.tick();
     }
 

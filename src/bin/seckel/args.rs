@@ -1,0 +1,312 @@
+//! The command line.
+
+use std::net::ToSocketAddrs;
+
+use clap::{Args, Parser, Subcommand};
+use seckel::base::{Addr, Key, hex};
+
+/// Where `registry` looks for its network unless told otherwise.
+const PRIVATE: &str = "127.0.0.1:30001";
+/// The nodes that keep the public network together.
+const PUBLIC: &str = "88.99.3.86:49737,142.93.90.113:49737,138.68.147.8:49737";
+/// The port of a bootstrap node unless told otherwise.
+pub const BOOTSTRAP_PORT: u16 = 49737;
+
+#[derive(Parser, Debug)]
+#[command(
+    name = "seckel",
+    version,
+    about = "The Holepunch peer-to-peer stack: DHT nodes, and a registry of names"
+)]
+#[command(after_help = "Start here: seckel demo")]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// A private DHT, a registry server and a prompt, in one process
+    #[command(after_help = "\
+Examples:
+  seckel demo
+  seckel demo --storage ./demo       (the names are there again next time)
+  printf 'register alice\\nlookup alice\\n' | seckel demo")]
+    Demo(Demo),
+    /// A bootstrap node of a private DHT, or nodes that join a DHT
+    #[command(after_help = "\
+Examples:
+  seckel dht --bootstrap --host 127.0.0.1 --port 30001     a bootstrap node
+  seckel dht --bootstrap 127.0.0.1:30001 --nodes 3         three nodes that join it
+  seckel dht                                               one node of the public DHT")]
+    Dht(Dht),
+    /// A private DHT on 127.0.0.1; prints its bootstrap address
+    #[command(after_help = "\
+Examples:
+  seckel testnet
+  seckel testnet --nodes 3 --port 30001")]
+    Testnet(Testnet),
+    /// A registry of names: its server, and clients
+    #[command(subcommand)]
+    Registry(Registry),
+}
+
+#[derive(Args, Debug)]
+pub struct Demo {
+    /// Keep everything in this folder, instead of a temporary one
+    #[arg(long, value_name = "DIR")]
+    pub storage: Option<String>,
+}
+
+#[derive(Args, Debug)]
+pub struct Dht {
+    /// Without a list: be a bootstrap node. With one: join through these nodes, comma separated
+    #[arg(long, value_name = "HOST:PORT,..", num_args = 0..=1, default_missing_value = "")]
+    pub bootstrap: Option<String>,
+    /// The address to bind; a bootstrap node must say it, as its id is made from it
+    #[arg(long)]
+    pub host: Option<String>,
+    /// The port to bind [bootstrap nodes: 49737, others: any]
+    #[arg(long)]
+    pub port: Option<u16>,
+    /// How many nodes
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub nodes: u16,
+}
+
+#[derive(Args, Debug)]
+pub struct Testnet {
+    /// How many nodes
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub nodes: u16,
+    /// The first node's port [any]
+    #[arg(long)]
+    pub port: Option<u16>,
+}
+
+#[derive(Subcommand, Debug)]
+pub enum Registry {
+    /// The server: keeps the names, and prints the two keys that clients need
+    #[command(after_help = "\
+Examples:
+  seckel registry server
+  seckel registry server --bootstrap 127.0.0.1:30001 --storage ./names
+Exit codes: 0 left on Ctrl-C, 4 the storage is in use or damaged.")]
+    Server(Server),
+    /// A client with a prompt; reads commands from a pipe, too
+    #[command(after_help = "\
+Examples:
+  seckel registry client SERVER_PUBLIC_KEY DATABASE_CORE_KEY
+  printf 'register alice\\nlist\\n' | seckel registry client SERVER_PUBLIC_KEY DATABASE_CORE_KEY
+Commands at the prompt: register NAME, lookup NAME, list, delete NAME, whoami, status, help, exit.
+Keys are hex or z-base-32.")]
+    Client(Client),
+    /// Makes a name yours
+    #[command(after_help = AFTER_ONE)]
+    Register(OneName),
+    /// Says who owns a name
+    #[command(after_help = AFTER_ONE)]
+    Lookup(OneName),
+    /// Gives up a name of yours
+    #[command(after_help = AFTER_ONE)]
+    Delete(OneName),
+    /// All names and their owners
+    #[command(after_help = AFTER_ONE)]
+    List(One),
+}
+
+const AFTER_ONE: &str = "\
+Examples:
+  seckel registry register alice --server KEY --core KEY
+  seckel registry lookup alice --server KEY --core KEY --json
+  SECKEL_SERVER=KEY SECKEL_CORE=KEY seckel registry list
+Exit codes: 0 done, 1 the answer is no (taken, not found, not yours, not a name), 2 wrong command line,
+3 no answer (server unreachable, never synced), 4 the storage is in use or damaged.
+With --json one object: {\"result\":\"registered\",..}, {\"result\":\"found\",\"name\":..,\"owner\":..}, ..;
+\"stale\":true if the server was not reachable.";
+
+#[derive(Args, Debug)]
+pub struct Network {
+    /// The nodes to join through, comma separated
+    #[arg(long, value_name = "HOST:PORT,..", env = "SECKEL_BOOTSTRAP", default_value = PRIVATE)]
+    pub bootstrap: String,
+    /// The address to bind
+    #[arg(long)]
+    pub host: Option<String>,
+}
+
+#[derive(Args, Debug)]
+pub struct Server {
+    #[command(flatten)]
+    pub network: Network,
+    /// The port to bind [any]
+    #[arg(long)]
+    pub port: Option<u16>,
+    /// Where the names and keys are kept
+    #[arg(long, value_name = "DIR", default_value = "./registry-server")]
+    pub storage: String,
+}
+
+#[derive(Args, Debug)]
+pub struct Client {
+    /// As the server printed it
+    #[arg(value_name = "SERVER_PUBLIC_KEY", value_parser = key)]
+    pub server: Key,
+    /// As the server printed it
+    #[arg(value_name = "DATABASE_CORE_KEY", value_parser = key)]
+    pub core: Key,
+    #[command(flatten)]
+    pub network: Network,
+    /// Where the local copy and the key are kept
+    #[arg(long, value_name = "DIR", default_value = "./registry-client")]
+    pub storage: String,
+}
+
+#[derive(Args, Debug)]
+pub struct One {
+    /// The server's public key
+    #[arg(long, value_name = "KEY", env = "SECKEL_SERVER", value_parser = key)]
+    pub server: Key,
+    /// The database's core key
+    #[arg(long, value_name = "KEY", env = "SECKEL_CORE", value_parser = key)]
+    pub core: Key,
+    #[command(flatten)]
+    pub network: Network,
+    /// Where the local copy and the key are kept
+    #[arg(long, value_name = "DIR", default_value = "./registry-client")]
+    pub storage: String,
+    /// Write the answer as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct OneName {
+    pub name: String,
+    #[command(flatten)]
+    pub one: One,
+}
+
+fn key(text: &str) -> Result<Key, &'static str> {
+    hex::key_from_text(text).ok_or("not a key: 64 hex digits, or 52 letters of z-base-32")
+}
+
+/// The addresses in a comma separated list of HOST:PORT; a host may be a name.
+pub fn addresses(list: &str) -> Result<Vec<Addr>, String> {
+    let parts = list.split(',').map(str::trim).filter(|part| !part.is_empty());
+    parts.map(address).collect()
+}
+
+fn address(text: &str) -> Result<Addr, String> {
+    // Upstream writes known addresses as IP@NAME:PORT.
+    let (known, rest) = text.split_once('@').map_or((None, text), |(ip, rest)| (Some(ip), rest));
+    let wrong = || format!("{text}: not HOST:PORT");
+    let (host, port) = rest.rsplit_once(':').ok_or_else(wrong)?;
+    let port: u16 = port.parse().map_err(|_| wrong())?;
+    host_address(known.unwrap_or(host)).map(|ip| Addr::new(ip, port))
+}
+
+/// The IPv4 address of a host, by its number or its name.
+pub fn host_address(host: &str) -> Result<[u8; 4], String> {
+    if let Ok(ip) = host.parse::<std::net::Ipv4Addr>() {
+        return Ok(ip.octets());
+    }
+    let found = (host, 0).to_socket_addrs().map_err(|error| format!("{host}: {error}"))?;
+    let mut found = found.filter_map(|addr| match addr.ip() {
+        std::net::IpAddr::V4(ip) => Some(ip.octets()),
+        std::net::IpAddr::V6(_) => None,
+    });
+    found.next().ok_or_else(|| format!("{host}: has no IPv4 address"))
+}
+
+/// What `dht` is asked to be.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Role {
+    Bootstrap { host: [u8; 4], port: u16 },
+    Nodes { bootstrap: Vec<Addr>, host: Option<[u8; 4]>, port: Option<u16>, count: u16 },
+}
+
+impl Dht {
+    /// `set` is what SECKEL_BOOTSTRAP says.
+    pub fn role(&self, set: Option<&str>) -> Result<Role, String> {
+        let host = self.host.as_deref().map(host_address).transpose()?;
+        if self.bootstrap.as_deref() == Some("") {
+            if self.nodes != 1 {
+                return Err("--nodes wants a list after --bootstrap".to_owned());
+            }
+            let host = host.ok_or("a bootstrap node wants --host, the address others reach it at")?;
+            return Ok(Role::Bootstrap { host, port: self.port.unwrap_or(BOOTSTRAP_PORT) });
+        }
+        if self.port.is_some() && self.nodes != 1 {
+            return Err("--port is for a single node".to_owned());
+        }
+        let bootstrap = addresses(self.bootstrap.as_deref().or(set).unwrap_or(PUBLIC))?;
+        Ok(Role::Nodes { bootstrap, host, port: self.port, count: self.nodes })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn dht(line: &str) -> Dht {
+        let words = ["seckel", "dht"].into_iter().chain(line.split_whitespace());
+        match Cli::try_parse_from(words).expect("a command line").command {
+            Command::Dht(dht) => dht,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_command_line_is_sound() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_bare_bootstrap_flag_makes_a_bootstrap_node() {
+        let role = dht("--bootstrap --host 127.0.0.1 --port 30001").role(None);
+        assert_eq!(role, Ok(Role::Bootstrap { host: [127, 0, 0, 1], port: 30001 }));
+        let role = dht("--host 127.0.0.1 --bootstrap").role(Some("1.2.3.4:5"));
+        assert_eq!(role, Ok(Role::Bootstrap { host: [127, 0, 0, 1], port: BOOTSTRAP_PORT }));
+        assert!(dht("--bootstrap").role(None).is_err(), "no host");
+    }
+
+    #[test]
+    fn a_list_makes_nodes_that_join() {
+        let bootstrap = vec![Addr::new([127, 0, 0, 1], 30001), Addr::new([10, 0, 0, 1], 5)];
+        let role = dht("--bootstrap 127.0.0.1:30001,10.0.0.1:5 --nodes 3").role(None);
+        assert_eq!(role, Ok(Role::Nodes { bootstrap, host: None, port: None, count: 3 }));
+        let role = dht("").role(Some("1.2.3.4:5"));
+        let bootstrap = vec![Addr::new([1, 2, 3, 4], 5)];
+        assert_eq!(role, Ok(Role::Nodes { bootstrap, host: None, port: None, count: 1 }));
+        assert!(matches!(dht("").role(None), Ok(Role::Nodes { bootstrap, .. }) if bootstrap.len() == 3));
+        assert!(dht("--bootstrap 1.2.3.4:5 --nodes 2 --port 9").role(None).is_err());
+        assert!(dht("--bootstrap nonsense").role(None).is_err());
+    }
+
+    #[test]
+    fn addresses_are_numbers_or_upstreams_pairs() {
+        assert_eq!(
+            addresses("88.99.3.86@node1.hyperdht.org:49737, 127.0.0.1:1"),
+            Ok(vec![Addr::new([88, 99, 3, 86], 49737), Addr::new([127, 0, 0, 1], 1)])
+        );
+        assert!(addresses("127.0.0.1").is_err());
+        assert!(addresses("127.0.0.1:70000").is_err());
+    }
+
+    #[test]
+    fn keys_are_hex_or_z_base_32() {
+        let key = [7; 32];
+        for text in [hex::encode(&key), hex::key_to_z32(&key)] {
+            let words = ["seckel", "registry", "client", &text, &text];
+            let Command::Registry(Registry::Client(client)) =
+                Cli::try_parse_from(words).expect("a command line").command
+            else {
+                panic!("a client");
+            };
+            assert_eq!((client.server, client.core), (key, key));
+        }
+        assert!(Cli::try_parse_from(["seckel", "registry", "client", "abc", "def"]).is_err());
+    }
+}

@@ -1,0 +1,409 @@
+//! The loops of the programs: one thread, one `wait`.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use seckel::app::registry::command::{self, Command};
+use seckel::app::registry::gate::Bounds;
+use seckel::app::registry::outcome::{Exit, Outcome};
+use seckel::app::registry::server::Server;
+use seckel::app::registry::session::Session;
+use seckel::base::{Addr, DiskError, Error, Span, Time, hex};
+use seckel::edge::host::{Host, NodeId, Wake};
+use seckel::node::{Config, DhtConfig, Event};
+
+use super::args;
+use super::terminal::{Terminal, Typed, say, warn};
+
+/// Why a program ends badly: what to say, and the exit code.
+#[derive(Debug)]
+pub struct Bad {
+    pub text: String,
+    pub code: u8,
+}
+
+impl From<Error> for Bad {
+    fn from(error: Error) -> Bad {
+        Bad { text: error.to_string(), code: Exit::Storage as u8 }
+    }
+}
+
+impl From<String> for Bad {
+    fn from(text: String) -> Bad {
+        Bad { text, code: 2 }
+    }
+}
+
+/// How long leaving may take.
+const LEAVE: Span = Span::from_millis(2_000);
+
+fn config(dht: DhtConfig) -> Config {
+    let epoch = SystemTime::now().duration_since(UNIX_EPOCH).ok();
+    let epoch_millis = epoch.and_then(|since| u64::try_from(since.as_millis()).ok());
+    Config { dht, epoch_millis }
+}
+
+/// A node that joins through `bootstrap`.
+fn joining(bootstrap: Vec<Addr>, host: Option<[u8; 4]>, port: Option<u16>) -> DhtConfig {
+    DhtConfig {
+        bootstrap,
+        host: host.unwrap_or([0; 4]),
+        port: port.unwrap_or(0),
+        any_port: port.is_none(),
+        ..DhtConfig::default()
+    }
+}
+
+/// The first node of a private network on loopback, and those that join it there.
+fn loopback(bootstrap: Vec<Addr>, port: u16) -> DhtConfig {
+    DhtConfig {
+        bootstrap,
+        host: [127, 0, 0, 1],
+        port,
+        any_port: port == 0,
+        ephemeral: Some(false),
+        firewalled: false,
+        ..DhtConfig::default()
+    }
+}
+
+fn storage_error(folder: &Path, error: Error) -> Bad {
+    let text = match error {
+        Error::Io(DiskError::Locked) => format!("{}: in use by another process", folder.display()),
+        other => format!("{}: {other}", folder.display()),
+    };
+    Bad { text, code: Exit::Storage as u8 }
+}
+
+fn patience(now: Time, deadline: Option<Time>) -> Option<Duration> {
+    deadline.map(|at| Duration::from_micros(at.since(now).as_micros()))
+}
+
+/// Nodes that keep no files need no folder of their own.
+fn nowhere() -> PathBuf {
+    std::env::temp_dir()
+}
+
+fn no_port(port: u16) -> Bad {
+    Bad { text: format!("port {port} cannot be bound: another process may have it"), code: 1 }
+}
+
+/// Waits until node `id` has its socket.
+fn bound(host: &mut Host, id: NodeId, wanted: u16) -> Result<u16, Bad> {
+    loop {
+        match host.wait(None)? {
+            Wake::Event(from, Event::Bound { port }) if from == id => return Ok(port),
+            Wake::Event(from, Event::BindFailed) if from == id => return Err(no_port(wanted)),
+            Wake::Interrupted => return Err(Bad { text: "interrupted".to_owned(), code: 130 }),
+            Wake::Event(..) | Wake::Woken | Wake::TimedOut => {}
+        }
+    }
+}
+
+/// `seckel dht`.
+pub fn dht(role: args::Role) -> Result<u8, Bad> {
+    let mut host = Host::open()?;
+    host.catch_signals()?;
+    match role {
+        args::Role::Bootstrap { host: ip, port } => {
+            say("Starting DHT bootstrap node...");
+            let id = host.add(config(DhtConfig::bootstrapper(Addr::new(ip, port))?), &nowhere())?;
+            let port = bound(&mut host, id, port)?;
+            say(&format!("Bootstrap node bound to {}", Addr::new(ip, port)));
+            say("Fully started DHT bootstrap node");
+        }
+        args::Role::Nodes { bootstrap, host: ip, port, count } => {
+            say("Booting DHT nodes...");
+            start_nodes(&mut host, count, |_| config(joining(bootstrap.clone(), ip, port)))?;
+            let plural = if count == 1 { "" } else { "s" };
+            say(&format!("Fully started {count} DHT node{plural}"));
+        }
+    }
+    tell_until_interrupted(&mut host)
+}
+
+/// `seckel testnet`.
+pub fn testnet(count: u16, port: Option<u16>) -> Result<u8, Bad> {
+    let mut host = Host::open()?;
+    host.catch_signals()?;
+    let bootstrap = first_of_network(&mut host, port.unwrap_or(0))?;
+    start_nodes(&mut host, count - 1, |_| config(loopback(vec![bootstrap], 0)))?;
+    say(&format!("Bootstrap: {bootstrap}"));
+    say(&format!("Fully started {count} DHT nodes"));
+    tell_until_interrupted(&mut host)
+}
+
+fn first_of_network(host: &mut Host, port: u16) -> Result<Addr, Bad> {
+    let id = host.add(config(loopback(Vec::new(), port)), &nowhere())?;
+    Ok(Addr::loopback(bound(host, id, port)?))
+}
+
+/// Starts nodes one after the other, each once the one before it has joined.
+fn start_nodes(host: &mut Host, count: u16, make: impl Fn(u16) -> Config) -> Result<(), Bad> {
+    for n in 0..count {
+        let config = make(n);
+        let (ip, wanted) = (config.dht.host, config.dht.port);
+        let id = host.add(config, &nowhere())?;
+        let port = bound(host, id, wanted)?;
+        while !host.net(id).status().bootstrapped {
+            if let Wake::Interrupted = host.wait(None)? {
+                return Err(Bad { text: "interrupted".to_owned(), code: 130 });
+            }
+        }
+        say(&format!("Node #{n} bound to {}", Addr::new(ip, port)));
+    }
+    Ok(())
+}
+
+fn tell_until_interrupted(host: &mut Host) -> Result<u8, Bad> {
+    loop {
+        match host.wait(None)? {
+            Wake::Event(id, Event::Persistent) => say(&format!("Node #{} is persistent", id.0)),
+            Wake::Interrupted => return Ok(0),
+            Wake::Event(..) | Wake::Woken | Wake::TimedOut => {}
+        }
+    }
+}
+
+/// `seckel registry server`.
+pub fn server(args: &args::Server) -> Result<u8, Bad> {
+    let bootstrap = args::addresses(&args.network.bootstrap)?;
+    let ip = args.network.host.as_deref().map(args::host_address).transpose()?;
+    let folder = Path::new(&args.storage);
+    let mut host = Host::open()?;
+    host.catch_signals()?;
+    let dht = config(joining(bootstrap, ip, args.port));
+    let id = host.add(dht, folder).map_err(|error| storage_error(folder, error))?;
+    let mut server =
+        Server::start(&mut host.net(id), Bounds::default()).map_err(|error| storage_error(folder, error))?;
+    let mut told = false;
+    loop {
+        if !told && server.reachable() {
+            told = true;
+            say(&format!("Server Public Key: {}", hex::encode(&server.keys().server)));
+            say(&format!("Database Core Key: {}", hex::encode(&server.keys().core)));
+        }
+        let now = host.now();
+        match host.wait(patience(now, server.deadline(now)))? {
+            Wake::Event(_, Event::BindFailed) => return Err(no_port(args.port.unwrap_or(0))),
+            Wake::Event(id, event) => server.on_event(&mut host.net(id), event)?,
+            Wake::TimedOut => server.on_timeout(&mut host.net(id))?,
+            Wake::Woken => {}
+            Wake::Interrupted => break,
+        }
+    }
+    server.leave(&mut host.net(id));
+    let until = host.now() + LEAVE;
+    while !server.left() && host.now() < until {
+        let now = host.now();
+        match host.wait(patience(now, Some(until)))? {
+            Wake::Event(id, event) => server.on_event(&mut host.net(id), event)?,
+            Wake::Interrupted => break,
+            Wake::Woken | Wake::TimedOut => {}
+        }
+    }
+    Ok(0)
+}
+
+/// `seckel registry client`.
+pub fn client(args: &args::Client) -> Result<u8, Bad> {
+    let folder = Path::new(&args.storage);
+    let mut talk = Talk::open(&args.network, folder, args.server, args.core, true)?;
+    let waker = talk.host.waker();
+    let history = folder.join("history");
+    let mut terminal = Terminal::open(Some(history), move || {
+        let _ = waker.wake();
+    });
+    talk.converse(&mut terminal)?;
+    talk.leave()?;
+    Ok(0)
+}
+
+/// `seckel registry register`, `lookup`, `delete`, `list`.
+pub fn once(args: &args::One, command: Command) -> Result<u8, Bad> {
+    let mut talk = Talk::open(&args.network, Path::new(&args.storage), args.server, args.core, false)?;
+    let code = talk.once(command, args.json)?;
+    talk.leave()?;
+    Ok(code)
+}
+
+/// `seckel demo`.
+pub fn demo(storage: Option<&str>) -> Result<u8, Bad> {
+    let temporary = std::env::temp_dir().join(format!("seckel-demo-{}", std::process::id()));
+    let folder = storage.map_or_else(|| temporary.clone(), PathBuf::from);
+    let done = demo_in(&folder);
+    if storage.is_none() {
+        // What is left of it is the operating system's to clean.
+        let _ = std::fs::remove_dir_all(&temporary);
+    }
+    done
+}
+
+fn demo_in(folder: &Path) -> Result<u8, Bad> {
+    let mut host = Host::open()?;
+    host.catch_signals()?;
+    let bootstrap = first_of_network(&mut host, 0)?;
+    let place = folder.join("server");
+    let joined = || DhtConfig { host: [127, 0, 0, 1], ..joining(vec![bootstrap], None, None) };
+    let id = host.add(config(joined()), &place).map_err(|error| storage_error(&place, error))?;
+    let mut server =
+        Server::start(&mut host.net(id), Bounds::default()).map_err(|error| storage_error(&place, error))?;
+    while !server.reachable() {
+        match host.wait(None)? {
+            Wake::Event(from, event) if from == id => server.on_event(&mut host.net(id), event)?,
+            Wake::Interrupted => return Ok(130),
+            Wake::Event(..) | Wake::Woken | Wake::TimedOut => {}
+        }
+    }
+    let keys = server.keys();
+    warn(&format!("a private DHT at {bootstrap}, and a registry on it"));
+    warn(&format!("Server Public Key: {}", hex::encode(&keys.server)));
+    warn(&format!("Database Core Key: {}", hex::encode(&keys.core)));
+    warn("type help to see what it can do");
+    let place = folder.join("client");
+    let mine = host.add(config(joined()), &place).map_err(|error| storage_error(&place, error))?;
+    let session = Session::start(&mut host.net(mine), keys.server, keys.core, true)
+        .map_err(|error| storage_error(&place, error))?;
+    let waker = host.waker();
+    let mut terminal = Terminal::open(Some(place.join("history")), move || {
+        let _ = waker.wake();
+    });
+    let mut talk = Talk { host, id: mine, session, companion: Some((id, server)) };
+    talk.converse(&mut terminal)?;
+    talk.leave()?;
+    Ok(0)
+}
+
+/// A client in conversation, and the server beside it in a demo.
+struct Talk {
+    host: Host,
+    id: NodeId,
+    session: Session,
+    companion: Option<(NodeId, Server)>,
+}
+
+impl Talk {
+    fn open(
+        network: &args::Network,
+        folder: &Path,
+        server: seckel::base::Key,
+        core: seckel::base::Key,
+        serve: bool,
+    ) -> Result<Talk, Bad> {
+        let bootstrap = args::addresses(&network.bootstrap)?;
+        let ip = network.host.as_deref().map(args::host_address).transpose()?;
+        let mut host = Host::open()?;
+        host.catch_signals()?;
+        let dht = config(joining(bootstrap, ip, None));
+        let id = host.add(dht, folder).map_err(|error| storage_error(folder, error))?;
+        let session = Session::start(&mut host.net(id), server, core, serve)
+            .map_err(|error| storage_error(folder, error))?;
+        Ok(Talk { host, id, session, companion: None })
+    }
+
+    /// Commands from the terminal, until its end or Ctrl-C.
+    fn converse(&mut self, terminal: &mut Terminal) -> Result<(), Bad> {
+        let mut asked = false;
+        loop {
+            self.show();
+            while !self.session.busy() {
+                if !asked {
+                    terminal.ready();
+                    asked = true;
+                }
+                let Some(typed) = terminal.next() else { break };
+                asked = false;
+                match typed {
+                    Typed::End => return Ok(()),
+                    Typed::Line(line) => match command::parse(&line) {
+                        Ok(None) => {}
+                        Ok(Some(Command::Exit)) => return Ok(()),
+                        Ok(Some(command)) => self.session.submit(&mut self.host.net(self.id), command)?,
+                        Err(mistake) => say(&mistake.to_string()),
+                    },
+                }
+                self.show();
+            }
+            if self.turn(None)? {
+                return Ok(());
+            }
+        }
+    }
+
+    fn once(&mut self, command: Command, json: bool) -> Result<u8, Bad> {
+        self.session.submit(&mut self.host.net(self.id), command)?;
+        loop {
+            if let Some(report) = self.session.poll_report() {
+                if let Some(warning) = report.warning {
+                    warn(warning);
+                }
+                let text =
+                    if json { report.outcome.json(report.warning.is_some()) } else { report.outcome.text() };
+                say(&text);
+                return Ok(report.outcome.exit() as u8);
+            }
+            if self.turn(None)? {
+                return Ok(130);
+            }
+        }
+    }
+
+    fn show(&mut self) {
+        while let Some(report) = self.session.poll_report() {
+            if let Some(warning) = report.warning {
+                warn(warning);
+            }
+            match report.outcome {
+                Outcome::NeverSynced | Outcome::Incomplete => warn(&report.outcome.text()),
+                outcome => say(&outcome.text()),
+            }
+        }
+    }
+
+    /// Waits once and hands out what came. True: interrupted.
+    fn turn(&mut self, until: Option<Time>) -> Result<bool, Bad> {
+        let now = self.host.now();
+        let companion = self.companion.as_ref().and_then(|(_, server)| server.deadline(now));
+        let deadline = [until, self.session.deadline(), companion].into_iter().flatten().min();
+        match self.host.wait(patience(now, deadline))? {
+            Wake::Interrupted => return Ok(true),
+            Wake::Woken => {}
+            Wake::Event(id, event) if id == self.id => {
+                self.session.on_event(&mut self.host.net(id), event)?;
+            }
+            Wake::Event(id, event) => {
+                if let Some((at, server)) = &mut self.companion
+                    && *at == id
+                {
+                    server.on_event(&mut self.host.net(id), event)?;
+                }
+            }
+            Wake::TimedOut => {
+                self.session.on_timeout(&mut self.host.net(self.id));
+                if let Some((at, server)) = &mut self.companion {
+                    server.on_timeout(&mut self.host.net(*at))?;
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    /// Says goodbye to the network; what cannot be said in time stays unsaid.
+    fn leave(&mut self) -> Result<(), Bad> {
+        self.session.leave(&mut self.host.net(self.id));
+        if let Some((id, server)) = &mut self.companion {
+            server.leave(&mut self.host.net(*id));
+        }
+        let until = self.host.now() + LEAVE;
+        while self.host.now() < until {
+            let served = self.companion.as_ref().is_none_or(|(_, server)| server.left());
+            if served && self.host.net(self.id).idle() {
+                break;
+            }
+            if self.turn(Some(until))? {
+                break;
+            }
+        }
+        Ok(())
+    }
+}

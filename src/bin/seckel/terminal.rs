@@ -1,0 +1,153 @@
+//! Lines from the user: edited on a terminal, plain from a pipe. They are read on a thread of their own, because
+//! reading blocks; `wake` tells the loop that something came in.
+
+use std::io::{BufRead, IsTerminal, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, TryRecvError, channel, sync_channel};
+
+use rustyline::error::ReadlineError;
+use rustyline::{Config, DefaultEditor};
+
+/// A longer line is cut: no name is that long.
+const LINE_MAX: u64 = 0x1_0000;
+/// Lines read ahead of the loop.
+const LINES_AHEAD: usize = 16;
+pub const PROMPT: &str = "registry> ";
+
+/// What came from the user.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Typed {
+    Line(String),
+    /// End of input, or Ctrl-C at the prompt.
+    End,
+}
+
+pub struct Terminal {
+    typed: Receiver<Typed>,
+    /// Asks for the next line; only on a terminal, so that the prompt follows the answer.
+    go: Option<Sender<()>>,
+    ended: bool,
+}
+
+impl Terminal {
+    /// Begins to read. `history` is where a terminal's lines are kept.
+    pub fn open(history: Option<PathBuf>, wake: impl Fn() + Send + 'static) -> Terminal {
+        let (to_loop, typed) = sync_channel(LINES_AHEAD);
+        if std::io::stdin().is_terminal() && std::io::stdout().is_terminal() {
+            let (go, ready) = channel();
+            std::thread::spawn(move || edit(history.as_deref(), &ready, &to_loop, wake));
+            return Terminal { typed, go: Some(go), ended: false };
+        }
+        std::thread::spawn(move || read(std::io::stdin().lock(), &to_loop, wake));
+        Terminal { typed, go: None, ended: false }
+    }
+
+    /// Shows the prompt, if there is a terminal: the last command is answered.
+    pub fn ready(&self) {
+        if let Some(go) = &self.go {
+            // The thread is gone only after it said `End`.
+            let _ = go.send(());
+        }
+    }
+
+    /// What came in, if anything did. `End` comes once.
+    pub fn next(&mut self) -> Option<Typed> {
+        if self.ended {
+            return None;
+        }
+        let typed = match self.typed.try_recv() {
+            Ok(typed) => typed,
+            Err(TryRecvError::Empty) => return None,
+            Err(TryRecvError::Disconnected) => Typed::End,
+        };
+        self.ended = typed == Typed::End;
+        Some(typed)
+    }
+}
+
+fn edit(history: Option<&Path>, ready: &Receiver<()>, to_loop: &SyncSender<Typed>, wake: impl Fn()) {
+    let config = Config::builder().auto_add_history(true).build();
+    let Ok(mut editor) = DefaultEditor::with_config(config) else {
+        let _ = to_loop.send(Typed::End);
+        return wake();
+    };
+    if let Some(history) = history {
+        // The first time there is none.
+        let _ = editor.load_history(history);
+    }
+    while ready.recv().is_ok() {
+        let typed = match editor.readline(PROMPT) {
+            Ok(line) => Typed::Line(line),
+            Err(ReadlineError::WindowResized) => continue,
+            Err(_) => Typed::End,
+        };
+        let last = typed == Typed::End;
+        if let Some(history) = history {
+            let _ = editor.save_history(history);
+        }
+        if to_loop.send(typed).is_err() {
+            return;
+        }
+        wake();
+        if last {
+            return;
+        }
+    }
+}
+
+fn read(mut input: impl BufRead, to_loop: &SyncSender<Typed>, wake: impl Fn()) {
+    loop {
+        let mut bytes = Vec::new();
+        let read = input.by_ref().take(LINE_MAX).read_until(b'\n', &mut bytes);
+        let typed = match read {
+            Ok(0) | Err(_) => Typed::End,
+            Ok(_) => Typed::Line(String::from_utf8_lossy(&bytes).trim_end_matches(['\r', '\n']).to_owned()),
+        };
+        let last = typed == Typed::End;
+        if to_loop.send(typed).is_err() {
+            return;
+        }
+        wake();
+        if last {
+            return;
+        }
+    }
+}
+
+/// Writes a line to standard output. A reader that is gone ends the program quietly, as it does for other tools.
+pub fn say(text: &str) {
+    if text.is_empty() {
+        return;
+    }
+    let mut out = std::io::stdout().lock();
+    if writeln!(out, "{text}").and_then(|()| out.flush()).is_err() {
+        std::process::exit(0);
+    }
+}
+
+/// Writes a line to standard error.
+pub fn warn(text: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "seckel: {text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pipe_gives_its_lines_and_then_ends() {
+        let (to_loop, typed) = sync_channel(16);
+        read(&b"register a\r\n\nlookup \xff\nlast"[..], &to_loop, || {});
+        let got: Vec<Typed> = typed.try_iter().collect();
+        let line = |text: &str| Typed::Line(text.to_owned());
+        assert_eq!(got, [line("register a"), line(""), line("lookup \u{fffd}"), line("last"), Typed::End]);
+    }
+
+    #[test]
+    fn a_line_without_end_is_cut() {
+        let (to_loop, typed) = sync_channel(16);
+        let long = vec![b'a'; 3 * LINE_MAX as usize];
+        read(&long[..], &to_loop, || {});
+        assert_eq!(typed.try_iter().count(), 4, "three pieces and the end");
+    }
+}
