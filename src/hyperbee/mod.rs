@@ -9,6 +9,7 @@ mod cursor;
 mod edit;
 
 use crate::base::{Cx, Error, limits};
+use crate::hypercore::Hypercore;
 use crate::wire::hyperbee::{Header, Level};
 use crate::wire::{decode, encode};
 use cache::{Block, Cache};
@@ -34,6 +35,21 @@ pub trait Log {
     fn block(&mut self, cx: &mut Cx<'_>, seq: u64) -> Result<Option<Vec<u8>>, Error>;
     /// Appends in one step.
     fn append(&mut self, cx: &mut Cx<'_>, blocks: &[Vec<u8>]) -> Result<(), Error>;
+}
+
+impl Log for Hypercore {
+    fn len(&self) -> u64 {
+        self.length()
+    }
+    fn fork(&self) -> u64 {
+        Hypercore::fork(self)
+    }
+    fn block(&mut self, cx: &mut Cx<'_>, seq: u64) -> Result<Option<Vec<u8>>, Error> {
+        self.get(cx, seq)
+    }
+    fn append(&mut self, cx: &mut Cx<'_>, blocks: &[Vec<u8>]) -> Result<(), Error> {
+        Hypercore::append(self, cx, blocks).map(|_| ())
+    }
 }
 
 /// A key with its value, and the block that they are in.

@@ -5,6 +5,8 @@ use serde_json::Value;
 use super::*;
 use crate::base::{Entropy, NoTrace, Seeded, Time, hex};
 use crate::crypto::hash;
+use crate::crypto::sign::KeyPair;
+use crate::hypercore::{Hypercore, Open};
 use crate::sim::ramdisk::RamDisk;
 use crate::wire::hyperbee::{Index, Metadata, Node};
 
@@ -361,6 +363,30 @@ fn a_thousand_keys_write_the_blocks_of_the_real_package() {
         let wanted = vector["expected"]["hashOfEach100Blocks"].as_array().expect("digests");
         assert_eq!(&digests, wanted, "{}", name(&vector));
     }
+}
+
+/// The same key pair gives the same roots and the same signature over them, and a core that is opened again holds the
+/// same tree.
+#[test]
+fn a_tree_on_a_core_has_the_signature_of_the_real_package() {
+    let last = &vectors!("hyperbee-1000-3.json")[0]["expected"];
+    let order = numbers(&vectors!("hyperbee-1000-1.json")[0]["inputs"]["order"]);
+    let (mut entropy, mut disk) = (Seeded::new(1), RamDisk::new());
+    let mut cx = Cx { now: Time::ZERO, entropy: &mut entropy, disk: &mut disk, trace: &mut NoTrace };
+    let open = || Open { key_pair: Some(KeyPair::from_seed([1; 32])), ..Open::default() };
+    let mut core = Hypercore::open(&mut cx, "core", open()).expect("open");
+    let mut bee = Bee::new();
+    for &i in &order {
+        let (key, value) = (format!("k{i:04}"), format!("v{i}"));
+        bee.put(&mut cx, &mut core, key.as_bytes(), Some(value.as_bytes())).expect("put");
+    }
+    assert_eq!(hex::encode(&core.tree_hash()), last["treeHash"].as_str().expect("hex"));
+    assert_eq!(hex::encode(core.signature()), last["signature"].as_str().expect("hex"));
+    core.close(&mut cx).expect("close");
+    let mut core = Hypercore::open(&mut cx, "core", open()).expect("open again");
+    let mut bee = Bee::new();
+    let entry = bee.get(&mut cx, &mut core, b"k0457").expect("get").expect("there");
+    assert_eq!(entry.value.as_deref(), Some(&b"v457"[..]));
 }
 
 /// Every version of a random sequence equals a map, in every direction and range.
