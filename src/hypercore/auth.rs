@@ -70,8 +70,8 @@ impl Auth {
     }
 
     /// The core's key.
-    pub fn key(&self) -> Key {
-        self.key
+    pub fn key(&self) -> &Key {
+        &self.key
     }
 
     pub fn manifest(&self) -> &Manifest {

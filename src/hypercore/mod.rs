@@ -192,7 +192,8 @@ impl Hypercore {
             }
             (None, None, None) => None,
         };
-        let key = auth.as_ref().map(Auth::key).or(open.key).ok_or(Error::Invalid("a core needs a key"))?;
+        let key =
+            auth.as_ref().map(|auth| *auth.key()).or(open.key).ok_or(Error::Invalid("a core needs a key"))?;
         self.header.key = key;
         self.header.manifest = auth.as_ref().map(|auth| auth.manifest().clone());
         self.header.key_pair = key_pair
@@ -207,13 +208,13 @@ impl Hypercore {
         Ok(())
     }
 
-    pub fn key(&self) -> Key {
-        self.header.key
+    pub fn key(&self) -> &Key {
+        &self.header.key
     }
 
     /// What peers ask for it by.
-    pub fn discovery_key(&self) -> Key {
-        self.discovery_key
+    pub fn discovery_key(&self) -> &Key {
+        &self.discovery_key
     }
 
     /// None until it is learned from a peer.
@@ -514,7 +515,7 @@ impl Hypercore {
     fn check_manifest(&self, manifest: Option<&Manifest>) -> Result<Option<Auth>, Error> {
         match manifest {
             Some(manifest) if self.auth.is_none() => {
-                let auth = Auth::new(self.key(), manifest.clone());
+                let auth = Auth::new(self.header.key, manifest.clone());
                 auth.map(Some).ok_or(Error::Refused("the manifest is not that of the key"))
             }
             Some(_) | None => Ok(None),

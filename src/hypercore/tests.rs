@@ -1,5 +1,5 @@
 use super::*;
-use crate::base::{DiskError, Entropy, NoTrace, Seeded, Time, hex};
+use crate::base::{NoTrace, Seeded, Time, hex};
 use crate::sim::ramdisk::RamDisk;
 use serde_json::Value;
 
@@ -81,11 +81,11 @@ fn what_is_appended_is_read_also_after_reopening() {
     assert_eq!(bench.with(|cx| core.get(cx, 4)), Ok(None));
     assert!(core.has(3) && !core.has(4) && core.writable());
     for _ in 0..3 {
-        let before = (core.key(), core.tree_hash(), core.signature().to_vec());
+        let before = (*core.key(), core.tree_hash(), core.signature().to_vec());
         bench.close(&mut core);
         assert_eq!(bench.with(|cx| core.get(cx, 0)), Err(Error::NotOpen));
         core = bench.open(Open::default()).expect("the same core");
-        assert_eq!((core.key(), core.tree_hash(), core.signature().to_vec()), before);
+        assert_eq!((*core.key(), core.tree_hash(), core.signature().to_vec()), before);
         assert_eq!(bench.all(&mut core), [&b"pear"[..], b"", b"quince", b"apple"]);
         assert!(sound(&core) && core.writable());
     }
@@ -121,7 +121,7 @@ fn directories_of_hypercore_10_open_at_every_step() {
             lay(&mut bench.disk, &step["files"]);
             let mut core = bench.open(Open { create: false, ..Open::default() }).expect("a core");
             let what = format!("{} {}", vector["name"], step["what"]);
-            assert_eq!(core.key(), key, "{what}");
+            assert_eq!(*core.key(), key, "{what}");
             assert_eq!(step["length"], core.length(), "{what}");
             assert_eq!(step["fork"], core.fork(), "{what}");
             assert!(core.writable() && sound(&core), "{what}");

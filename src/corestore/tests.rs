@@ -1,0 +1,196 @@
+use super::*;
+use crate::base::{DiskError, NoTrace, Seeded, Time};
+use crate::sim::ramdisk::RamDisk;
+use serde_json::Value;
+
+struct Bench {
+    disk: RamDisk,
+    entropy: Seeded,
+}
+
+impl Bench {
+    fn new() -> Bench {
+        Bench { disk: RamDisk::new(), entropy: Seeded::new(1) }
+    }
+
+    fn with<T>(&mut self, act: impl FnOnce(&mut Cx<'_>) -> T) -> T {
+        let mut cx = Cx {
+            now: Time::default(),
+            entropy: &mut self.entropy,
+            disk: &mut self.disk,
+            trace: &mut NoTrace,
+        };
+        act(&mut cx)
+    }
+
+    fn store(&mut self) -> Corestore {
+        self.with(|cx| Corestore::open(cx, "store")).expect("opens")
+    }
+}
+
+fn vectors() -> Vec<Value> {
+    let text = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors/corestore.json"));
+    let file: Value = serde_json::from_str(text).expect("the vectors");
+    file["vectors"].as_array().expect("a list").clone()
+}
+
+fn key(value: &Value) -> Key {
+    hex::decode(value.as_str().expect("text")).expect("hex").try_into().expect("32 bytes")
+}
+
+/// pitfalls 15.12: names and namespaces give the keys that Node gives.
+// proves corestore.3, corestore.4, corestore.5
+#[test]
+fn names_give_upstreams_keys() {
+    let mut seen = 0;
+    for vector in vectors().iter().filter(|vector| vector["name"] == "derive") {
+        let (input, wanted) = (&vector["inputs"], &vector["expected"]);
+        let mut bench = Bench::new();
+        let primary = Some(key(&input["primaryKey"]));
+        let store = bench.with(|cx| Corestore::open_with(cx, "", primary, Durability::Flush)).expect("opens");
+        let mut namespace = Namespace::default();
+        for part in input["namespaces"].as_array().expect("a list") {
+            namespace = namespace.sub(part.as_str().expect("text"));
+        }
+        assert_eq!(namespace.0, key(&wanted["namespace"]));
+        let name = input["name"].as_str().expect("text");
+        let pair = store.key_pair_in(namespace, name);
+        assert_eq!(pair.public, key(&wanted["publicKey"]));
+        assert_eq!(pair.seed(), &key(&wanted["seed"]));
+        if input["manifestVersion"] == 1 {
+            let core = bench.with(|cx| store.key_by_name(cx, namespace, name)).expect("a key");
+            assert_eq!(core, key(&wanted["coreKey"]));
+            assert_eq!(auth::discovery_key(&core), key(&wanted["discoveryKey"]));
+        }
+        seen += 1;
+    }
+    assert_eq!(seen, 20);
+}
+
+// proves corestore.8
+#[test]
+fn a_named_core_signs_as_upstream() {
+    let all = vectors();
+    let find = |name: &str| all.iter().find(|vector| vector["name"] == name).expect("there");
+    let vector = find("named core after two appends");
+    let primary = Some(key(&vector["inputs"]["primaryKey"]));
+    let mut bench = Bench::new();
+    let mut store =
+        bench.with(|cx| Corestore::open_with(cx, "s", primary, Durability::Flush)).expect("opens");
+    let mut core = bench.with(|cx| store.core_by_name(cx, "a")).expect("opens");
+    bench.with(|cx| core.append(cx, &[b"x"])).expect("appends");
+    bench.with(|cx| core.append(cx, &[b"y"])).expect("appends");
+    assert_eq!(core.tree_hash(), key(&vector["expected"]["treeHash"]));
+    assert_eq!(vector["expected"]["signature"], hex::encode(core.signature()));
+    let vector = find("core from a key pair");
+    let pair = KeyPair::from_seed(key(&vector["inputs"]["seed"]));
+    let core = bench.with(|cx| store.core_by_key_pair(cx, pair)).expect("opens");
+    assert_eq!(core.key(), &key(&vector["expected"]["coreKey"]));
+}
+
+// proves corestore.1, corestore.7, corestore.9
+#[test]
+fn cores_lie_where_corestore_6_has_them() {
+    let mut bench = Bench::new();
+    let mut store = bench.store();
+    let core = bench.with(|cx| store.core_by_name(cx, "pears")).expect("opens");
+    let other = bench.with(|cx| store.core_by_key(cx, &[7; 32])).expect("opens");
+    assert!(core.writable() && !other.writable());
+    assert_eq!(core.user_data("corestore/name"), Some(&b"pears"[..]));
+    assert_eq!(core.user_data("corestore/namespace"), Some(&[0; 32][..]));
+    let name = hex::encode(core.discovery_key());
+    let path = format!("store/cores/{}/{}/{name}/oplog", &name[..2], &name[2..4]);
+    assert!(bench.disk.content(&path).is_some(), "{path}");
+    let mut both = vec![*core.discovery_key(), *other.discovery_key()];
+    both.sort();
+    assert_eq!(bench.with(|cx| store.list(cx)), Ok(both));
+}
+
+/// pitfalls 15.11: open twice, close, open.
+// proves corestore.10
+#[test]
+fn a_core_is_handed_out_once() {
+    let mut bench = Bench::new();
+    let mut store = bench.store();
+    let mut core = bench.with(|cx| store.core_by_name(cx, "a")).expect("opens");
+    let own = *core.key();
+    assert_eq!(bench.with(|cx| store.core_by_name(cx, "a")).err(), Some(Error::Taken));
+    assert_eq!(bench.with(|cx| store.core_by_key(cx, &own)).err(), Some(Error::Taken));
+    bench.with(|cx| core.append(cx, &[b"1"])).expect("appends");
+    bench.with(|cx| core.close(cx)).expect("closes");
+    store.closed(core.discovery_key());
+    let mut core = bench.with(|cx| store.core_by_key(cx, &own)).expect("opens");
+    assert!(core.writable(), "the key pair is stored with the core");
+    bench.with(|cx| core.close(cx)).expect("closes");
+    store.closed(core.discovery_key());
+    let discovery_key = *core.discovery_key();
+    let core = bench.with(|cx| store.core_by_discovery_key(cx, &discovery_key)).expect("opens");
+    assert_eq!(core.expect("stored").length(), 1);
+    assert!(bench.with(|cx| store.core_by_discovery_key(cx, &[1; 32])).expect("opens").is_none());
+    assert_eq!(bench.with(|cx| store.core_by_name(cx, "")).err(), Some(Error::Invalid("the empty name")));
+}
+
+/// pitfalls 15.11: one lock per store, with a clear error.
+// proves corestore.11
+#[test]
+fn two_processes_do_not_share_a_store() {
+    let mut bench = Bench::new();
+    let _store = bench.store();
+    let second = bench.with(|cx| Corestore::open(cx, "store"));
+    assert_eq!(second.err(), Some(Error::Io(DiskError::Locked)));
+    bench.disk.release();
+    bench.store();
+}
+
+// proves corestore.2
+#[test]
+fn the_primary_key_is_on_disk_before_it_is_used() {
+    let mut total = 0;
+    for stop in 0.. {
+        let mut bench = Bench::new();
+        bench.disk.stop_after(Some(stop));
+        let derived = bench.with(|cx| Corestore::open(cx, "store")).map(|store| store.key_pair("a").public);
+        bench.disk.crash(stop);
+        bench.entropy = Seeded::new(99 + stop);
+        let again = bench.store().key_pair("a").public;
+        if let Ok(derived) = derived {
+            assert_eq!(again, derived);
+            total += 1;
+        }
+        assert!(bench.disk.private("store/primary-key"));
+        if total == 5 {
+            break;
+        }
+    }
+    let mut bench = Bench::new();
+    bench.disk.put("store/primary-key", b"short");
+    assert_eq!(bench.with(|cx| Corestore::open(cx, "store")).err(), Some(Error::Corrupt("primary-key")));
+    bench.disk.release();
+    bench.disk.put("store/primary-key", &[1; 32]);
+    let other = bench.with(|cx| Corestore::open_with(cx, "store", Some([2; 32]), Durability::Flush));
+    assert!(matches!(other, Err(Error::Refused(_))));
+}
+
+// proves corestore.6
+#[test]
+fn an_older_core_of_the_name_wins() {
+    let mut bench = Bench::new();
+    let mut store = bench.store();
+    let pair = store.key_pair("old");
+    let folder = store.folder(&auth::discovery_key(&pair.public));
+    let open = Open { key_pair: Some(pair.clone()), compat: true, ..Open::default() };
+    let mut old = bench.with(|cx| Hypercore::open(cx, &folder, open)).expect("opens");
+    bench.with(|cx| old.append(cx, &[b"from before"])).expect("appends");
+    bench.with(|cx| old.close(cx)).expect("closes");
+    let core = bench.with(|cx| store.core_by_name(cx, "old")).expect("opens");
+    assert_eq!((core.key(), core.length(), core.writable()), (&pair.public, 1, true));
+}
+
+// proves corestore.12
+#[test]
+fn a_store_of_corestore_7_is_left_alone() {
+    let mut bench = Bench::new();
+    bench.disk.put("store/CORESTORE", b"");
+    assert!(matches!(bench.with(|cx| Corestore::open(cx, "store")), Err(Error::Refused(_))));
+    assert_eq!(bench.disk.paths(), ["store/CORESTORE"]);
+}
