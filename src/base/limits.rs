@@ -185,3 +185,11 @@ pub const UDX_MESSAGES_MAX: usize = 256;
 pub const UDX_ANSWERS_MAX: usize = 1024;
 /// Closed udx streams that still answer late packets; the oldest is forgotten.
 pub const UDX_PAST_MAX: usize = 1024;
+/// Topics that are joined at once; one more is refused.
+pub const SWARM_TOPICS_MAX: usize = 1 << 10;
+/// Sessions of joined topics, and flushes that wait; one more is refused.
+pub const SWARM_SESSIONS_MAX: usize = 1 << 12;
+/// Peers that a swarm remembers; one more that is only discovered is ignored and counted.
+pub const SWARM_PEERS_MAX: usize = 1 << 12;
+/// Incoming connections of one peer that wait until its old one has closed; one more is dropped.
+pub const SWARM_SUCCESSORS_MAX: usize = 4;
