@@ -572,6 +572,11 @@ impl DhtRpc {
         }
     }
 
+    #[cfg(test)]
+    fn poll_deadline(&self) -> Option<Time> {
+        self.poll_timeout().map(|deadline| deadline.at)
+    }
+
     fn is_refused(&self, addr: Addr) -> bool {
         addr.port == 0 || self.config.refused.iter().any(|no| *no == addr || *no == addr.with_port(0))
     }

@@ -33,6 +33,11 @@ impl Tokens {
         secrets.keys.iter().any(|key| token(key, from) == *given)
     }
 
+    #[cfg(test)]
+    pub fn of(keys: [Key; 2], now: Time) -> Tokens {
+        Tokens { secrets: Some(Secrets { keys, rotated: now }) }
+    }
+
     fn current(&mut self, now: Time, entropy: &mut dyn Entropy) -> &Secrets {
         let periods = self
             .secrets

@@ -181,7 +181,6 @@ impl World {
 
     /// Lets the next thing happen, if it happens before `end`.
     fn step(&mut self, end: Time) -> bool {
-        self.settle();
         let packet = self.wire.first_key_value().map(|((at, _), _)| *at);
         let timer = self
             .hosts
@@ -220,6 +219,7 @@ impl World {
     /// Lets `span` pass.
     pub fn run(&mut self, span: Span) {
         let end = self.now + span;
+        self.settle();
         while self.step(end) {}
         self.now = end;
     }
@@ -227,13 +227,20 @@ impl World {
     /// Lets time pass until `host` told an event that fits; that event is taken, those before stay.
     pub fn until(&mut self, host: usize, within: Span, fits: impl Fn(&Event) -> bool) -> Event {
         let end = self.now + within;
+        self.settle();
         loop {
-            self.settle();
             if let Some(at) = self.hosts[host].events.iter().position(&fits) {
                 return self.hosts[host].events.remove(at).expect("found");
             }
             assert!(self.step(end), "host {host} told nothing that fits within {within}");
         }
+    }
+
+    /// What a host has sent since the last look, as (socket, to, bytes).
+    pub fn sent(&mut self, host: usize) -> Vec<(SocketId, Addr, Vec<u8>)> {
+        self.hosts[host].record = true;
+        self.settle_host(host);
+        self.hosts[host].sent.drain(..).map(|(_, socket, to, bytes)| (socket, to, bytes)).collect()
     }
 
     /// Waits for `Bootstrapped`; returns how long that took.
