@@ -3,6 +3,8 @@
 //! A machine takes part with a file here that implements `Subject`: how to make one, and how to poke it (a command or
 //! an input, legal or not, drawn from a seed).
 
+mod dht_rpc;
+
 use std::fmt::{Debug, Write as _};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
