@@ -1,5 +1,5 @@
 //! How a server is found: its key is announced to the three nodes closest to the key's hash, which then relay
-//! handshakes to it; they are pinged, and replaced when they fall silent. Follows hyperdht.51 to hyperdht.59.
+//! handshakes to it; they are pinged, and replaced when they fall silent. Follows hyperdht.51 to hyperdht.58.
 
 use super::*;
 use crate::wire::hyperdht::{RelayInfo, command};

@@ -1,4 +1,4 @@
-//! Who serves a topic or a key, and telling the network that we do. Follows hyperdht.90 to hyperdht.94.
+//! Who serves a topic or a key, and telling the network that we do. Follows hyperdht.90 to hyperdht.93.
 
 use super::*;
 use crate::base::Error;

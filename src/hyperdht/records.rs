@@ -1,5 +1,5 @@
-//! What a persistent node keeps for others: who serves a topic, whom to forward handshakes to, signed and hashed values.
-//! Follows hyperdht.40 to hyperdht.49.
+//! What a persistent node keeps for others: who serves a topic, whom to forward handshakes to, signed and hashed
+//! values. Follows hyperdht.40 to hyperdht.49.
 
 use super::*;
 use crate::base::Cx;

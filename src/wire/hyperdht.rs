@@ -191,7 +191,8 @@ impl Wire for NoisePayload {
         c.uint("version", &mut self.version)?;
         if !c.reading() {
             self.version = ours;
-        } else if self.version != 1 {
+        }
+        if self.version != 1 {
             return Ok(());
         }
         let flags = [

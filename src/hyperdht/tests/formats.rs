@@ -228,7 +228,7 @@ fn announcements_are_upstreams() {
     both(&value, &refresh["expected"]["hex"]);
 }
 
-// proves hyperdht.9
+// proves hyperdht.9, hyperdht.10
 #[test]
 fn stored_values_are_upstreams() {
     for vector in vectors("mutable") {

@@ -68,7 +68,8 @@ fn topics_are_announced_looked_up_and_withdrawn() {
         _ => None,
     });
     assert!(ok);
-    let takers = (0..5).filter(|&n| world.hosts[n].asked.iter().any(|(c, _)| *c == command::ANNOUNCE)).count();
+    let takers =
+        (0..5).filter(|&n| world.hosts[n].asked.iter().any(|(c, _)| *c == command::ANNOUNCE)).count();
     assert_eq!(takers, 5);
     let find = |world: &mut World| {
         let lookup = world.with(other, |dht, cx| dht.lookup(cx, [5; 32]));
@@ -248,7 +249,10 @@ fn copies_of_a_message_are_one_handshake() {
         let opened = out.iter().position(|o| matches!(o, Output::StreamOpen { .. }));
         let answered = out.iter().position(|o| matches!(o, Output::Relay { .. })).expect("a reply");
         assert_eq!(opened.is_some(), relay == 1, "one stream");
-        assert!(opened.is_none_or(|opened| opened < answered), "the stream is open before the reply names it");
+        assert!(
+            opened.is_none_or(|opened| opened < answered),
+            "the stream is open before the reply names it"
+        );
         let Output::Relay { to, value, .. } = &out[answered] else { unreachable!() };
         assert_eq!(*to, from);
         replies.push(value.clone());
@@ -462,7 +466,7 @@ fn a_dead_first_relay_costs_nothing() {
 }
 
 /// pitfalls 8.7: relays of the last time are used without a walk's answer, and forgotten ones do no harm.
-// proves hyperdht.11, hyperdht.14, hyperdht.18
+// proves hyperdht.11, hyperdht.14, hyperdht.18, hyperdht.80
 #[test]
 fn remembered_relays_are_tried_first_and_may_be_stale() {
     let (mut world, server) = served(1, Shape::Open);
@@ -545,7 +549,11 @@ fn failures_have_stable_codes() {
     }
 }
 
-fn punched(seed: u64, server: Shape, client: Shape) -> (World, usize, usize, Result<Connected, ConnectError>) {
+fn punched(
+    seed: u64,
+    server: Shape,
+    client: Shape,
+) -> (World, usize, usize, Result<Connected, ConnectError>) {
     let mut world = World::new(seed);
     nodes(&mut world, 7);
     let server = world.host(server);
@@ -561,10 +569,9 @@ fn punched(seed: u64, server: Shape, client: Shape) -> (World, usize, usize, Res
 // proves hyperdht.65
 #[test]
 fn an_unstable_socket_is_replaced() {
-    for (server, client) in [
-        (Shape::Consistent, Shape::RandomAtFirst(1)),
-        (Shape::RandomAtFirst(1), Shape::RandomAtFirst(1)),
-    ] {
+    for (server, client) in
+        [(Shape::Consistent, Shape::RandomAtFirst(1)), (Shape::RandomAtFirst(1), Shape::RandomAtFirst(1))]
+    {
         let (mut world, client, server, outcome) = punched(1, server, client);
         match outcome {
             Ok(ours) => {
@@ -602,7 +609,10 @@ fn random_nats_have_their_own_codes() {
     let (.., outcome) = punched(1, Shape::Random, Shape::Consistent);
     assert_eq!(outcome.err(), Some(ConnectError::RandomizedNat));
     let (.., outcome) = punched(1, Shape::Random, Shape::Random);
-    assert!([Some(ConnectError::DoubleRandomizedNats), Some(ConnectError::RemoteAborted)].contains(&outcome.err()));
+    assert!(
+        [Some(ConnectError::DoubleRandomizedNats), Some(ConnectError::RemoteAborted)]
+            .contains(&outcome.err())
+    );
 }
 
 /// pitfalls 9.10: sampling runs beside the first round: five round trips in all.
@@ -666,4 +676,86 @@ fn unproven_addresses_get_few_probes() {
     let proven = probes.iter().filter(|(_, to, _)| to.ip == [6, 6, 0, 0]).count();
     assert_eq!(proven, 10, "ten rounds, the lead not counted (pitfalls 9.13)");
     assert_eq!(probes.len() - proven, 7 * 2, "the others in rounds 4 and 8");
+}
+
+/// What the server says of itself to a caller that asks it directly.
+fn said(world: &mut World, server: usize, payload: &NoisePayload) -> NoisePayload {
+    let prologue = namespace(command::PEER_HANDSHAKE);
+    let mut noise = Noise::ik_initiator(&mut Seeded::new(9), &pair(2), &pair(1).public, &prologue);
+    let first = noise.write(&wire::encode(payload)).expect("a message");
+    let direct = Handshake { mode: mode::FROM_CLIENT, noise: first, peer: None, relay: None };
+    let out = outputs(world, server, handshake(1, Addr::new([7, 7, 7, 7], 7), direct));
+    let reply = out.iter().find_map(|o| match o {
+        Output::Respond { respond, .. } => respond.value.clone(),
+        _ => None,
+    });
+    let reply: Handshake = wire::decode(&reply.expect("a reply")).expect("a handshake");
+    wire::decode(&noise.read(&reply.noise).expect("the server's answer")).expect("a payload")
+}
+
+// proves hyperdht.32
+#[test]
+fn both_kinds_of_server_say_where_they_are() {
+    let (mut world, open) = served(1, Shape::Open);
+    let payload = said(&mut world, open, &caller(5));
+    assert_eq!((payload.firewall, payload.holepunch), (firewall::OPEN, None));
+    assert_eq!(payload.addresses4[0], world.server_addr(open));
+    let (mut world, hidden) = served(1, Shape::Consistent);
+    let payload = said(&mut world, hidden, &caller(5));
+    assert_eq!(payload.firewall, firewall::UNKNOWN);
+    assert_eq!(payload.holepunch.map(|h| h.relays.len()), Some(3));
+    assert_eq!(payload.addresses4, [Addr::new([10, 0, 3, 1], world.server_addr(hidden).port)]);
+    assert_eq!(payload.relay_addresses.map(|relays| relays.len()), Some(3));
+}
+
+/// pitfalls 7.12, the server's side: errors are told, with no stream behind them.
+// proves hyperdht.37
+#[test]
+fn a_caller_that_cannot_be_served_is_told() {
+    let (mut world, server) = served(1, Shape::Open);
+    let other = NoisePayload { version: 2, ..caller(5) };
+    let payload = said(&mut world, server, &other);
+    assert_eq!((payload.error, payload.udx.map(|udx| udx.id)), (2, Some(0)));
+    let payload = said(&mut world, server, &NoisePayload::default());
+    assert_eq!((payload.error, payload.udx.map(|udx| udx.id)), (1, Some(0)));
+    assert_eq!(world.hosts[server].dht.connections(), 0);
+}
+
+/// pitfalls 8.3: bogons are passed over, the address that the relay saw is the last resort.
+// proves hyperdht.81
+#[test]
+fn an_open_server_is_dialled_at_its_first_public_address() {
+    for (remote, dialled) in [([44, 4, 4, 4], Some([44, 4, 4, 4])), ([127, 0, 0, 1], None)] {
+        let (mut world, server) = served(1, Shape::Open);
+        let seen = world.server_addr(server);
+        let status = world.hosts[server].dht.status.clone();
+        let remote = Addr::new(remote, seen.port);
+        world.hosts[server].dht.status = Status { remote: Some(remote), ..status };
+        let client = world.host(Shape::Consistent);
+        let conn = world.dial(client, 1, 2);
+        world.outcome(client, conn, SHORT).expect("connected, as far as it knows");
+        let (_, _, to) = world.hosts[client].streams[&conn].remote.expect("connected");
+        assert_eq!(to, dialled.map_or(seen, |ip| Addr::new(ip, seen.port)));
+    }
+}
+
+// proves hyperdht.90
+#[test]
+fn find_peer_names_each_node_that_knows_a_server() {
+    let (mut world, _) = served(1, Shape::Open);
+    let client = world.host(Shape::Consistent);
+    let lookup = world.with(client, |dht, cx| dht.find_peer(cx, pair(1).public));
+    world.wait(client, SHORT, |event| {
+        matches!(event, Event::LookupDone { lookup: l, ok: true } if *l == lookup).then_some(())
+    });
+    let mut nodes: Vec<Addr> = world.hosts[client]
+        .events
+        .iter()
+        .filter_map(|event| match event {
+            Event::Peer { peer, from, .. } if peer.key == pair(1).public => Some(*from),
+            _ => None,
+        })
+        .collect();
+    nodes.sort_unstable();
+    assert_eq!(nodes, [0, 1, 2].map(|n| world.server_addr(n)));
 }

@@ -59,7 +59,7 @@ fn an_open_client_is_dialled_by_a_firewalled_server() {
 }
 
 /// pitfalls 9.1 and 9.16: through NATs, on a socket of its own, and the path is told.
-// proves hyperdht.84, hyperdht.88, hyperdht.89
+// proves hyperdht.27, hyperdht.39, hyperdht.68, hyperdht.84, hyperdht.85, hyperdht.88, hyperdht.89
 #[test]
 fn two_consistent_nats_are_punched() {
     for count in 4..8 {
