@@ -193,3 +193,15 @@ pub const SWARM_SESSIONS_MAX: usize = 1 << 12;
 pub const SWARM_PEERS_MAX: usize = 1 << 12;
 /// Incoming connections of one peer that wait until its old one has closed; one more is dropped.
 pub const SWARM_SUCCESSORS_MAX: usize = 4;
+/// Pages (of 32768 blocks) with holes that are remembered of what one peer has of a core; further claims are not.
+pub const REMOTE_PAGES_MAX: usize = 1024;
+/// Runs of whole pages that are remembered of what one peer has of a core; further claims are not.
+pub const REMOTE_RUNS_MAX: usize = 1024;
+/// Requests of a replication peer that wait to be answered; further ones are answered without data.
+pub const REPLICATION_REQUESTS_MAX: usize = 4096;
+/// Messages to a replication peer that wait to be taken; answers to its wants are left out beyond.
+pub const REPLICATION_OUT_MAX: usize = 8192;
+/// Events of one core's replication that wait to be taken; further ones are dropped and counted.
+pub const REPLICATION_EVENTS_MAX: usize = 1 << 16;
+/// Blocks of one core that are waited for; one more is refused.
+pub const AWAITED_MAX: usize = 4096;

@@ -1,1 +1,568 @@
+//! Asking peers for blocks, for a longer tree and for the manifest, and taking what they answer. Follows replication.29
+//! to replication.36 and replication.80 to replication.92.
+//!
+//! Each peer has a place up to which it was looked through for blocks that are missing here; it is set back when
+//! something before it changes, so that looking costs little per block.
 
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use super::auth::TreeState;
+use super::flat_tree::Walk;
+use super::proof::{self, Held};
+use super::replicate::{Event, Fault, PeerId, Replicator, auth};
+use super::{Change, Hypercore, Upgrade};
+use crate::base::{Cx, Error, Span, limits};
+use crate::wire::hypercore::{
+    Cancel, Data, Grow, INVALID_REQUEST, NOT_AVAILABLE, NoData, Request, Wanted, Want, kind,
+};
+
+/// Requests at one time to a near peer with large blocks, and to a far one or with small blocks. (replication.82)
+const WINDOW_MIN: usize = 16;
+const WINDOW_MAX: usize = 512;
+/// Up to this round trip time a peer is near.
+const NEAR: Span = Span::from_millis(50);
+/// Bytes of blocks that are asked of a peer at one time, where that is more than the least window.
+const WINDOW_BYTES: u64 = 2 << 20;
+/// How often a block may be asked for at one time. (replication.84)
+const ASKED_MAX: usize = 3;
+/// Looked at, for one more block to ask twice.
+const HOTSWAP_LOOK: usize = 64;
+/// Answers without data of one kind, until a peer is no longer asked. (replication.88)
+const NO_DATA_MAX: u32 = 32;
+/// Blocks of a chunk in a WANT. (replication.86)
+const WANT_CHUNK: u64 = 2_097_152;
+const WANT_MAX: usize = 512;
+/// Chunks of missing blocks that are wanted at one time.
+const WANT_AHEAD: usize = 3;
+/// A request for something that somebody waits for.
+const URGENT: u64 = 1;
+
+/// A request that is not answered yet.
+#[derive(Clone, Debug, Default)]
+struct Asked {
+    fork: u64,
+    block: Option<u64>,
+    upgrade: Option<Grow>,
+    manifest: bool,
+    /// How many cancels were sent before it. (replication.85)
+    tick: u64,
+    /// How many requests were sent before it.
+    serial: u64,
+    /// Tree nodes that will be here with the answer and that later requests to this peer count on.
+    promised: Vec<u64>,
+}
+
+/// What is asked of one peer.
+#[derive(Default)]
+pub(super) struct Asking {
+    asked: BTreeMap<u64, Asked>,
+    free: BTreeSet<u64>,
+    ids: u64,
+    /// Ids that were cancelled, with the count of cancels up to then.
+    cancelled: VecDeque<(u64, u64)>,
+    tick: u64,
+    serial: u64,
+    promised: BTreeSet<u64>,
+    /// Requests before this one may count on nodes that did not come.
+    broken: u64,
+    /// Blocks before this one are here, asked for, or not at the peer.
+    next: u64,
+    /// Nothing from `next` on.
+    dry: bool,
+    chunks: BTreeSet<u64>,
+    pub(super) rtt: Span,
+    /// Of a block of this peer, about.
+    mean_bytes: u64,
+    not_available: u32,
+    invalid: u32,
+    empty: u32,
+}
+
+impl Asking {
+    pub(super) fn len(&self) -> usize {
+        self.asked.len()
+    }
+
+    /// Blocks from this one on may be at the peer now.
+    pub(super) fn restart(&mut self, from: u64) {
+        self.next = self.next.min(from);
+        self.dry = false;
+    }
+
+    /// What could not be asked before may be possible now.
+    pub(super) fn retry(&mut self) {
+        self.dry = false;
+    }
+
+    fn window(&self, peers: usize) -> usize {
+        let mean = if self.mean_bytes == 0 { 1 << 16 } else { self.mean_bytes.max(64) };
+        let bytes = (WINDOW_BYTES / mean) as usize;
+        let mut far = WINDOW_MIN as u64;
+        if self.rtt > NEAR {
+            far = far.saturating_mul(self.rtt.as_millis()) * 2 / (50 * peers.max(2) as u64);
+        }
+        bytes.max(far.min(WINDOW_MAX as u64) as usize).clamp(WINDOW_MIN, WINDOW_MAX)
+    }
+
+    /// The lowest id that is not in use.
+    fn id(&mut self) -> u64 {
+        self.free.pop_first().unwrap_or_else(|| {
+            self.ids += 1;
+            self.ids
+        })
+    }
+
+    /// A request is over because of an answer: its id, and those whose cancels the peer has seen by now, are free.
+    fn take(&mut self, id: u64) -> Option<Asked> {
+        let asked = self.asked.remove(&id)?;
+        self.free.insert(id);
+        while let Some((_, id)) = self.cancelled.pop_front_if(|(tick, _)| *tick <= asked.tick) {
+            self.free.insert(id);
+        }
+        for node in &asked.promised {
+            self.promised.remove(node);
+        }
+        Some(asked)
+    }
+
+    /// Later requests that are on their way counted on the nodes of this one.
+    fn broke(&mut self) {
+        self.broken = self.serial;
+        self.promised.clear();
+    }
+
+    /// Takes back the request for a block. Its id is used again only when the peer has seen that.
+    fn cancel(&mut self, block: u64) -> Option<u64> {
+        let id = self.asked.iter().find(|(_, asked)| asked.block == Some(block)).map(|(id, _)| *id)?;
+        self.asked.remove(&id);
+        self.broke();
+        self.tick += 1;
+        self.cancelled.push_back((self.tick, id));
+        Some(id)
+    }
+}
+
+impl Replicator {
+    /// Every peer is looked through again, from the first missing block on.
+    pub(super) fn restart(&mut self) {
+        self.peers.values_mut().for_each(|peer| peer.asking.restart(0));
+    }
+
+    pub(super) fn update_all(&mut self, cx: &mut Cx<'_>, core: &mut Hypercore) {
+        let ids: Vec<PeerId> = self.peers.keys().copied().collect();
+        ids.into_iter().for_each(|id| self.update_peer(cx, core, id));
+    }
+
+    /// Asks a peer for as much as it may be asked. (replication.80)
+    pub(super) fn update_peer(&mut self, cx: &mut Cx<'_>, core: &mut Hypercore, id: PeerId) {
+        if self.stalled || core.read_only() {
+            return;
+        }
+        let count = self.peers.len();
+        while let Some(peer) = self.peers.get_mut(&id) {
+            let room = peer.asking.len() < peer.asking.window(count);
+            if !room || peer.paused || !peer.synced || !peer.sync.uploading {
+                return;
+            }
+            let asked = self.ask_manifest(cx, core, id)
+                || self.ask_awaited(cx, core, id)
+                || self.ask_missing(cx, core, id)
+                || self.ask_upgrade(cx, core, id);
+            if !asked {
+                break;
+            }
+        }
+        if count > 1 {
+            while self.ask_twice(cx, core, id) {}
+        }
+    }
+
+    /// replication.81
+    fn ask_manifest(&mut self, cx: &mut Cx<'_>, core: &mut Hypercore, id: PeerId) -> bool {
+        let Some(peer) = self.peers.get_mut(&id) else { return false };
+        let missing = core.manifest().is_none() && self.manifest_from.is_none();
+        if !missing || peer.sync.length != 0 || !peer.sync.has_manifest {
+            return false;
+        }
+        self.manifest_from = Some(id);
+        self.ask(cx, core, id, None, false, 0)
+    }
+
+    fn ask_awaited(&mut self, cx: &mut Cx<'_>, core: &mut Hypercore, id: PeerId) -> bool {
+        let mut wanted = Vec::new();
+        for index in &self.awaited {
+            if self.inflight.contains_key(index) || core.has(*index) {
+                continue;
+            }
+            wanted.push(*index);
+        }
+        for index in wanted {
+            if self.peers.get(&id).is_some_and(|peer| peer.has.get(index)) {
+                if self.ask_block(cx, core, id, index, URGENT) {
+                    return true;
+                }
+            } else {
+                self.want(id, index);
+            }
+        }
+        false
+    }
+
+    /// The next block that is missing here and not at the peer.
+    fn ask_missing(&mut self, cx: &mut Cx<'_>, core: &mut Hypercore, id: PeerId) -> bool {
+        if !self.download {
+            return false;
+        }
+        let Some(peer) = self.peers.get_mut(&id) else { return false };
+        if peer.asking.dry || peer.sync.fork != core.fork() {
+            return false;
+        }
+        let end = valid_end(core, peer);
+        let mut at = peer.asking.next.max(core.contiguous_length());
+        while at < end {
+            at = core.bits().first_unset(at);
+            match peer.has.next(at) {
+                Some(there) if there == at && !self.inflight.contains_key(&at) => break,
+                Some(there) => at = there.max(at + u64::from(there == at)),
+                None => at = end,
+            }
+        }
+        if at < end {
+            if self.ask_block(cx, core, id, at, 0) {
+                if let Some(peer) = self.peers.get_mut(&id) {
+                    peer.asking.next = at + 1;
+                }
+                return true;
+            }
+            return false;
+        }
+        peer.asking.next = end;
+        peer.asking.dry = true;
+        self.want_missing(core, id, end);
+        false
+    }
+
+    /// Asks which of the blocks that are missing here the peer has. (replication.86)
+    fn want_missing(&mut self, core: &Hypercore, id: PeerId, end: u64) {
+        let mut at = core.contiguous_length();
+        for _ in 0..WANT_AHEAD {
+            at = core.bits().first_unset(at);
+            if at >= end {
+                return;
+            }
+            self.want(id, at);
+            at = (at / WANT_CHUNK + 1) * WANT_CHUNK;
+        }
+    }
+
+    fn want(&mut self, id: PeerId, index: u64) {
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        let chunk = index / WANT_CHUNK;
+        if index < peer.has.contiguous() || !peer.sync.uploading || peer.asking.chunks.contains(&chunk) {
+            return;
+        }
+        let message = |chunk| Want { start: chunk * WANT_CHUNK, length: WANT_CHUNK, any: false };
+        if peer.asking.chunks.len() >= WANT_MAX
+            && let Some(gone) = peer.asking.chunks.pop_first()
+        {
+            peer.send(kind::UNWANT, message(gone));
+        }
+        peer.asking.chunks.insert(chunk);
+        peer.send(kind::WANT, message(chunk));
+    }
+
+    /// replication.83
+    fn may_upgrade(&self, core: &Hypercore, id: PeerId) -> bool {
+        self.upgrading.is_none()
+            && self.peers.get(&id).is_some_and(|peer| {
+                peer.sync.can_upgrade
+                    && peer.sync.fork == core.fork()
+                    && peer.sync.length > core.length()
+                    && peer.acked == core.length()
+            })
+    }
+
+    fn ask_upgrade(&mut self, cx: &mut Cx<'_>, core: &mut Hypercore, id: PeerId) -> bool {
+        if core.writable() || !self.may_upgrade(core, id) {
+            return false;
+        }
+        let last = self.peers.get(&id).and_then(|peer| {
+            let last = peer.sync.length.checked_sub(1)?;
+            let new = last >= core.length() && peer.has.get(last) && !self.inflight.contains_key(&last);
+            (self.download && new).then_some(last)
+        });
+        self.ask(cx, core, id, last, true, 0) // replication.87
+    }
+
+    fn ask_block(&mut self, cx: &mut Cx<'_>, core: &mut Hypercore, id: PeerId, index: u64, urgent: u64) -> bool {
+        let Some(peer) = self.peers.get(&id) else { return false };
+        let proved = peer.sync.length >= core.length()
+            || (index < peer.upgradable.0 && peer.upgradable.1 == core.fork())
+            || peer.can_upgrade;
+        if peer.sync.fork != core.fork() || !proved || peer.sync.length <= index {
+            return false;
+        }
+        let beyond = index >= core.length();
+        if beyond && !self.may_upgrade(core, id) {
+            return false;
+        }
+        let upgrade = self.may_upgrade(core, id) && !core.writable();
+        self.ask(cx, core, id, Some(index), upgrade, urgent)
+    }
+
+    /// Asks for a block that others were asked for, if nothing else is left to ask of this peer. (replication.84)
+    fn ask_twice(&mut self, cx: &mut Cx<'_>, core: &mut Hypercore, id: PeerId) -> bool {
+        let count = self.peers.len();
+        let Some(peer) = self.peers.get(&id) else { return false };
+        let most = WINDOW_MIN.max(peer.asking.window(count) / 2);
+        if peer.paused || !peer.synced || peer.asking.len() >= most || self.inflight.is_empty() {
+            return false;
+        }
+        let others = self.inflight.iter().rev().take(HOTSWAP_LOOK).filter(|(index, asked)| {
+            **index < core.length() && asked.len() < ASKED_MAX && !asked.contains(&id) && peer.has.get(**index)
+        });
+        let Some(index) = others.min_by_key(|(_, asked)| asked.len()).map(|(index, _)| *index) else {
+            return false;
+        };
+        let urgent = u64::from(self.awaited.contains(&index));
+        let asked = self.ask_block(cx, core, id, index, urgent);
+        self.stats.hotswaps += u64::from(asked);
+        asked
+    }
+
+    /// Sends a request.
+    fn ask(
+        &mut self,
+        cx: &mut Cx<'_>,
+        core: &mut Hypercore,
+        id: PeerId,
+        block: Option<u64>,
+        upgrade: bool,
+        priority: u64,
+    ) -> bool {
+        let Some(peer) = self.peers.get_mut(&id) else { return false };
+        let length = core.length();
+        let asking = &mut peer.asking;
+        let (mut promised, mut nodes) = (Vec::new(), 0);
+        if let Some(index) = block.filter(|index| *index < length) {
+            let mut has = |node| match asking.promised.contains(&node) {
+                true => Ok(true),
+                false => Ok(core.tree_node(cx, node)?.is_some()),
+            };
+            let Ok(levels) = proof::missing_nodes(length, 2 * index, &mut has) else { return false };
+            nodes = levels;
+            let mut walk = Walk::new(2 * index);
+            for _ in 0..nodes {
+                for node in [walk.index, walk.sibling()] {
+                    if asking.promised.insert(node) {
+                        promised.push(node);
+                    }
+                }
+                walk.parent();
+            }
+        }
+        let upgrade = upgrade.then(|| Grow { start: length, length: peer.sync.length - length });
+        let manifest = core.manifest().is_none() && peer.sync.has_manifest;
+        let (request, fork) = (asking.id(), peer.sync.fork);
+        asking.serial += 1;
+        let (tick, serial) = (asking.tick, asking.serial);
+        asking.asked.insert(request, Asked { fork, block, upgrade, manifest, tick, serial, promised });
+        if let Some(index) = block {
+            self.inflight.entry(index).or_default().push(id);
+        }
+        if upgrade.is_some() {
+            self.upgrading = Some(id);
+        }
+        self.stats.requests += 1;
+        let block = block.map(|index| Wanted { index, nodes });
+        peer.send(
+            kind::REQUEST,
+            Request { id: request, fork, block, hash: None, seek: None, upgrade, manifest, priority },
+        );
+        true
+    }
+
+    // ---- answers
+
+    /// What was asked is no longer asked of this peer; others may be.
+    fn forget(&mut self, id: PeerId, asked: &Asked) {
+        if let Some(index) = asked.block
+            && let Some(of) = self.inflight.get_mut(&index)
+        {
+            of.retain(|other| *other != id);
+            if of.is_empty() {
+                self.inflight.remove(&index);
+                self.peers.values_mut().for_each(|peer| peer.asking.restart(index));
+            }
+        }
+        if asked.upgrade.is_some() && self.upgrading == Some(id) {
+            self.upgrading = None;
+        }
+        if asked.manifest && self.manifest_from == Some(id) {
+            self.manifest_from = None;
+        }
+    }
+
+    /// Nothing is asked of this peer any more.
+    pub(super) fn forget_requests(&mut self, id: PeerId, peer: &mut super::replicate::Peer) {
+        for (_, asked) in std::mem::take(&mut peer.asking.asked) {
+            self.forget(id, &asked);
+        }
+        peer.asking.broke();
+    }
+
+    /// A peer that broke the protocol is asked for nothing any more, and told nothing. (replication.89)
+    fn pause(&mut self, cx: &mut Cx<'_>, core: &mut Hypercore, id: PeerId, why: Fault) {
+        let Some(mut peer) = self.peers.remove(&id) else { return };
+        cx.trace("hypercore", format_args!("{id} paused: {why:?}"));
+        peer.paused = true;
+        let ids: Vec<u64> = peer.asking.asked.keys().copied().collect();
+        self.forget_requests(id, &mut peer);
+        for request in ids {
+            peer.send(kind::CANCEL, Cancel { request });
+        }
+        self.peers.insert(id, peer);
+        self.tell(Event::Fault { peer: id, why });
+        self.update_all(cx, core);
+    }
+
+    pub(super) fn on_no_data(&mut self, cx: &mut Cx<'_>, core: &mut Hypercore, id: PeerId, no_data: NoData) {
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        let Some(asked) = peer.asking.take(no_data.request) else { return };
+        self.stats.no_data += 1;
+        peer.asking.broke();
+        let count = match no_data.reason {
+            NOT_AVAILABLE => &mut peer.asking.not_available,
+            INVALID_REQUEST => &mut peer.asking.invalid,
+            _ => &mut peer.asking.empty,
+        };
+        *count += 1;
+        let over = *count >= NO_DATA_MAX;
+        self.forget(id, &asked);
+        if over {
+            return self.pause(cx, core, id, Fault::NoData);
+        }
+        self.update_all(cx, core);
+    }
+
+    pub(super) fn on_data(&mut self, cx: &mut Cx<'_>, core: &mut Hypercore, id: PeerId, data: Data) {
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        let asked = if data.request == 0 { None } else { peer.asking.take(data.request) };
+        let Some(asked) = asked else {
+            self.stats.unasked += 1; // replication.90
+            return;
+        };
+        if !matches(&asked, &data) || data.fork != core.fork() {
+            peer.asking.broke();
+            peer.asking.empty += 1;
+            let over = peer.asking.empty >= NO_DATA_MAX;
+            self.forget(id, &asked);
+            if over {
+                return self.pause(cx, core, id, Fault::Proof(proof::Fault::Unasked));
+            }
+            return self.update_peer(cx, core, id);
+        }
+        let loose = asked.serial <= peer.asking.broken;
+        let stale = asked.upgrade.is_some_and(|upgrade| upgrade.start != core.length());
+        let size = data.block.as_ref().map(|block| (block.index, block.value.len() as u64));
+        match self.store(cx, core, data) {
+            Ok(()) => {
+                self.forget(id, &asked);
+                self.stored();
+                if let Some((index, bytes)) = size {
+                    self.on_block(core, id, index, bytes);
+                }
+                self.update_peer(cx, core, id);
+                if asked.upgrade.is_some() {
+                    self.update_all(cx, core);
+                }
+            }
+            Err(proof::Fault::Storage(error)) => {
+                self.stall(cx, error); // replication.92
+                self.forget(id, &asked);
+            }
+            // Another peer's answer came first, or what this one builds on did not come.
+            Err(fault) if stale || (loose && matches!(fault, proof::Fault::Loose { .. })) => {
+                self.forget(id, &asked);
+                self.update_peer(cx, core, id);
+            }
+            Err(fault) => {
+                self.stats.invalid_data += 1;
+                self.forget(id, &asked);
+                self.pause(cx, core, id, Fault::Proof(fault));
+            }
+        }
+    }
+
+    /// Verifies all of an answer, then stores it. (replication.29 to replication.36, replication.91)
+    fn store(&mut self, cx: &mut Cx<'_>, core: &mut Hypercore, data: Data) -> Result<(), proof::Fault> {
+        let roots = core.roots().to_vec();
+        let prologue = core.manifest().and_then(|manifest| manifest.prologue);
+        let held = Held {
+            length: core.length(),
+            fork: core.fork(),
+            roots: &roots,
+            prologue: prologue.map(|prologue| (prologue.hash, prologue.length)),
+        };
+        let grown = proof::verify(&held, &mut |index| core.tree_node(cx, index), &data)?;
+        let mut change = Change { nodes: grown.nodes.clone(), ..Change::default() };
+        if grown.grew || data.manifest.is_some() {
+            let auth = auth(core, data.manifest.as_ref()).ok_or(proof::Fault::Manifest)?;
+            if grown.grew {
+                let state = TreeState { hash: grown.hash(), length: grown.length, fork: core.fork() };
+                let signature = data.upgrade.and_then(|upgrade| upgrade.signature).unwrap_or_default();
+                if !auth.verify(&state, &signature) {
+                    return Err(proof::Fault::Signature);
+                }
+                change.upgrade = Some(Upgrade { fork: core.fork(), length: grown.length, signature });
+            }
+            if core.manifest().is_none() {
+                change.manifest = Some(auth.manifest().clone());
+            }
+        }
+        change.block = data.block.map(|block| (block.index, block.value));
+        core.apply(cx, change).map_err(proof::Fault::Storage)
+    }
+
+    /// A block is here: nobody else needs to send it.
+    fn on_block(&mut self, core: &Hypercore, from: PeerId, index: u64, bytes: u64) {
+        self.stats.blocks_received += 1;
+        self.stats.bytes_received += bytes;
+        self.awaited.remove(&index);
+        if let Some(peer) = self.peers.get_mut(&from) {
+            let mean = &mut peer.asking.mean_bytes;
+            *mean = if *mean == 0 { bytes.max(1) } else { (*mean * 7 + bytes) / 8 };
+        }
+        for other in self.inflight.remove(&index).unwrap_or_default() {
+            let Some(peer) = self.peers.get_mut(&other) else { continue };
+            if let Some(request) = peer.asking.cancel(index) {
+                peer.send(kind::CANCEL, Cancel { request });
+                self.stats.cancels += 1;
+            }
+        }
+        self.tell(Event::Downloaded { index });
+        self.have(core, index);
+    }
+}
+
+/// Behind the last block that the peer can prove to us. (replication.80)
+fn valid_end(core: &Hypercore, peer: &super::replicate::Peer) -> u64 {
+    let ours = if peer.can_upgrade || peer.sync.length >= core.length() {
+        core.length()
+    } else if peer.upgradable.1 == core.fork() {
+        peer.upgradable.0.min(core.length())
+    } else {
+        0
+    };
+    ours.min(peer.sync.length)
+}
+
+/// Whether an answer holds what was asked, and nothing else. (replication.90)
+fn matches(asked: &Asked, data: &Data) -> bool {
+    data.block.as_ref().map(|block| block.index) == asked.block
+        && data.hash.is_none()
+        && data.seek.is_none()
+        && data.upgrade.is_some() == asked.upgrade.is_some()
+        && data.fork == asked.fork
+        && (data.block.is_some() || data.upgrade.is_some() || data.manifest.is_some())
+}

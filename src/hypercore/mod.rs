@@ -12,7 +12,9 @@ pub mod flat_tree;
 pub mod oplog;
 pub mod proof;
 mod recover;
+pub mod remote;
 pub mod replicate;
+mod serve;
 pub mod store;
 pub mod tree;
 
