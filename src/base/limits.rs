@@ -204,4 +204,4 @@ pub const REPLICATION_OUT_MAX: usize = 8192;
 /// Events of one core's replication that wait to be taken; further ones are dropped and counted.
 pub const REPLICATION_EVENTS_MAX: usize = 1 << 16;
 /// Blocks of one core that are waited for; one more is refused.
-pub const AWAITED_MAX: usize = 4096;
+pub const WAITED_MAX: usize = 4096;

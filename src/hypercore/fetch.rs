@@ -6,15 +6,16 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use super::auth::TreeState;
+use super::auth::{Auth, TreeState};
 use super::flat_tree::Walk;
 use super::proof::{self, Held};
-use super::replicate::{Event, Fault, PeerId, Replicator, auth};
+use super::replicate::{Event, Fault, Peer, PeerId, Replicator};
 use super::{Change, Hypercore, Upgrade};
-use crate::base::{Cx, Error, Span, limits};
+use crate::base::{Cx, Span};
 use crate::wire::hypercore::{
-    Cancel, Data, Grow, INVALID_REQUEST, NOT_AVAILABLE, NoData, Request, Wanted, Want, kind,
+    Cancel, Data, Grow, INVALID_REQUEST, NOT_AVAILABLE, NoData, Request, Want, Wanted, kind,
 };
+use crate::wire::manifest::Manifest;
 
 /// Requests at one time to a near peer with large blocks, and to a far one or with small blocks. (replication.82)
 const WINDOW_MIN: usize = 16;
@@ -132,13 +133,13 @@ impl Asking {
     }
 
     /// Takes back the request for a block. Its id is used again only when the peer has seen that.
-    fn cancel(&mut self, block: u64) -> Option<u64> {
+    fn cancel(&mut self, block: u64) -> Option<(u64, Asked)> {
         let id = self.asked.iter().find(|(_, asked)| asked.block == Some(block)).map(|(id, _)| *id)?;
-        self.asked.remove(&id);
+        let asked = self.asked.remove(&id)?;
         self.broke();
         self.tick += 1;
         self.cancelled.push_back((self.tick, id));
-        Some(id)
+        Some((id, asked))
     }
 }
 
@@ -165,7 +166,7 @@ impl Replicator {
                 return;
             }
             let asked = self.ask_manifest(cx, core, id)
-                || self.ask_awaited(cx, core, id)
+                || self.ask_waited(cx, core, id)
                 || self.ask_missing(cx, core, id)
                 || self.ask_upgrade(cx, core, id);
             if !asked {
@@ -188,9 +189,9 @@ impl Replicator {
         self.ask(cx, core, id, None, false, 0)
     }
 
-    fn ask_awaited(&mut self, cx: &mut Cx<'_>, core: &mut Hypercore, id: PeerId) -> bool {
+    fn ask_waited(&mut self, cx: &mut Cx<'_>, core: &mut Hypercore, id: PeerId) -> bool {
         let mut wanted = Vec::new();
-        for index in &self.awaited {
+        for index in &self.waited {
             if self.inflight.contains_key(index) || core.has(*index) {
                 continue;
             }
@@ -294,7 +295,14 @@ impl Replicator {
         self.ask(cx, core, id, last, true, 0) // replication.87
     }
 
-    fn ask_block(&mut self, cx: &mut Cx<'_>, core: &mut Hypercore, id: PeerId, index: u64, urgent: u64) -> bool {
+    fn ask_block(
+        &mut self,
+        cx: &mut Cx<'_>,
+        core: &mut Hypercore,
+        id: PeerId,
+        index: u64,
+        urgent: u64,
+    ) -> bool {
         let Some(peer) = self.peers.get(&id) else { return false };
         let proved = peer.sync.length >= core.length()
             || (index < peer.upgradable.0 && peer.upgradable.1 == core.fork())
@@ -319,12 +327,15 @@ impl Replicator {
             return false;
         }
         let others = self.inflight.iter().rev().take(HOTSWAP_LOOK).filter(|(index, asked)| {
-            **index < core.length() && asked.len() < ASKED_MAX && !asked.contains(&id) && peer.has.get(**index)
+            **index < core.length()
+                && asked.len() < ASKED_MAX
+                && !asked.contains(&id)
+                && peer.has.get(**index)
         });
         let Some(index) = others.min_by_key(|(_, asked)| asked.len()).map(|(index, _)| *index) else {
             return false;
         };
-        let urgent = u64::from(self.awaited.contains(&index));
+        let urgent = u64::from(self.waited.contains(&index));
         let asked = self.ask_block(cx, core, id, index, urgent);
         self.stats.hotswaps += u64::from(asked);
         asked
@@ -404,7 +415,7 @@ impl Replicator {
     }
 
     /// Nothing is asked of this peer any more.
-    pub(super) fn forget_requests(&mut self, id: PeerId, peer: &mut super::replicate::Peer) {
+    pub(super) fn forget_requests(&mut self, id: PeerId, peer: &mut Peer) {
         for (_, asked) in std::mem::take(&mut peer.asking.asked) {
             self.forget(id, &asked);
         }
@@ -528,16 +539,17 @@ impl Replicator {
     fn on_block(&mut self, core: &Hypercore, from: PeerId, index: u64, bytes: u64) {
         self.stats.blocks_received += 1;
         self.stats.bytes_received += bytes;
-        self.awaited.remove(&index);
+        self.waited.remove(&index);
         if let Some(peer) = self.peers.get_mut(&from) {
             let mean = &mut peer.asking.mean_bytes;
             *mean = if *mean == 0 { bytes.max(1) } else { (*mean * 7 + bytes) / 8 };
         }
         for other in self.inflight.remove(&index).unwrap_or_default() {
             let Some(peer) = self.peers.get_mut(&other) else { continue };
-            if let Some(request) = peer.asking.cancel(index) {
+            if let Some((request, asked)) = peer.asking.cancel(index) {
                 peer.send(kind::CANCEL, Cancel { request });
                 self.stats.cancels += 1;
+                self.forget(other, &asked);
             }
         }
         self.tell(Event::Downloaded { index });
@@ -546,7 +558,7 @@ impl Replicator {
 }
 
 /// Behind the last block that the peer can prove to us. (replication.80)
-fn valid_end(core: &Hypercore, peer: &super::replicate::Peer) -> u64 {
+fn valid_end(core: &Hypercore, peer: &Peer) -> u64 {
     let ours = if peer.can_upgrade || peer.sync.length >= core.length() {
         core.length()
     } else if peer.upgradable.1 == core.fork() {
@@ -565,4 +577,12 @@ fn matches(asked: &Asked, data: &Data) -> bool {
         && data.upgrade.is_some() == asked.upgrade.is_some()
         && data.fork == asked.fork
         && (data.block.is_some() || data.upgrade.is_some() || data.manifest.is_some())
+}
+
+/// Who may sign a core: known, or as a peer's answer says. (replication.35)
+fn auth(core: &Hypercore, said: Option<&Manifest>) -> Option<Auth> {
+    match core.auth() {
+        Some(auth) => Some(auth.clone()),
+        None => Auth::learn(*core.key(), said),
+    }
 }

@@ -9,14 +9,18 @@ pub mod auth;
 pub mod bitfield;
 pub mod fetch;
 pub mod flat_tree;
+pub mod live;
 pub mod oplog;
 pub mod proof;
 mod recover;
 pub mod remote;
 pub mod replicate;
 mod serve;
+mod sync;
 pub mod store;
 pub mod tree;
+
+pub use live::Live;
 
 use std::collections::BTreeMap;
 

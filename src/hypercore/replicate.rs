@@ -3,13 +3,12 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use super::auth::Auth;
+use super::Hypercore;
 use super::fetch::Asking;
 use super::proof;
 use super::remote::{Has, Wants};
 use super::serve::Answering;
-use super::{Hypercore, flat_tree};
-use crate::base::{Cx, Deadline, Error, Key, Machine, Malformed, Span, Timers, limits};
+use crate::base::{Cx, Error, Key, Malformed, Span, Timers, limits};
 use crate::crypto::hash;
 use crate::wire::hypercore::{Bitfield, Extension, Handshake, NoData, Range, Sync, Want, kind};
 use crate::wire::{Wire, decode, encode_into};
@@ -33,24 +32,50 @@ impl core::fmt::Display for PeerId {
 #[derive(Debug)]
 pub enum Input<'a> {
     /// Both sides opened the channel. `handshake_hash` and `initiator` are those of the secret stream below it.
-    PeerOpened { peer: PeerId, remote_handshake: &'a [u8], handshake_hash: &'a [u8; 64], initiator: bool },
-    Message { peer: PeerId, kind: u64, bytes: &'a [u8] },
+    PeerOpened {
+        peer: PeerId,
+        remote_handshake: &'a [u8],
+        handshake_hash: &'a [u8; 64],
+        initiator: bool,
+    },
+    Message {
+        peer: PeerId,
+        kind: u64,
+        bytes: &'a [u8],
+    },
     /// The channel or its connection ended.
-    PeerClosed { peer: PeerId },
+    PeerClosed {
+        peer: PeerId,
+    },
     /// Whether the connection takes more bytes; while it does not, answers wait (all else is short).
-    Writable { peer: PeerId, writable: bool },
+    Writable {
+        peer: PeerId,
+        writable: bool,
+    },
     /// The round trip time of the connection, for how much is asked at once.
-    Rtt { peer: PeerId, rtt: Span },
+    Rtt {
+        peer: PeerId,
+        rtt: Span,
+    },
 }
 
 /// What the channels are asked to do.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Output {
-    Message { peer: PeerId, kind: u64, bytes: Vec<u8> },
+    Message {
+        peer: PeerId,
+        kind: u64,
+        bytes: Vec<u8>,
+    },
     /// Close the channel; the peer is gone here already.
-    Close { peer: PeerId, why: Close },
+    Close {
+        peer: PeerId,
+        why: Close,
+    },
     /// Open the channel again: the other side thought that we were done. (replication.16)
-    Open { peer: PeerId },
+    Open {
+        peer: PeerId,
+    },
 }
 
 /// Why a channel is closed from this side.
@@ -82,16 +107,32 @@ pub enum Fault {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Event {
     /// The core is longer: by an append here or a verified upgrade.
-    Appended { length: u64 },
+    Appended {
+        length: u64,
+    },
     /// A block came from a peer, was verified and stored.
-    Downloaded { index: u64 },
-    Uploaded { peer: PeerId, index: u64 },
-    PeerAdded { peer: PeerId },
-    PeerRemoved { peer: PeerId },
+    Downloaded {
+        index: u64,
+    },
+    Uploaded {
+        peer: PeerId,
+        index: u64,
+    },
+    PeerAdded {
+        peer: PeerId,
+    },
+    PeerRemoved {
+        peer: PeerId,
+    },
     /// The peer is no longer asked, or no longer connected if an `Output::Close` names it.
-    Fault { peer: PeerId, why: Fault },
+    Fault {
+        peer: PeerId,
+        why: Fault,
+    },
     /// A block could not be stored; nothing is asked for until the next try (or the next append here).
-    Stalled { why: Error },
+    Stalled {
+        why: Error,
+    },
     /// Storing works again.
     Resumed,
 }
@@ -144,7 +185,6 @@ pub(super) struct Peer {
     /// The last SYNC of the peer.
     pub(super) sync: Sync,
     pub(super) synced: bool,
-    pub(super) seeks: bool,
     pub(super) has: Has,
     pub(super) wants: Wants,
     /// Our length, as far as the peer said that it knows.
@@ -154,20 +194,19 @@ pub(super) struct Peer {
     /// The last length of the peer, and its fork, for which that was so.
     pub(super) upgradable: (u64, u64),
     /// The length for which we said that we have all blocks.
-    full_told: u64,
+    pub(super) full_told: u64,
     pub(super) paused: bool,
-    sync_due: bool,
+    pub(super) sync_due: bool,
     pub(super) out: VecDeque<(u64, Vec<u8>)>,
     pub(super) asking: Asking,
     pub(super) answering: Answering,
 }
 
 impl Peer {
-    fn new(seeks: bool) -> Peer {
+    fn new() -> Peer {
         Peer {
             sync: Sync { uploading: true, downloading: true, ..Sync::default() },
             synced: false,
-            seeks,
             has: Has::default(),
             wants: Wants::default(),
             acked: 0,
@@ -198,7 +237,7 @@ pub struct Replicator {
     /// Blocks that were asked for, and of whom.
     pub(super) inflight: BTreeMap<u64, Vec<PeerId>>,
     /// Blocks that somebody waits for.
-    pub(super) awaited: BTreeSet<u64>,
+    pub(super) waited: BTreeSet<u64>,
     /// Who was asked for a longer tree.
     pub(super) upgrading: Option<PeerId>,
     pub(super) manifest_from: Option<PeerId>,
@@ -206,9 +245,9 @@ pub struct Replicator {
     active: bool,
     pub(super) stalled: bool,
     told_stalled: bool,
-    seen: (u64, u64),
+    pub(super) seen: (u64, u64),
     outputs: VecDeque<Output>,
-    events: VecDeque<Event>,
+    pub(super) events: VecDeque<Event>,
     pub(super) timers: Timers<Timer>,
     pub(super) stats: Stats,
     /// Who was closed because neither side downloaded.
@@ -222,7 +261,7 @@ impl Default for Replicator {
         Replicator {
             peers: BTreeMap::new(),
             inflight: BTreeMap::new(),
-            awaited: BTreeSet::new(),
+            waited: BTreeSet::new(),
             upgrading: None,
             manifest_from: None,
             download: false,
@@ -246,8 +285,6 @@ pub fn capability(key: &Key, handshake_hash: &[u8; 64], initiator: bool) -> Key 
     hash::keyed_256(handshake_hash, &[&namespace, key])
 }
 
-/// When a peer is told that a range is there although the blocks are old: not at all, unless it is behind this many.
-const LAST_BLOCKS: u64 = 256;
 /// How long after the end of downloading peers are told so.
 const LINGER: Span = Span::from_secs(30);
 /// How long after a failed write it is tried again.
@@ -260,7 +297,7 @@ impl Replicator {
 
     /// The bytes of our side's handshake, for opening the channel on a connection. (replication.1, replication.12)
     pub fn local_handshake(core: &Hypercore, handshake_hash: &[u8; 64], initiator: bool) -> Vec<u8> {
-        let capability = capability(&core.key(), handshake_hash, initiator);
+        let capability = capability(core.key(), handshake_hash, initiator);
         crate::wire::encode(&Handshake { seeks: true, capability })
     }
 
@@ -292,17 +329,17 @@ impl Replicator {
         if core.has(index) {
             return Ok(true);
         }
-        if self.awaited.len() >= limits::AWAITED_MAX && !self.awaited.contains(&index) {
+        if self.waited.len() >= limits::WAITED_MAX && !self.waited.contains(&index) {
             return Err(Error::Full);
         }
-        self.awaited.insert(index);
+        self.waited.insert(index);
         self.update_all(cx, core);
         Ok(false)
     }
 
     /// Waits no longer. An answer that is on its way is still taken.
     pub fn stop_waiting(&mut self, index: u64) {
-        self.awaited.remove(&index);
+        self.waited.remove(&index);
     }
 
     /// The longest length that a peer on our fork has.
@@ -328,12 +365,13 @@ impl Replicator {
     }
 
     /// True while we say that we download.
-    fn downloading(&self) -> bool {
+    pub(super) fn downloading(&self) -> bool {
         self.active || self.peers.values().any(|peer| peer.asking.len() > 0)
     }
 
     pub(super) fn tell(&mut self, event: Event) {
-        if let (Event::Appended { .. }, Some(last @ Event::Appended { .. })) = (event, self.events.back_mut()) {
+        if let (Event::Appended { .. }, Some(last @ Event::Appended { .. })) = (event, self.events.back_mut())
+        {
             *last = event;
         } else if self.events.len() >= limits::REPLICATION_EVENTS_MAX {
             self.stats.events_dropped += 1;
@@ -344,11 +382,18 @@ impl Replicator {
 
     // ---- the channel
 
-    fn opened(&mut self, cx: &mut Cx<'_>, core: &mut Hypercore, id: PeerId, handshake: &[u8], expected: Key) {
+    pub(super) fn opened(
+        &mut self,
+        cx: &mut Cx<'_>,
+        core: &mut Hypercore,
+        id: PeerId,
+        handshake: &[u8],
+        expected: Key,
+    ) {
         let why = match decode::<Handshake>(handshake) {
             Ok(theirs) if theirs.capability == expected => {
                 self.closed(cx, core, id, false);
-                self.peers.insert(id, Peer::new(theirs.seeks));
+                self.peers.insert(id, Peer::new());
                 self.idle.remove(&id);
                 self.tell(Event::PeerAdded { peer: id });
                 cx.trace("hypercore", format_args!("{id} opened"));
@@ -382,7 +427,7 @@ impl Replicator {
         self.outputs.push_back(Output::Close { peer: id, why });
     }
 
-    fn closed(&mut self, cx: &mut Cx<'_>, core: &mut Hypercore, id: PeerId, by_remote: bool) {
+    pub(super) fn closed(&mut self, cx: &mut Cx<'_>, core: &mut Hypercore, id: PeerId, by_remote: bool) {
         let Some(mut peer) = self.peers.remove(&id) else {
             self.idle.remove(&id);
             return;
@@ -398,7 +443,14 @@ impl Replicator {
         self.update_all(cx, core);
     }
 
-    fn message(&mut self, cx: &mut Cx<'_>, core: &mut Hypercore, id: PeerId, number: u64, bytes: &[u8]) {
+    pub(super) fn message(
+        &mut self,
+        cx: &mut Cx<'_>,
+        core: &mut Hypercore,
+        id: PeerId,
+        number: u64,
+        bytes: &[u8],
+    ) {
         if !self.peers.contains_key(&id) {
             return;
         }
@@ -438,148 +490,7 @@ impl Replicator {
         }
     }
 
-    // ---- who has what
-
-    fn on_sync(&mut self, cx: &mut Cx<'_>, core: &mut Hypercore, id: PeerId, sync: Sync) {
-        let downloading = self.downloading();
-        let Some(peer) = self.peers.get_mut(&id) else { return };
-        let grew = sync.length != peer.sync.length;
-        let same_fork = sync.fork == core.fork();
-        (peer.sync, peer.synced) = (sync, true);
-        if !sync.downloading && !downloading {
-            return self.close(cx, core, id, Close::Idle); // replication.16
-        }
-        peer.acked = if same_fork { sync.remote_length } else { 0 };
-        peer.can_upgrade = if grew && same_fork {
-            can_upgrade(cx, core, sync.length)
-        } else {
-            peer.can_upgrade && same_fork
-        };
-        if peer.can_upgrade {
-            peer.upgradable = (sync.length, sync.fork);
-        }
-        if same_fork && core.length() > sync.length {
-            peer.sync_due = true; // replication.42
-        }
-        peer.asking.retry();
-        self.update_peer(cx, core, id);
-    }
-
-    /// Looks whether the core changed, and tells the peers. Appends may come from anywhere.
-    fn notice(&mut self, cx: &mut Cx<'_>, core: &mut Hypercore) {
-        let now = (core.fork(), core.length());
-        if now == self.seen {
-            return;
-        }
-        let (fork, before) = std::mem::replace(&mut self.seen, now);
-        if fork == now.0 && before < now.1 {
-            self.tell(Event::Appended { length: now.1 });
-        }
-        let ids: Vec<PeerId> = self.peers.keys().copied().collect();
-        for id in ids {
-            let Some(peer) = self.peers.get_mut(&id) else { continue };
-            peer.sync_due = true;
-            peer.asking.retry();
-            if peer.sync.fork == core.fork() && core.length() > peer.sync.length && !peer.can_upgrade {
-                peer.can_upgrade = can_upgrade(cx, core, peer.sync.length);
-                if peer.can_upgrade {
-                    peer.upgradable = (peer.sync.length, peer.sync.fork);
-                }
-            }
-            if before < now.1 && core.has(before) {
-                let new = core.bits().first_unset(before).min(now.1) - before;
-                self.broadcast(core, id, before, new, false);
-            }
-            self.update_peer(cx, core, id);
-        }
-    }
-
-    /// Tells every peer about a block that came.
-    pub(super) fn have(&mut self, core: &Hypercore, index: u64) {
-        let ids: Vec<PeerId> = self.peers.keys().copied().collect();
-        ids.into_iter().for_each(|id| self.broadcast(core, id, index, 1, false));
-    }
-
-    /// Tells a peer that blocks came or went, if it should care. (replication.44 to replication.46)
-    fn broadcast(&mut self, core: &Hypercore, id: PeerId, mut start: u64, mut length: u64, drop: bool) {
-        let Some(peer) = self.peers.get_mut(&id) else { return };
-        if peer.paused {
-            return;
-        }
-        let full = core.contiguous_length() == core.length();
-        let old = start.saturating_add(LAST_BLOCKS) < core.length();
-        if old && !drop && !full && !peer.wants.touch(start, start.saturating_add(length)) {
-            return;
-        }
-        let mut force = false;
-        if full && !drop {
-            (start, length) = (0, core.length());
-            if peer.full_told < length {
-                peer.full_told = length;
-                force = true;
-            }
-        }
-        if !force && !drop {
-            let known = peer.has.contiguous() >= start + length || (length == 1 && peer.has.get(start));
-            if known {
-                return;
-            }
-        }
-        peer.send(kind::RANGE, Range { drop, start, length });
-    }
-
-    /// Answers a WANT with what is here. (replication.57, replication.58)
-    fn on_want(&mut self, core: &Hypercore, id: PeerId, want: Want) {
-        let Some(peer) = self.peers.get_mut(&id) else { return };
-        if !peer.wants.add(&want) || peer.paused || peer.out.len() >= limits::REPLICATION_OUT_MAX {
-            return;
-        }
-        let (start, length) = (want.start, core.length());
-        let known = length.min(core.contiguous_length());
-        let end = start.saturating_add(want.length);
-        if end < known || known == length || (want.any && start < known) {
-            return peer.send(kind::RANGE, Range { drop: false, start: 0, length: known });
-        }
-        let end = end.min(length);
-        if want.any {
-            if let Some(bit) = core.bits().first_set(start).filter(|bit| *bit < end) {
-                peer.send(kind::RANGE, Range { drop: false, start: bit, length: 1 });
-            }
-            return;
-        }
-        let mut at = start / 32 * 32;
-        while at < end {
-            let stop = (at / SEGMENT + 1).saturating_mul(SEGMENT).min(end.div_ceil(32) * 32);
-            let words = words(core, at, stop);
-            if !words.is_empty() {
-                peer.send(kind::BITFIELD, Bitfield { start: at, words });
-            }
-            at = stop;
-        }
-    }
-
-    /// The SYNC that is due to a peer.
-    fn sync_of(&mut self, core: &Hypercore, id: PeerId) -> Option<Sync> {
-        let downloading = self.downloading();
-        let peer = self.peers.get_mut(&id)?;
-        if !std::mem::take(&mut peer.sync_due) {
-            return None;
-        }
-        let same_fork = peer.sync.fork == core.fork();
-        peer.can_upgrade &= same_fork;
-        Some(Sync {
-            fork: core.fork(),
-            length: core.length(),
-            remote_length: if same_fork { peer.sync.length } else { 0 },
-            can_upgrade: peer.can_upgrade,
-            uploading: true,
-            downloading,
-            has_manifest: core.auth().is_some_and(|auth| !auth.is_compat()),
-            allow_push: false,
-        })
-    }
-
-    fn next_output(&mut self, cx: &mut Cx<'_>, core: &mut Hypercore) -> Option<Output> {
+    pub(super) fn next_output(&mut self, cx: &mut Cx<'_>, core: &mut Hypercore) -> Option<Output> {
         if let Some(output) = self.outputs.pop_front() {
             return Some(output);
         }
@@ -622,7 +533,7 @@ impl Replicator {
         }
     }
 
-    fn timeout(&mut self, cx: &mut Cx<'_>, core: &mut Hypercore) {
+    pub(super) fn timeout(&mut self, cx: &mut Cx<'_>, core: &mut Hypercore) {
         while let Some(timer) = self.timers.pop_due(cx.now) {
             match timer {
                 Timer::Refuse(id, request) => self.refuse(id, request),
@@ -645,161 +556,6 @@ impl Replicator {
                 }
             }
         }
-    }
-}
-
-/// Bits of a segment: a bitfield message covers at most one.
-const SEGMENT: u64 = 2_097_152;
-
-/// The words of the blocks `from..to` (multiples of 32), without the zeros behind the last that is there.
-fn words(core: &Hypercore, from: u64, to: u64) -> Vec<u32> {
-    let mut words = Vec::new();
-    let mut at = from;
-    let last = to.checked_sub(1).and_then(|last| core.bits().last_set(last));
-    let to = last.map_or(from, |last| to.min((last / 32 + 1) * 32));
-    while at < to {
-        let page = core.bits().page(at / super::bitfield::PAGE_BITS);
-        let behind = (at / super::bitfield::PAGE_BITS + 1) * super::bitfield::PAGE_BITS;
-        let stop = behind.min(to);
-        let skip = (at % super::bitfield::PAGE_BITS / 32) as usize;
-        let count = ((stop - at) / 32) as usize;
-        match page {
-            Some(page) => words.extend_from_slice(&page[skip..skip + count]),
-            None => words.resize(words.len() + count, 0),
-        }
-        at = stop;
-    }
-    words
-}
-
-/// Whether our length can be proved to somebody who has `length` blocks. (replication.41)
-fn can_upgrade(cx: &mut Cx<'_>, core: &mut Hypercore, length: u64) -> bool {
-    if length == 0 {
-        return true;
-    }
-    length < core.length()
-        && flat_tree::full_roots(length).all(|root| matches!(core.tree_node(cx, root), Ok(Some(_))))
-}
-
-/// A core with its replicator: the machine that the owner drives.
-///
-/// Commands: `append`, `download_all`, `wait_for`, `stop_waiting`, `set_active`. Inputs are what the channels of the core
-/// tell, events what happened to the core. Deadlines: late refusals, a new try after a failed write, saying that we no
-/// longer download. Not done: forks and reorganisations, push, seeks of our own, encryption (replication.60 to 64).
-pub struct Live {
-    pub core: Hypercore,
-    pub replicator: Replicator,
-}
-
-impl Live {
-    pub fn new(core: Hypercore) -> Live {
-        let mut replicator = Replicator::new();
-        replicator.seen = (core.fork(), core.length());
-        Live { core, replicator }
-    }
-
-    /// See `Replicator::local_handshake`.
-    pub fn local_handshake(&self, handshake_hash: &[u8; 64], initiator: bool) -> Vec<u8> {
-        Replicator::local_handshake(&self.core, handshake_hash, initiator)
-    }
-
-    /// Appends blocks and tells the peers. See `Hypercore::append`.
-    pub fn append(&mut self, cx: &mut Cx<'_>, blocks: &[&[u8]]) -> Result<u64, Error> {
-        let first = self.core.append(cx, blocks)?;
-        self.replicator.notice(cx, &mut self.core);
-        Ok(first)
-    }
-
-    /// See `Replicator::download_all`.
-    pub fn download_all(&mut self, cx: &mut Cx<'_>, all: bool) {
-        self.replicator.download_all(cx, &mut self.core, all);
-    }
-
-    /// See `Replicator::wait_for`.
-    pub fn wait_for(&mut self, cx: &mut Cx<'_>, index: u64) -> Result<bool, Error> {
-        self.replicator.wait_for(cx, &mut self.core, index)
-    }
-
-    /// See `Replicator::stop_waiting`.
-    pub fn stop_waiting(&mut self, index: u64) {
-        self.replicator.stop_waiting(index);
-    }
-
-    /// See `Replicator::set_active`.
-    pub fn set_active(&mut self, cx: &mut Cx<'_>, active: bool) {
-        self.replicator.set_active(cx, active);
-    }
-
-    /// Looks for longer peers again: true if one is ahead of us (an `Event::Appended` follows if it keeps its word).
-    pub fn update(&mut self, cx: &mut Cx<'_>) -> bool {
-        self.replicator.notice(cx, &mut self.core);
-        self.replicator.update_all(cx, &mut self.core);
-        self.remote_length() > self.core.length()
-    }
-
-    /// See `Replicator::remote_length`.
-    pub fn remote_length(&self) -> u64 {
-        self.replicator.remote_length(&self.core)
-    }
-
-    pub fn peers(&self) -> impl Iterator<Item = PeerInfo> {
-        self.replicator.peers()
-    }
-}
-
-impl Machine for Live {
-    type Input<'a> = Input<'a>;
-    type Output = Output;
-    type Event = Event;
-
-    fn handle_input(&mut self, cx: &mut Cx<'_>, input: Input<'_>) {
-        let (core, replicator) = (&mut self.core, &mut self.replicator);
-        match input {
-            Input::PeerOpened { peer, remote_handshake, handshake_hash, initiator } => {
-                let expected = capability(&core.key(), handshake_hash, !initiator);
-                replicator.opened(cx, core, peer, remote_handshake, expected);
-            }
-            Input::Message { peer, kind, bytes } => replicator.message(cx, core, peer, kind, bytes),
-            Input::PeerClosed { peer } => replicator.closed(cx, core, peer, true),
-            Input::Writable { peer, writable } => {
-                if let Some(peer) = replicator.peers.get_mut(&peer) {
-                    peer.answering.writable = writable;
-                }
-            }
-            Input::Rtt { peer, rtt } => {
-                if let Some(peer) = replicator.peers.get_mut(&peer) {
-                    peer.asking.rtt = rtt;
-                }
-            }
-        }
-    }
-
-    fn handle_timeout(&mut self, cx: &mut Cx<'_>) {
-        self.replicator.timeout(cx, &mut self.core);
-    }
-
-    fn poll_output(&mut self, cx: &mut Cx<'_>) -> Option<Output> {
-        self.replicator.next_output(cx, &mut self.core)
-    }
-
-    fn poll_event(&mut self) -> Option<Event> {
-        self.replicator.events.pop_front()
-    }
-
-    fn poll_timeout(&self) -> Option<Deadline> {
-        self.replicator.timers.deadline(|timer| match timer {
-            Timer::Refuse(..) => "say that a request makes no sense",
-            Timer::Stall => "try to store again",
-            Timer::Linger => "say that we no longer download",
-        })
-    }
-}
-
-/// Who may sign a core: known, or as a peer's answer says. (replication.35)
-pub(super) fn auth(core: &Hypercore, said: Option<&crate::wire::manifest::Manifest>) -> Option<Auth> {
-    match core.auth() {
-        Some(auth) => Some(auth.clone()),
-        None => Auth::learn(core.key(), said),
     }
 }
 

@@ -1,5 +1,5 @@
-//! Formats of hypercore replication: the channel's handshake and the ten messages (replication.1 to replication.10), and
-//! the tree node they carry.
+//! Formats of hypercore replication: the channel's handshake, the ten messages (replication.1 to replication.10), and the
+//! tree node that they carry.
 
 use super::manifest::Manifest;
 use super::{Cursor, Format, Wire, format};

@@ -1,0 +1,119 @@
+//! A core with its replicator, as one machine. Read `replicate.rs` first.
+
+use super::Hypercore;
+use super::replicate::{Event, Input, Output, PeerInfo, Replicator, Timer, capability};
+use crate::base::{Cx, Deadline, Error, Machine};
+
+/// A core with its replicator: the machine that the owner drives.
+///
+/// Commands: `append`, `download_all`, `wait_for`, `stop_waiting`, `set_active`, `update`. Inputs are what the channels
+/// of the core tell, events what happened to the core. Deadlines: late refusals, a new try after a failed write, saying
+/// that we no longer download. Not done: reorganisations, push, seeks of our own (notes, *Not followed*).
+pub struct Live {
+    pub core: Hypercore,
+    pub replicator: Replicator,
+}
+
+impl Live {
+    pub fn new(core: Hypercore) -> Live {
+        let mut replicator = Replicator::new();
+        replicator.seen = (core.fork(), core.length());
+        Live { core, replicator }
+    }
+
+    /// See `Replicator::local_handshake`.
+    pub fn local_handshake(&self, handshake_hash: &[u8; 64], initiator: bool) -> Vec<u8> {
+        Replicator::local_handshake(&self.core, handshake_hash, initiator)
+    }
+
+    /// Appends blocks and tells the peers. See `Hypercore::append`.
+    pub fn append(&mut self, cx: &mut Cx<'_>, blocks: &[&[u8]]) -> Result<u64, Error> {
+        let first = self.core.append(cx, blocks)?;
+        self.replicator.notice(cx, &mut self.core);
+        Ok(first)
+    }
+
+    /// See `Replicator::download_all`.
+    pub fn download_all(&mut self, cx: &mut Cx<'_>, all: bool) {
+        self.replicator.download_all(cx, &mut self.core, all);
+    }
+
+    /// See `Replicator::wait_for`.
+    pub fn wait_for(&mut self, cx: &mut Cx<'_>, index: u64) -> Result<bool, Error> {
+        self.replicator.wait_for(cx, &mut self.core, index)
+    }
+
+    /// See `Replicator::stop_waiting`.
+    pub fn stop_waiting(&mut self, index: u64) {
+        self.replicator.stop_waiting(index);
+    }
+
+    /// See `Replicator::set_active`.
+    pub fn set_active(&mut self, cx: &mut Cx<'_>, active: bool) {
+        self.replicator.set_active(cx, active);
+    }
+
+    /// Looks for longer peers again: true if one is ahead of us (an `Event::Appended` follows if it keeps its word).
+    pub fn update(&mut self, cx: &mut Cx<'_>) -> bool {
+        self.replicator.notice(cx, &mut self.core);
+        self.replicator.update_all(cx, &mut self.core);
+        self.remote_length() > self.core.length()
+    }
+
+    /// See `Replicator::remote_length`.
+    pub fn remote_length(&self) -> u64 {
+        self.replicator.remote_length(&self.core)
+    }
+
+    pub fn peers(&self) -> impl Iterator<Item = PeerInfo> {
+        self.replicator.peers()
+    }
+}
+
+impl Machine for Live {
+    type Input<'a> = Input<'a>;
+    type Output = Output;
+    type Event = Event;
+
+    fn handle_input(&mut self, cx: &mut Cx<'_>, input: Input<'_>) {
+        let (core, replicator) = (&mut self.core, &mut self.replicator);
+        match input {
+            Input::PeerOpened { peer, remote_handshake, handshake_hash, initiator } => {
+                let expected = capability(core.key(), handshake_hash, !initiator);
+                replicator.opened(cx, core, peer, remote_handshake, expected);
+            }
+            Input::Message { peer, kind, bytes } => replicator.message(cx, core, peer, kind, bytes),
+            Input::PeerClosed { peer } => replicator.closed(cx, core, peer, true),
+            Input::Writable { peer, writable } => {
+                if let Some(peer) = replicator.peers.get_mut(&peer) {
+                    peer.answering.writable = writable;
+                }
+            }
+            Input::Rtt { peer, rtt } => {
+                if let Some(peer) = replicator.peers.get_mut(&peer) {
+                    peer.asking.rtt = rtt;
+                }
+            }
+        }
+    }
+
+    fn handle_timeout(&mut self, cx: &mut Cx<'_>) {
+        self.replicator.timeout(cx, &mut self.core);
+    }
+
+    fn poll_output(&mut self, cx: &mut Cx<'_>) -> Option<Output> {
+        self.replicator.next_output(cx, &mut self.core)
+    }
+
+    fn poll_event(&mut self) -> Option<Event> {
+        self.replicator.events.pop_front()
+    }
+
+    fn poll_timeout(&self) -> Option<Deadline> {
+        self.replicator.timers.deadline(|timer| match timer {
+            Timer::Refuse(..) => "say that a request makes no sense",
+            Timer::Stall => "try to store again",
+            Timer::Linger => "say that we no longer download",
+        })
+    }
+}

@@ -1,0 +1,173 @@
+mod world;
+
+use super::*;
+use crate::base::{Entropy, Error, Seeded, Span, limits};
+use crate::sim::ramdisk::RamDisk;
+use world::World;
+
+fn blocks(from: u64, count: u64) -> Vec<Vec<u8>> {
+    (from..from + count).map(|n| format!("block {n} {}", "x".repeat((n % 9) as usize)).into_bytes()).collect()
+}
+
+const SOON: Span = Span::from_secs(4);
+const NEAR: Span = Span::from_millis(5);
+
+#[test]
+fn a_replica_gets_everything() {
+    for compat in [false, true] {
+        for count in [0, 1, 2, 5, 11, 300, 1000] {
+            let mut world = World::new(count);
+            let writer = world.writer(compat);
+            world.append(writer, &blocks(0, count));
+            let replica = world.replica();
+            world.join(writer, replica, NEAR);
+            world.run(SOON);
+            world.assert_same(&format!("{count} blocks"));
+            let known = world.nodes[replica].live.core.manifest().is_some();
+            assert_eq!(known, count > 0 || !compat, "the manifest comes without blocks too");
+            assert_eq!(world.faults(0) + world.faults(1), 0);
+        }
+    }
+}
+
+#[test]
+fn appends_reach_everybody() {
+    let mut world = World::new(1);
+    let writer = world.writer(false);
+    let replica = world.replica();
+    let third = world.replica();
+    world.join(writer, replica, NEAR);
+    world.join(replica, third, NEAR);
+    let mut total = 0;
+    for count in [1, 1, 3, 1, 40, 1] {
+        world.append(writer, &blocks(total, count));
+        total += count;
+        world.run(SOON);
+        world.assert_same("after an append");
+    }
+    assert!(world.nodes[third].events.contains(&Event::Appended { length: total }));
+}
+
+/// 2 to 6 peers, any links, cut and joined at any time: in the end everybody has the same verified blocks.
+#[test]
+fn every_world_ends_alike() {
+    for seed in 0..40 {
+        let mut draw = Seeded::new(seed).fork("world");
+        let mut world = World::new(seed);
+        let writer = world.writer(draw.chance(300));
+        let count = draw.below(120);
+        world.append(writer, &blocks(0, count));
+        for _ in 0..1 + draw.below(5) {
+            world.replica();
+        }
+        let nodes = world.nodes.len();
+        let mut total = count;
+        for _ in 0..12 {
+            let (one, other) = (draw.below(nodes as u64) as usize, draw.below(nodes as u64) as usize);
+            if one != other {
+                world.join(one, other, Span::from_millis(draw.below(90)));
+            }
+            if draw.chance(400) && !world.links.is_empty() {
+                let link = draw.below(world.links.len() as u64) as usize;
+                world.cut(link);
+            }
+            if draw.chance(500) {
+                let more = 1 + draw.below(20);
+                world.append(writer, &blocks(total, more));
+                total += more;
+            }
+            world.run(Span::from_millis(draw.below(200)));
+        }
+        for node in 1..nodes {
+            world.join(node - 1, node, NEAR);
+        }
+        world.run(Span::from_secs(20));
+        world.assert_same(&format!("seed {seed}"));
+        for node in 0..nodes {
+            assert_eq!(world.faults(node), 0, "seed {seed}: {:?}", world.nodes[node].events);
+        }
+    }
+}
+
+/// pitfalls 14.16: what arrives from one is taken back from the others; nobody is asked for what it lacks.
+#[test]
+fn three_peers_send_each_block_about_once() {
+    let mut world = World::new(3);
+    let writer = world.writer(false);
+    world.append(writer, &blocks(0, 2000));
+    let seeds = [world.replica(), world.replica()];
+    world.join(writer, seeds[0], NEAR);
+    world.join(writer, seeds[1], NEAR);
+    world.run(SOON);
+    let before: Vec<u64> = world.nodes.iter().map(|node| node.live.replicator.stats().blocks_sent).collect();
+    let replica = world.replica();
+    for from in [writer, seeds[0], seeds[1]] {
+        world.join(from, replica, NEAR);
+    }
+    world.run(SOON);
+    world.assert_same("all");
+    let sent: Vec<u64> = world.nodes.iter().map(|node| node.live.replicator.stats().blocks_sent).collect();
+    let each: Vec<u64> = sent.iter().zip(&before).map(|(after, before)| after - before).collect();
+    assert!(each[..3].iter().all(|sent| *sent > 200), "{each:?}");
+    assert!(each.iter().sum::<u64>() < 3000, "{each:?}");
+    let stats = world.nodes[replica].live.replicator.stats();
+    assert_eq!(stats.no_data, 0, "nobody is asked for what it lacks");
+    assert_eq!(stats.blocks_received, 2000);
+}
+
+/// pitfalls 14.10: waiting for a block ends when it comes or when one stops waiting.
+#[test]
+fn only_what_is_waited_for_is_fetched() {
+    let mut world = World::new(4);
+    let writer = world.writer(false);
+    world.append(writer, &blocks(0, 500));
+    let replica = world.replica();
+    let now = world.now;
+    world.nodes[replica].with(now, |live, cx| {
+        live.download_all(cx, false);
+        assert_eq!(live.wait_for(cx, 321), Ok(false));
+        assert_eq!(live.wait_for(cx, 9000), Ok(false));
+    });
+    world.join(writer, replica, NEAR);
+    world.run(SOON);
+    let got: Vec<u64> = (0..500).filter(|index| world.nodes[replica].live.core.has(*index)).collect();
+    assert_eq!(got, [321]);
+    assert!(world.nodes[replica].events.contains(&Event::Downloaded { index: 321 }));
+    let now = world.now;
+    world.nodes[replica].with(now, |live, cx| {
+        assert_eq!(live.wait_for(cx, 321), Ok(true));
+        live.stop_waiting(9000);
+        for index in 0..limits::WAITED_MAX as u64 {
+            live.wait_for(cx, 10_000 + index).expect("room");
+        }
+        assert_eq!(live.wait_for(cx, 5), Err(Error::Full));
+    });
+}
+
+#[test]
+fn a_sparse_peer_is_asked_for_what_it_has() {
+    let mut world = World::new(5);
+    let writer = world.writer(false);
+    world.append(writer, &blocks(0, 400));
+    let sparse = world.replica();
+    let now = world.now;
+    let some = [3, 7, 100, 399];
+    world.nodes[sparse].with(now, |live, cx| {
+        live.download_all(cx, false);
+        some.iter().for_each(|index| assert_eq!(live.wait_for(cx, *index), Ok(false)));
+    });
+    let link = world.join(writer, sparse, NEAR);
+    world.run(SOON);
+    world.cut(link);
+    let replica = world.replica();
+    world.join(sparse, replica, NEAR);
+    world.run(SOON);
+    let got: Vec<u64> = (0..400).filter(|index| world.nodes[replica].live.core.has(*index)).collect();
+    assert_eq!(got, some);
+    assert_eq!(world.nodes[replica].live.replicator.stats().no_data, 0);
+    world.join(writer, sparse, NEAR);
+    let now = world.now;
+    world.nodes[sparse].with(now, |live, cx| live.download_all(cx, true));
+    world.run(SOON);
+    world.assert_same("through a peer that fills up");
+}

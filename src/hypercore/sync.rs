@@ -1,0 +1,191 @@
+//! Telling peers what is here, and hearing what is there. Follows replication.40 to replication.49, replication.57 and
+//! replication.58.
+
+use super::bitfield::PAGE_BITS;
+use super::replicate::{Close, Event, PeerId, Replicator};
+use super::{Hypercore, flat_tree};
+use crate::base::{Cx, limits};
+use crate::wire::hypercore::{Bitfield, Range, Sync, Want, kind};
+
+/// When a peer is told that a range is there although the blocks are old: not at all, unless it is behind this many.
+const LAST_BLOCKS: u64 = 256;
+impl Replicator {
+    pub(super) fn on_sync(&mut self, cx: &mut Cx<'_>, core: &mut Hypercore, id: PeerId, sync: Sync) {
+        let downloading = self.downloading();
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        let grew = sync.length != peer.sync.length;
+        let same_fork = sync.fork == core.fork();
+        (peer.sync, peer.synced) = (sync, true);
+        if !sync.downloading && !downloading {
+            return self.close(cx, core, id, Close::Idle); // replication.16
+        }
+        peer.acked = if same_fork { sync.remote_length } else { 0 };
+        peer.can_upgrade = if grew && same_fork {
+            can_upgrade(cx, core, sync.length)
+        } else {
+            peer.can_upgrade && same_fork
+        };
+        if peer.can_upgrade {
+            peer.upgradable = (sync.length, sync.fork);
+        }
+        if same_fork && core.length() > sync.length {
+            peer.sync_due = true; // replication.42
+        }
+        peer.asking.retry();
+        self.update_peer(cx, core, id);
+    }
+
+    /// Looks whether the core changed, and tells the peers. Appends may come from anywhere.
+    pub(super) fn notice(&mut self, cx: &mut Cx<'_>, core: &mut Hypercore) {
+        let now = (core.fork(), core.length());
+        if now == self.seen {
+            return;
+        }
+        let (fork, before) = std::mem::replace(&mut self.seen, now);
+        if fork == now.0 && before < now.1 {
+            self.tell(Event::Appended { length: now.1 });
+        }
+        let ids: Vec<PeerId> = self.peers.keys().copied().collect();
+        for id in ids {
+            let Some(peer) = self.peers.get_mut(&id) else { continue };
+            peer.sync_due = true;
+            peer.asking.retry();
+            if peer.sync.fork == core.fork() && core.length() > peer.sync.length && !peer.can_upgrade {
+                peer.can_upgrade = can_upgrade(cx, core, peer.sync.length);
+                if peer.can_upgrade {
+                    peer.upgradable = (peer.sync.length, peer.sync.fork);
+                }
+            }
+            if before < now.1 && core.has(before) {
+                let new = core.bits().first_unset(before).min(now.1) - before;
+                self.broadcast(core, id, before, new, false);
+            }
+            self.update_peer(cx, core, id);
+        }
+    }
+
+    /// Tells every peer about a block that came.
+    pub(super) fn have(&mut self, core: &Hypercore, index: u64) {
+        let ids: Vec<PeerId> = self.peers.keys().copied().collect();
+        ids.into_iter().for_each(|id| self.broadcast(core, id, index, 1, false));
+    }
+
+    /// Tells a peer that blocks came or went, if it should care. (replication.44 to replication.46)
+    pub(super) fn broadcast(
+        &mut self,
+        core: &Hypercore,
+        id: PeerId,
+        mut start: u64,
+        mut length: u64,
+        drop: bool,
+    ) {
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        if peer.paused {
+            return;
+        }
+        let full = core.contiguous_length() == core.length();
+        let old = start.saturating_add(LAST_BLOCKS) < core.length();
+        if old && !drop && !full && !peer.wants.touch(start, start.saturating_add(length)) {
+            return;
+        }
+        let mut force = false;
+        if full && !drop {
+            (start, length) = (0, core.length());
+            if peer.full_told < length {
+                peer.full_told = length;
+                force = true;
+            }
+        }
+        if !force && !drop {
+            let known = peer.has.contiguous() >= start + length || (length == 1 && peer.has.get(start));
+            if known {
+                return;
+            }
+        }
+        peer.send(kind::RANGE, Range { drop, start, length });
+    }
+
+    /// Answers a WANT with what is here. (replication.57, replication.58)
+    pub(super) fn on_want(&mut self, core: &Hypercore, id: PeerId, want: Want) {
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        if !peer.wants.add(&want) || peer.paused || peer.out.len() >= limits::REPLICATION_OUT_MAX {
+            return;
+        }
+        let (start, length) = (want.start, core.length());
+        let known = length.min(core.contiguous_length());
+        let end = start.saturating_add(want.length);
+        if end < known || known == length || (want.any && start < known) {
+            return peer.send(kind::RANGE, Range { drop: false, start: 0, length: known });
+        }
+        let end = end.min(length);
+        if want.any {
+            if let Some(bit) = core.bits().first_set(start).filter(|bit| *bit < end) {
+                peer.send(kind::RANGE, Range { drop: false, start: bit, length: 1 });
+            }
+            return;
+        }
+        let mut at = start / 32 * 32;
+        while at < end {
+            let stop = (at / SEGMENT + 1).saturating_mul(SEGMENT).min(end.div_ceil(32) * 32);
+            let words = words(core, at, stop);
+            if !words.is_empty() {
+                peer.send(kind::BITFIELD, Bitfield { start: at, words });
+            }
+            at = stop;
+        }
+    }
+
+    /// The SYNC that is due to a peer.
+    pub(super) fn sync_of(&mut self, core: &Hypercore, id: PeerId) -> Option<Sync> {
+        let downloading = self.downloading();
+        let peer = self.peers.get_mut(&id)?;
+        if !std::mem::take(&mut peer.sync_due) {
+            return None;
+        }
+        let same_fork = peer.sync.fork == core.fork();
+        peer.can_upgrade &= same_fork;
+        Some(Sync {
+            fork: core.fork(),
+            length: core.length(),
+            remote_length: if same_fork { peer.sync.length } else { 0 },
+            can_upgrade: peer.can_upgrade,
+            uploading: true,
+            downloading,
+            has_manifest: core.auth().is_some_and(|auth| !auth.is_compat()),
+            allow_push: false,
+        })
+    }
+}
+
+/// Bits of a segment: a bitfield message covers at most one.
+const SEGMENT: u64 = 2_097_152;
+
+/// The words of the blocks `from..to` (multiples of 32), without the zeros behind the last that is there.
+fn words(core: &Hypercore, from: u64, to: u64) -> Vec<u32> {
+    let mut words = Vec::new();
+    let mut at = from;
+    let last = to.checked_sub(1).and_then(|last| core.bits().last_set(last));
+    let to = last.map_or(from, |last| to.min((last / 32 + 1) * 32));
+    while at < to {
+        let page = core.bits().page(at / PAGE_BITS);
+        let behind = (at / PAGE_BITS + 1) * PAGE_BITS;
+        let stop = behind.min(to);
+        let skip = (at % PAGE_BITS / 32) as usize;
+        let count = ((stop - at) / 32) as usize;
+        match page {
+            Some(page) => words.extend_from_slice(&page[skip..skip + count]),
+            None => words.resize(words.len() + count, 0),
+        }
+        at = stop;
+    }
+    words
+}
+
+/// Whether our length can be proved to somebody who has `length` blocks. (replication.41)
+fn can_upgrade(cx: &mut Cx<'_>, core: &mut Hypercore, length: u64) -> bool {
+    if length == 0 {
+        return true;
+    }
+    length < core.length()
+        && flat_tree::full_roots(length).all(|root| matches!(core.tree_node(cx, root), Ok(Some(_))))
+}
