@@ -688,7 +688,7 @@ fn what_concerns_no_channel_is_ignored() {
 // proves protomux.8
 #[test]
 fn a_malformed_message_ends_the_stream() {
-    for message in ["00", "fd", "0001", "00010105", "0001010474ff737400", "000001", "0000", "00000102", "01"]
+    for message in ["00", "fd", "0001", "00010105", "000001", "0000", "00000102", "01"]
     {
         let (_, _, mut b, other) = pair();
         b.hear(message);
@@ -702,6 +702,15 @@ fn a_malformed_message_ends_the_stream() {
         b.hear("010068");
         assert_eq!(b.take_events(), []);
     }
+}
+
+// proves protomux.4
+#[test]
+fn a_name_need_not_be_text() {
+    let mut b = Side::default();
+    b.hear("00010102ff61020102");
+    let wanted = Event::Wanted { protocol: "\u{fffd}a".into(), id: Some(vec![1, 2]) };
+    assert_eq!((b.take_events(), b.fault), (vec![wanted], None));
 }
 
 // proves protomux.7

@@ -507,6 +507,27 @@ impl Cursor<'_> {
         Ok(())
     }
 
+    /// A `string` whose bytes need not be UTF-8: what is not becomes U+FFFD, as it does upstream.
+    pub fn lossy_string(
+        &mut self,
+        field: &'static str,
+        value: &mut String,
+        max: usize,
+    ) -> Result<(), Malformed> {
+        if !self.reading() {
+            return self.string(field, value, max);
+        }
+        let at = self.at;
+        let len = self.read_len(field, max)?;
+        let text = match self.take(field, len) {
+            Ok(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+            Err(_) => return Err(self.fault(field, at, Reason::Short)),
+        };
+        *value = text;
+        self.row(at, field, || Value::Text(value.clone()));
+        Ok(())
+    }
+
     /// All bytes up to the end, at most `max`, without a length.
     pub fn raw(&mut self, field: &'static str, value: &mut Vec<u8>, max: usize) -> Result<(), Malformed> {
         let at = self.at;

@@ -67,7 +67,7 @@ impl Wire for Open {
     const NAME: &'static str = "protomux.open";
     fn walk(&mut self, c: &mut Cursor<'_>) -> Result<(), Malformed> {
         c.uint("channel", &mut self.channel)?;
-        c.string("protocol", &mut self.protocol, limits::MUX_NAME_MAX)?;
+        c.lossy_string("protocol", &mut self.protocol, limits::MUX_NAME_MAX)?;
         c.optional_buffer("id", &mut self.id, limits::MUX_NAME_MAX)?;
         c.raw("handshake", &mut self.handshake, limits::MUX_MESSAGE_MAX)
     }

@@ -26,7 +26,7 @@ impl Wire for Request {
     const NAME: &'static str = "protomux_rpc.request";
     fn walk(&mut self, c: &mut Cursor<'_>) -> Result<(), Malformed> {
         c.uint("id", &mut self.id)?;
-        c.string("method", &mut self.method, limits::RPC_TEXT_MAX)?;
+        c.lossy_string("method", &mut self.method, limits::RPC_TEXT_MAX)?;
         c.raw("value", &mut self.value, limits::MUX_MESSAGE_MAX)
     }
 }
@@ -82,12 +82,12 @@ impl Wire for Response {
             return c.raw("value", value, limits::MUX_MESSAGE_MAX);
         }
         let mut failure = core::mem::replace(&mut self.result, Ok(Vec::new())).err().unwrap_or_default();
-        c.string("message", &mut failure.message, limits::RPC_TEXT_MAX)?;
-        c.when(code, &mut failure.code, |c, v| c.string("code", v, limits::RPC_TEXT_MAX))?;
+        c.lossy_string("message", &mut failure.message, limits::RPC_TEXT_MAX)?;
+        c.when(code, &mut failure.code, |c, v| c.lossy_string("code", v, limits::RPC_TEXT_MAX))?;
         c.when(cause, &mut failure.cause, |c, v| {
-            c.string("cause", &mut v.message, limits::RPC_TEXT_MAX)?;
-            c.string("cause code", &mut v.code, limits::RPC_TEXT_MAX)?;
-            c.when(context, &mut v.context, |c, v| c.string("cause context", v, limits::RPC_TEXT_MAX))
+            c.lossy_string("cause", &mut v.message, limits::RPC_TEXT_MAX)?;
+            c.lossy_string("cause code", &mut v.code, limits::RPC_TEXT_MAX)?;
+            c.when(context, &mut v.context, |c, v| c.lossy_string("cause context", v, limits::RPC_TEXT_MAX))
         })?;
         self.result = Err(failure);
         Ok(())
