@@ -302,6 +302,8 @@ enum Timer {
     /// The outcome of a handshake is old enough to be forgotten.
     SessionClear(ServerId, SessionId),
     Punch(PunchId),
+    /// A socket whose stream has closed.
+    Socket(SocketId),
     Announce(ServerId),
     AnnounceStuck(ServerId),
     Unlisten(ServerId),
@@ -503,7 +505,10 @@ impl HyperDht {
                 self.events.push_back(Event::Failed { conn, why: ConnectError::StreamClosed });
             }
             Stage::Session { server, session } => self.end_session(cx, server, session),
-            Stage::Open { socket: Some(socket) } => self.close_socket(socket),
+            // The other side may still ask for the end of the stream.
+            Stage::Open { socket: Some(socket) } => {
+                self.timers.set(Timer::Socket(socket), cx.now + punch::LINGER);
+            }
             Stage::Open { socket: None } | Stage::Ended => {}
         }
     }
@@ -586,6 +591,7 @@ impl HyperDht {
             Timer::SessionAbort(server, session) => self.abort_session(cx, server, session),
             Timer::SessionClear(server, session) => self.clear_session(server, session),
             Timer::Punch(punch) => self.punch_again(cx, punch),
+            Timer::Socket(socket) => self.close_socket(socket),
             Timer::Announce(server) => self.announce_due(cx, server),
             Timer::AnnounceStuck(server) => self.announce_stuck(cx, server),
             Timer::Unlisten(server) => self.unlistened(server),
@@ -664,6 +670,7 @@ impl Machine for HyperDht {
             Timer::SessionAbort(..) => "a handshake came to nothing",
             Timer::SessionClear(..) => "forget a handshake",
             Timer::Punch(_) => "punch",
+            Timer::Socket(_) => "close a socket",
             Timer::Announce(_) => "announce or ping relays",
             Timer::AnnounceStuck(_) => "an announcement is stuck",
             Timer::Unlisten(_) => "withdrawing takes too long",

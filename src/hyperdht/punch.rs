@@ -16,6 +16,8 @@ pub type PunchId = Id<PunchKind>;
 /// Time between two bursts, and how many there are. hyperdht.66
 const BURST: Span = SECOND;
 const BURSTS: u8 = 10;
+/// A socket stays open so long after its stream has closed.
+pub const LINGER: Span = Span::from_secs(3);
 /// How often the socket is replaced when its NAT cannot be told. hyperdht.65
 const REOPENS: u8 = 3;
 /// The latest nodes are not sampled with when there are many: they may be too close to us. hyperdht.60

@@ -4,6 +4,7 @@
 //! an input, legal or not, drawn from a seed).
 
 mod dht_rpc;
+mod hyperdht;
 
 use std::fmt::{Debug, Write as _};
 use std::panic::{AssertUnwindSafe, catch_unwind};
