@@ -32,7 +32,7 @@ pub struct Files {
     locks: Vec<File>,
 }
 
-fn error(error: io::Error) -> DiskError {
+pub(super) fn error(error: io::Error) -> DiskError {
     match error.kind() {
         ErrorKind::NotFound => DiskError::Missing,
         ErrorKind::PermissionDenied => DiskError::Denied,

@@ -1,5 +1,8 @@
 //! The real machine: sockets, clock, files, randomness, signals. Everything else is machines and values.
 
 pub mod files;
+pub mod host;
 pub mod os;
 pub mod udp;
+
+pub use host::{Host, NodeId, Wake};

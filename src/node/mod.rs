@@ -1,1 +1,434 @@
-//! node
+//! A node: owns every machine and carries values between them. Read `route.rs` next: its head is the table of who
+//! tells what to whom.
+//!
+//! `Host` and `World` drive it by the five methods of a machine; programs use it through `Net`.
+
+mod conn;
+mod net;
+mod route;
+mod stores;
+mod swarm;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use conn::Conn;
+use stores::{CoreState, Place, StoreState};
+use swarm::SwarmState;
+
+pub use crate::crypto::sign::KeyPair;
+pub use crate::dht_rpc::Config as DhtConfig;
+pub use crate::hyperbee::Range;
+pub use crate::hyperdht::{ConnId, ConnectError, Path, ServerId};
+pub use crate::protomux_rpc::Failure;
+pub use net::{CoreInfo, JoinOptions, Net, NetStatus};
+pub use stores::{CoreId, CoreKind, StoreId, StoreKind};
+
+use crate::base::{Addr, Cx, Deadline, Error, Id, Key, Kind, Machine, Slab, SocketId, Timers, limits};
+use crate::dht_rpc::DhtRpc;
+use crate::hypercore::replicate::PeerId;
+use crate::hyperdht::HyperDht;
+use crate::udx::{StreamId, Udx};
+
+pub enum RpcKind {}
+impl Kind for RpcKind {
+    const NAME: &'static str = "rpc";
+}
+/// An RPC channel on a connection.
+pub type RpcId = Id<RpcKind>;
+
+pub enum CallKind {}
+impl Kind for CallKind {
+    const NAME: &'static str = "call";
+}
+/// A call: one that we made, or one that was made to us.
+pub type CallId = Id<CallKind>;
+
+/// What a node starts with.
+#[derive(Clone, Debug, Default)]
+pub struct Config {
+    pub dht: DhtConfig,
+    /// Milliseconds of Unix time when the node's time is zero.
+    pub epoch_millis: Option<u64>,
+}
+
+/// Told by the world.
+#[derive(Debug)]
+pub enum Input<'a> {
+    Datagram {
+        socket: SocketId,
+        from: Addr,
+        bytes: &'a [u8],
+    },
+    Bound {
+        socket: SocketId,
+        local: Addr,
+    },
+    BindFailed {
+        socket: SocketId,
+    },
+    /// The IPv4 addresses of this host, loopback last.
+    Interfaces(&'a [[u8; 4]]),
+}
+
+/// Asked of the world.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Output {
+    /// Bind a socket; port 0 means any.
+    Bind {
+        socket: SocketId,
+        host: [u8; 4],
+        port: u16,
+    },
+    Send {
+        socket: SocketId,
+        to: Addr,
+        bytes: Vec<u8>,
+        ttl: Option<u8>,
+    },
+    Close {
+        socket: SocketId,
+    },
+}
+
+/// Why a connection ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Closed {
+    /// Both sides ended it.
+    Ended,
+    /// We gave it up.
+    Dropped,
+    /// The other side gave it up, or stopped answering, or its transport failed.
+    Transport(crate::udx::Why),
+    /// The other side broke the secret stream's rules.
+    Stream(crate::secret_stream::Why),
+    /// The other side broke the rules of the channels.
+    Channels(crate::protomux::Fault),
+    /// The other side broke the rules of replication.
+    Replication,
+}
+
+/// Told to programs.
+#[derive(Debug)]
+pub enum Event {
+    /// The port is bound: datagrams come in.
+    Bound {
+        port: u16,
+    },
+    /// No socket could be bound at the configured port.
+    BindFailed,
+    /// The DHT is joined; whether this host can be reached directly is known from here on.
+    Bootstrapped,
+    /// This node is a lasting part of the DHT from here on.
+    Persistent,
+    /// A server can be found and reached.
+    Listening {
+        server: ServerId,
+    },
+    /// A server that was closed is unannounced.
+    Unlistened {
+        server: ServerId,
+    },
+    /// A connection is open; `key` is the key that the other side proved.
+    Connected {
+        conn: ConnId,
+        server: Option<ServerId>,
+        key: Key,
+        initiator: bool,
+        swarm: bool,
+        path: Path,
+    },
+    ConnectFailed {
+        conn: ConnId,
+        key: Key,
+        why: ConnectError,
+    },
+    Closed {
+        conn: ConnId,
+        why: Closed,
+    },
+    /// The other side will send nothing more on this connection.
+    Ended {
+        conn: ConnId,
+    },
+    /// A message on a connection without channels.
+    Data {
+        conn: ConnId,
+        bytes: Vec<u8>,
+    },
+    /// What was sent on a connection has left our queues far enough for more.
+    Drained {
+        conn: ConnId,
+    },
+    RpcOpened {
+        rpc: RpcId,
+        conn: ConnId,
+    },
+    RpcClosed {
+        rpc: RpcId,
+        conn: ConnId,
+    },
+    /// Somebody calls: answer with `Net::answer` or `Net::refuse`.
+    Call {
+        call: CallId,
+        rpc: RpcId,
+        conn: ConnId,
+        from: Key,
+        method: String,
+        body: Vec<u8>,
+    },
+    /// The answer to a call of ours.
+    Answer {
+        call: CallId,
+        result: Result<Vec<u8>, Failure>,
+    },
+    /// A core grew to a proven `length`.
+    Appended {
+        core: CoreId,
+        length: u64,
+    },
+    /// A block was proven and stored.
+    Downloaded {
+        core: CoreId,
+        index: u64,
+    },
+    PeerAdded {
+        core: CoreId,
+    },
+    PeerRemoved {
+        core: CoreId,
+    },
+    /// A peer of a core broke the rules and is no longer asked.
+    PeerFault {
+        core: CoreId,
+    },
+    /// A block could not be stored; nothing is fetched until the next try.
+    Stalled {
+        core: CoreId,
+        why: Error,
+    },
+    /// Everything that the swarm had found when it was asked to flush has been dialled.
+    Flushed,
+    /// A topic was looked up, or announced, and somebody answered.
+    Refreshed {
+        topic: Key,
+    },
+    /// A topic that was left is no longer announced.
+    Left {
+        topic: Key,
+    },
+    /// The disk refused to make something durable: nothing leaves this node any more.
+    DiskFailed(Error),
+}
+
+/// Owns every machine of one host and carries values between them.
+///
+/// Commands: those of `Net`. Inputs, outputs and events: above. Deadlines: the earliest of its machines'.
+pub struct Node {
+    rpc: DhtRpc,
+    dht: HyperDht,
+    udx: Udx,
+    swarm: Option<SwarmState>,
+
+    conns: BTreeMap<ConnId, Conn>,
+    /// Transport streams of connections, from the handshake on.
+    streams: BTreeMap<ConnId, StreamId>,
+    stream_owners: BTreeMap<StreamId, ConnId>,
+    /// What connections that are being made were asked for.
+    dialing: BTreeMap<ConnId, Dialing>,
+    servers: BTreeMap<ServerId, Serving>,
+    rpcs: Slab<RpcKind, (ConnId, crate::protomux::ChannelId)>,
+    calls: Slab<CallKind, CallState>,
+
+    stores: Slab<StoreKind, StoreState>,
+    cores: Slab<CoreKind, CoreState>,
+    peers: BTreeMap<PeerId, Place>,
+    next_peer: u64,
+
+    touched_conns: BTreeSet<ConnId>,
+    touched_cores: BTreeSet<CoreId>,
+    conn_deadlines: Timers<ConnId>,
+    core_deadlines: Timers<CoreId>,
+
+    status: Option<crate::wire::dht_rpc::Status>,
+    outputs: VecDeque<Output>,
+    events: VecDeque<Event>,
+    /// The program has seen every event since the last input: what nobody wanted may be refused.
+    drained: bool,
+    broken: bool,
+}
+
+/// What an outgoing connection was asked for.
+#[derive(Clone, Copy, Debug)]
+struct Dialing {
+    key: Key,
+    /// Our own key.
+    public: Key,
+    channels: bool,
+    swarm: bool,
+}
+
+/// What a server was opened for.
+#[derive(Clone, Copy, Debug)]
+struct Serving {
+    public: Key,
+    channels: bool,
+    swarm: bool,
+}
+
+/// Where a call stands.
+#[derive(Clone, Copy, Debug)]
+enum CallState {
+    Ours { rpc: RpcId, request: crate::protomux_rpc::RequestId },
+    Theirs { rpc: RpcId, call: crate::protomux_rpc::CallId },
+}
+
+impl Node {
+    pub fn new(cx: &mut Cx<'_>, config: Config) -> Node {
+        let dht = crate::hyperdht::Config { host: config.dht.host, epoch_millis: config.epoch_millis };
+        let mut node = Node {
+            rpc: DhtRpc::new(cx, config.dht),
+            dht: HyperDht::new(dht),
+            udx: Udx::new(),
+            swarm: None,
+            conns: BTreeMap::new(),
+            streams: BTreeMap::new(),
+            stream_owners: BTreeMap::new(),
+            dialing: BTreeMap::new(),
+            servers: BTreeMap::new(),
+            rpcs: Slab::new(),
+            calls: Slab::new(),
+            stores: Slab::new(),
+            cores: Slab::new(),
+            peers: BTreeMap::new(),
+            next_peer: 0,
+            touched_conns: BTreeSet::new(),
+            touched_cores: BTreeSet::new(),
+            conn_deadlines: Timers::new(),
+            core_deadlines: Timers::new(),
+            status: None,
+            outputs: VecDeque::new(),
+            events: VecDeque::new(),
+            drained: false,
+            broken: false,
+        };
+        node.settle(cx);
+        node
+    }
+
+    fn tell(&mut self, event: Event) {
+        self.drained = false;
+        self.events.push_back(event);
+    }
+
+    fn take_datagram(&mut self, cx: &mut Cx<'_>, socket: SocketId, from: Addr, bytes: &[u8]) {
+        match bytes {
+            [] => {}
+            [_] => self.dht.handle_input(cx, crate::hyperdht::Input::Probe { socket, from }),
+            [0xff, ..] => self.udx.handle_input(cx, crate::udx::Input::Datagram { socket, from, bytes }),
+            _ => self.rpc.handle_input(cx, crate::dht_rpc::Input::Datagram { socket, from, bytes }),
+        }
+    }
+
+    /// A socket of dht_rpc: the server's and the client's. The others are hyperdht's.
+    fn is_rpc_socket(socket: SocketId) -> bool {
+        socket < SocketId::FIRST_POOLED
+    }
+}
+
+impl Machine for Node {
+    type Input<'a> = Input<'a>;
+    type Output = Output;
+    type Event = Event;
+
+    fn handle_input(&mut self, cx: &mut Cx<'_>, input: Input<'_>) {
+        self.refuse_unwanted(cx);
+        match input {
+            Input::Datagram { socket, from, bytes } => self.take_datagram(cx, socket, from, bytes),
+            Input::Bound { socket, local } => {
+                if Self::is_rpc_socket(socket) {
+                    self.rpc.handle_input(cx, crate::dht_rpc::Input::Bound { socket, local });
+                    if socket == SocketId::SERVER {
+                        self.tell(Event::Bound { port: local.port });
+                    }
+                } else {
+                    self.dht.handle_input(cx, crate::hyperdht::Input::Bound { socket, local });
+                }
+            }
+            Input::BindFailed { socket } => {
+                if Self::is_rpc_socket(socket) {
+                    self.rpc.handle_input(cx, crate::dht_rpc::Input::BindFailed { socket });
+                } else {
+                    self.dht.handle_input(cx, crate::hyperdht::Input::BindFailed { socket });
+                }
+            }
+            Input::Interfaces(hosts) => {
+                self.dht.handle_input(cx, crate::hyperdht::Input::Interfaces(hosts.to_vec()));
+            }
+        }
+        self.settle(cx);
+    }
+
+    fn handle_timeout(&mut self, cx: &mut Cx<'_>) {
+        self.refuse_unwanted(cx);
+        let now = cx.now;
+        let due = |deadline: Option<Deadline>| deadline.is_some_and(|deadline| deadline.at <= now);
+        if due(self.rpc.poll_timeout()) {
+            self.rpc.handle_timeout(cx);
+        }
+        if due(self.dht.poll_timeout()) {
+            self.dht.handle_timeout(cx);
+        }
+        if due(self.udx.poll_timeout()) {
+            self.udx.handle_timeout(cx);
+        }
+        self.swarm_timeout(cx);
+        while let Some(conn) = self.conn_deadlines.pop_due(cx.now) {
+            self.conn_timeout(cx, conn);
+        }
+        while let Some(core) = self.core_deadlines.pop_due(cx.now) {
+            self.core_timeout(cx, core);
+        }
+        self.settle(cx);
+    }
+
+    fn poll_output(&mut self, cx: &mut Cx<'_>) -> Option<Output> {
+        if self.broken {
+            return None;
+        }
+        let output = self.outputs.pop_front().or_else(|| self.next_output(cx))?;
+        // What depends on an append does not leave before the append is safe.
+        if let Err(error) = cx.disk.sync_pending() {
+            self.broken = true;
+            self.tell(Event::DiskFailed(error.into()));
+            return None;
+        }
+        Some(output)
+    }
+
+    fn poll_event(&mut self) -> Option<Event> {
+        let event = self.events.pop_front();
+        if event.is_none() {
+            self.drained = true;
+        }
+        event
+    }
+
+    fn poll_timeout(&self) -> Option<Deadline> {
+        if self.broken {
+            return None;
+        }
+        [
+            self.rpc.poll_timeout(),
+            self.dht.poll_timeout(),
+            self.udx.poll_timeout(),
+            self.swarm_deadline(),
+            self.conn_deadlines.deadline(|_| "a connection"),
+            self.core_deadlines.deadline(|_| "a core"),
+        ]
+        .into_iter()
+        .fold(None, Deadline::earliest)
+    }
+}
+
+/// How many rounds a settling may take before it is a bug.
+const ROUNDS_MAX: usize = limits::SETTLE_ROUNDS_MAX;

@@ -3,5 +3,7 @@
 
 pub mod link;
 pub mod ramdisk;
+pub mod world;
 
 pub use link::Line;
+pub use world::{HostId, Step, World};

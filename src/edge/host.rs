@@ -1,0 +1,363 @@
+//! Runs nodes on the real machine: one thread, one poll, any number of nodes. `wait` is the only call that blocks.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mio::{Events, Interest, Poll, Token, Waker};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook_mio::v1_0::Signals;
+
+use super::files::Files;
+use super::os::{OsEntropy, interfaces};
+use super::udp::Udp;
+use crate::base::{Cx, Error, Machine, SocketId, Span, Time, Timers, Trace, limits};
+use crate::node::{Config, Event, Input, Net, Node, Output};
+
+/// One of the nodes of a host.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct NodeId(pub usize);
+
+/// Why `wait` returned.
+#[derive(Debug)]
+pub enum Wake {
+    Event(NodeId, Event),
+    /// The waker was used (a line was typed, say).
+    Woken,
+    /// Ctrl-C or a request to end.
+    Interrupted,
+    TimedOut,
+}
+
+const WAKER: Token = Token(0);
+const SIGNALS: Token = Token(1);
+const FIRST_SOCKET: usize = 2;
+/// How often the interfaces are looked at (libudx: 5 s).
+const INTERFACES_EVERY: Span = Span::from_secs(5);
+/// Datagrams taken from one socket before the others have their turn.
+const DATAGRAMS_PER_TURN: usize = 128;
+
+/// A node and what it has of the world.
+struct Seat {
+    node: Node,
+    disk: Files,
+    entropy: OsEntropy,
+    trace: Box<dyn Trace>,
+    sockets: BTreeMap<SocketId, (Udp, Token)>,
+}
+
+/// Nodes on the real machine.
+pub struct Host {
+    poll: Poll,
+    ready: Events,
+    start: Instant,
+    seats: Vec<Option<Seat>>,
+    owners: BTreeMap<Token, (NodeId, SocketId)>,
+    next_token: usize,
+    deadlines: Timers<NodeId>,
+    /// Nodes that were touched and whose outputs are not carried out yet.
+    touched: BTreeSet<NodeId>,
+    pending: VecDeque<(NodeId, Event)>,
+    waker: Arc<Waker>,
+    signals: Option<Signals>,
+    interrupted: bool,
+    woken: bool,
+    interfaces: Vec<[u8; 4]>,
+    interfaces_at: Time,
+    buffer: Vec<u8>,
+}
+
+fn os(error: io::Error) -> Error {
+    Error::Io(super::files::error(error))
+}
+
+impl Host {
+    /// A host without nodes.
+    pub fn open() -> Result<Host, Error> {
+        let poll = Poll::new().map_err(os)?;
+        let waker = Waker::new(poll.registry(), WAKER).map_err(os)?;
+        Ok(Host {
+            poll,
+            ready: Events::with_capacity(256),
+            start: Instant::now(),
+            seats: Vec::new(),
+            owners: BTreeMap::new(),
+            next_token: FIRST_SOCKET,
+            deadlines: Timers::new(),
+            touched: BTreeSet::new(),
+            pending: VecDeque::new(),
+            waker: Arc::new(waker),
+            signals: None,
+            interrupted: false,
+            woken: false,
+            interfaces: interfaces(),
+            interfaces_at: Time::ZERO,
+            buffer: vec![0; 65_536],
+        })
+    }
+
+    /// Makes Ctrl-C and SIGTERM end `wait` with `Wake::Interrupted`; a second one ends the process at once.
+    pub fn catch_signals(&mut self) -> Result<(), Error> {
+        let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(os)?;
+        self.poll.registry().register(&mut signals, SIGNALS, Interest::READABLE).map_err(os)?;
+        self.signals = Some(signals);
+        Ok(())
+    }
+
+    /// Ends `wait` with `Wake::Woken`, from any thread.
+    pub fn waker(&self) -> Arc<Waker> {
+        self.waker.clone()
+    }
+
+    /// Starts a node with its files below `root`.
+    pub fn add(&mut self, config: Config, root: &Path) -> Result<NodeId, Error> {
+        self.add_traced(config, root, Box::new(crate::base::NoTrace))
+    }
+
+    /// Starts a node that writes a transcript.
+    pub fn add_traced(
+        &mut self,
+        config: Config,
+        root: &Path,
+        mut trace: Box<dyn Trace>,
+    ) -> Result<NodeId, Error> {
+        let now = self.now();
+        let mut disk = Files::open(root)?;
+        let mut entropy = OsEntropy::default();
+        let mut cx = Cx { now, entropy: &mut entropy, disk: &mut disk, trace: &mut *trace };
+        let mut node = Node::new(&mut cx, config);
+        node.handle_input(&mut cx, Input::Interfaces(&self.interfaces));
+        let id = NodeId(self.seats.len());
+        self.seats.push(Some(Seat { node, disk, entropy, trace, sockets: BTreeMap::new() }));
+        self.touched.insert(id);
+        self.carry_out();
+        Ok(id)
+    }
+
+    /// Takes a node away with all its sockets. What it had not sent is not sent.
+    pub fn remove(&mut self, id: NodeId) {
+        let Some(seat) = self.seats.get_mut(id.0).and_then(Option::take) else { return };
+        for (mut udp, token) in seat.sockets.into_values() {
+            let _ = self.poll.registry().deregister(udp.source());
+            self.owners.remove(&token);
+        }
+        self.deadlines.clear(id);
+        self.touched.remove(&id);
+        self.pending.retain(|(owner, _)| *owner != id);
+    }
+
+    /// Microseconds since the host started.
+    pub fn now(&self) -> Time {
+        Time::from_micros(u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX))
+    }
+
+    /// What a program can do with node `id`. Panics if it was removed: the caller's own mistake.
+    pub fn net(&mut self, id: NodeId) -> Net<'_> {
+        let now = self.now();
+        self.touched.insert(id);
+        let seat = self.seats.get_mut(id.0).and_then(Option::as_mut).expect("a node that was not removed");
+        let Seat { node, disk, entropy, trace, .. } = seat;
+        Net::new(node, Cx { now, entropy, disk, trace: &mut **trace })
+    }
+
+    /// The next thing that happened; waits for it at most `patience` (`None`: as long as it takes).
+    pub fn wait(&mut self, patience: Option<Duration>) -> Result<Wake, Error> {
+        let until = patience.map(|patience| {
+            self.now() + Span::from_micros(u64::try_from(patience.as_micros()).unwrap_or(u64::MAX))
+        });
+        loop {
+            self.carry_out();
+            if self.interrupted {
+                self.interrupted = false;
+                return Ok(Wake::Interrupted);
+            }
+            if let Some((id, event)) = self.pending.pop_front() {
+                return Ok(Wake::Event(id, event));
+            }
+            if self.woken {
+                self.woken = false;
+                return Ok(Wake::Woken);
+            }
+            if until.is_some_and(|until| until <= self.now()) {
+                return Ok(Wake::TimedOut);
+            }
+            self.turn(until)?;
+        }
+    }
+
+    /// Sleeps until something is ready, then takes it in.
+    fn turn(&mut self, until: Option<Time>) -> Result<(), Error> {
+        let mut next = self.interfaces_at + INTERFACES_EVERY;
+        if let Some(until) = until {
+            next = next.min(until);
+        }
+        if let Some((at, _)) = self.deadlines.next() {
+            next = next.min(at);
+        }
+        let sleep = next.since(self.now());
+        let mut ready = core::mem::replace(&mut self.ready, Events::with_capacity(0));
+        let polled = self.poll.poll(&mut ready, Some(Duration::from_micros(sleep.as_micros())));
+        if let Err(error) = polled
+            && error.kind() != io::ErrorKind::Interrupted
+        {
+            return Err(os(error));
+        }
+        for event in ready.iter() {
+            match event.token() {
+                WAKER => self.woken = true,
+                SIGNALS => self.take_signals(),
+                token => {
+                    if event.is_writable() {
+                        self.send_waiting(token);
+                    }
+                    if event.is_readable() {
+                        self.receive(token);
+                    }
+                }
+            }
+        }
+        self.ready = ready;
+        self.run_timers();
+        self.look_at_interfaces();
+        Ok(())
+    }
+
+    fn take_signals(&mut self) {
+        if let Some(signals) = &mut self.signals {
+            for _ in signals.pending() {
+                self.interrupted = true;
+            }
+        }
+    }
+
+    fn run_timers(&mut self) {
+        let now = self.now();
+        while let Some(id) = self.deadlines.pop_due(now) {
+            let Some(seat) = self.seats.get_mut(id.0).and_then(Option::as_mut) else { continue };
+            let Seat { node, disk, entropy, trace, .. } = seat;
+            node.handle_timeout(&mut Cx { now, entropy, disk, trace: &mut **trace });
+            self.touched.insert(id);
+        }
+    }
+
+    fn look_at_interfaces(&mut self) {
+        let now = self.now();
+        if now < self.interfaces_at + INTERFACES_EVERY {
+            return;
+        }
+        self.interfaces_at = now;
+        let found = interfaces();
+        if found == self.interfaces {
+            return;
+        }
+        self.interfaces = found;
+        for (index, seat) in self.seats.iter_mut().enumerate() {
+            let Some(Seat { node, disk, entropy, trace, .. }) = seat else { continue };
+            let mut cx = Cx { now, entropy, disk, trace: &mut **trace };
+            node.handle_input(&mut cx, Input::Interfaces(&self.interfaces));
+            self.touched.insert(NodeId(index));
+        }
+    }
+
+    fn receive(&mut self, token: Token) {
+        let Some(&(id, socket)) = self.owners.get(&token) else { return };
+        for round in 0.. {
+            let now = self.now();
+            let Some(seat) = self.seats.get_mut(id.0).and_then(Option::as_mut) else { return };
+            let Seat { node, disk, entropy, trace, sockets } = seat;
+            let Some((udp, _)) = sockets.get_mut(&socket) else { return };
+            let mut cx = Cx { now, entropy, disk, trace: &mut **trace };
+            let mut taken = 0;
+            while taken < DATAGRAMS_PER_TURN {
+                let Some((from, len)) = udp.receive(&mut self.buffer) else { break };
+                taken += 1;
+                if len <= limits::DATAGRAM_MAX {
+                    let bytes = &self.buffer[..len];
+                    node.handle_input(&mut cx, Input::Datagram { socket, from, bytes });
+                }
+            }
+            self.touched.insert(id);
+            // mio tells of readiness once: what is left must be taken now, with answers sent in between.
+            if taken < DATAGRAMS_PER_TURN {
+                return;
+            }
+            self.carry_out();
+            if round % 16 == 15 {
+                self.run_timers();
+            }
+        }
+    }
+
+    fn send_waiting(&mut self, token: Token) {
+        let Some(&(id, socket)) = self.owners.get(&token) else { return };
+        let Some(seat) = self.seats.get_mut(id.0).and_then(Option::as_mut) else { return };
+        if let Some((udp, _)) = seat.sockets.get_mut(&socket)
+            && udp.is_waiting()
+            && udp.send_waiting()
+        {
+            let _ = self.poll.registry().reregister(udp.source(), token, Interest::READABLE);
+        }
+    }
+
+    /// Carries out what touched nodes ask for, until they ask for nothing more.
+    fn carry_out(&mut self) {
+        while let Some(id) = self.touched.pop_first() {
+            self.carry_out_one(id);
+        }
+    }
+
+    fn carry_out_one(&mut self, id: NodeId) {
+        loop {
+            let now = self.now();
+            let Some(seat) = self.seats.get_mut(id.0).and_then(Option::as_mut) else { return };
+            let Seat { node, disk, entropy, trace, sockets } = seat;
+            let mut cx = Cx { now, entropy, disk, trace: &mut **trace };
+            let Some(output) = node.poll_output(&mut cx) else { break };
+            match output {
+                Output::Send { socket, to, bytes, ttl } => {
+                    if let Some((udp, token)) = sockets.get_mut(&socket) {
+                        let waited = udp.is_waiting();
+                        udp.send(to, bytes, ttl);
+                        if !waited && udp.is_waiting() {
+                            let both = Interest::READABLE | Interest::WRITABLE;
+                            let _ = self.poll.registry().reregister(udp.source(), *token, both);
+                        }
+                    }
+                }
+                Output::Close { socket } => {
+                    if let Some((mut udp, token)) = sockets.remove(&socket) {
+                        let _ = self.poll.registry().deregister(udp.source());
+                        self.owners.remove(&token);
+                    }
+                }
+                Output::Bind { socket, host, port } => {
+                    let token = Token(self.next_token);
+                    self.next_token += 1;
+                    let bound = Udp::bind(host, port).and_then(|mut udp| {
+                        self.poll.registry().register(udp.source(), token, Interest::READABLE)?;
+                        let local = udp.local()?;
+                        Ok((udp, local))
+                    });
+                    match bound {
+                        Ok((udp, local)) => {
+                            sockets.insert(socket, (udp, token));
+                            self.owners.insert(token, (id, socket));
+                            node.handle_input(&mut cx, Input::Bound { socket, local });
+                        }
+                        Err(_) => node.handle_input(&mut cx, Input::BindFailed { socket }),
+                    }
+                }
+            }
+        }
+        let Some(seat) = self.seats.get_mut(id.0).and_then(Option::as_mut) else { return };
+        while let Some(event) = seat.node.poll_event() {
+            self.pending.push_back((id, event));
+        }
+        match seat.node.poll_timeout() {
+            Some(deadline) => self.deadlines.set(id, deadline.at),
+            None => self.deadlines.clear(id),
+        }
+    }
+}

@@ -1,0 +1,395 @@
+//! One connection: its transport stream, its cipher, and either plain messages or channels with calls and cores on
+//! them. What moves between these is carried here; what leaves a connection is carried in `route.rs`.
+
+use std::collections::BTreeMap;
+
+use super::stores::{CoreId, StoreId};
+use super::{CallId, CallState, Closed, Event, Node, RpcId};
+use crate::base::{Cx, Deadline, Error, Key, Machine, limits};
+use crate::hypercore::replicate;
+use crate::hyperdht::{ConnId, ServerId};
+use crate::protomux::{self, ChannelId, Protomux};
+use crate::protomux_rpc::{self, Rpc, Values};
+use crate::secret_stream::{self, SecretStream};
+use crate::udx::StreamId;
+
+/// What a channel is for.
+pub(super) enum Use {
+    Rpc(RpcId, Box<Rpc>),
+    Core(CoreId, replicate::PeerId),
+}
+
+/// A connection whose keys are known.
+pub(super) struct Conn {
+    pub key: Key,
+    pub server: Option<ServerId>,
+    pub initiator: bool,
+    pub stream: StreamId,
+    pub handshake_hash: [u8; 64],
+    pub secret: SecretStream,
+    pub mux: Option<Protomux>,
+    pub channels: BTreeMap<ChannelId, Use>,
+    /// Stores whose cores are replicated here.
+    pub stores: Vec<StoreId>,
+    /// Remote opens that nobody has answered yet.
+    pub wanted: Vec<(String, Option<Vec<u8>>)>,
+    pub why: Option<Closed>,
+    /// The transport holds more than it likes.
+    pub full: bool,
+}
+
+impl Node {
+    pub(super) fn touch(&mut self, conn: ConnId) {
+        self.touched_conns.insert(conn);
+    }
+
+    /// Carries values inside connection `id` until nothing moves.
+    pub(super) fn settle_conn(&mut self, cx: &mut Cx<'_>, id: ConnId) {
+        for _ in 0..limits::SETTLE_ROUNDS_MAX {
+            let mut moved = self.take_messages(cx, id);
+            moved |= self.take_channel_events(cx, id);
+            moved |= self.take_calls(cx, id);
+            moved |= self.send_messages(cx, id);
+            if !moved {
+                break;
+            }
+        }
+        let Some(conn) = self.conns.get(&id) else { return };
+        let deadline = conn.channels.values().fold(conn.secret.poll_timeout(), |earliest, used| match used {
+            Use::Rpc(_, rpc) => Deadline::earliest(earliest, rpc.poll_timeout()),
+            Use::Core(..) => earliest,
+        });
+        match deadline {
+            Some(deadline) => self.conn_deadlines.set(id, deadline.at),
+            None => self.conn_deadlines.clear(id),
+        }
+    }
+
+    pub(super) fn conn_timeout(&mut self, cx: &mut Cx<'_>, id: ConnId) {
+        let Some(conn) = self.conns.get_mut(&id) else { return };
+        conn.secret.handle_timeout(cx);
+        for used in conn.channels.values_mut() {
+            if let Use::Rpc(_, rpc) = used {
+                rpc.handle_timeout(cx);
+            }
+        }
+        self.touch(id);
+    }
+
+    /// secret stream → channels, or → the program.
+    fn take_messages(&mut self, cx: &mut Cx<'_>, id: ConnId) -> bool {
+        let mut moved = false;
+        loop {
+            let Some(conn) = self.conns.get_mut(&id) else { return moved };
+            let Some(event) = conn.secret.poll_event() else { return moved };
+            moved = true;
+            match event {
+                secret_stream::Event::Open { .. } | secret_stream::Event::Unordered(_) => {}
+                secret_stream::Event::Message(bytes) => match &mut conn.mux {
+                    Some(mux) => {
+                        mux.handle_input(cx, protomux::Input::Message(&bytes));
+                        self.take_channel_events(cx, id);
+                    }
+                    None => self.tell(Event::Data { conn: id, bytes }),
+                },
+                secret_stream::Event::Ended => {
+                    // The reference's channels end their own side when the other side ends.
+                    if conn.mux.is_some() {
+                        conn.secret.end(cx);
+                    }
+                    self.tell(Event::Ended { conn: id });
+                }
+                secret_stream::Event::Closed(why) => {
+                    conn.why.get_or_insert(Closed::Stream(why));
+                }
+            }
+        }
+    }
+
+    /// channels → calls, cores, stores.
+    fn take_channel_events(&mut self, cx: &mut Cx<'_>, id: ConnId) -> bool {
+        let mut moved = false;
+        loop {
+            let Some(conn) = self.conns.get_mut(&id) else { return moved };
+            let Some(mux) = &mut conn.mux else { return moved };
+            let Some(event) = mux.poll_event() else { return moved };
+            moved = true;
+            match event {
+                protomux::Event::Wanted { protocol, id: name } => {
+                    conn.wanted.push((protocol, name));
+                    self.serve_wanted_cores(cx, id);
+                }
+                protomux::Event::Opened { channel, handshake } => match conn.channels.get_mut(&channel) {
+                    Some(Use::Rpc(rpc_id, rpc)) => {
+                        let rpc_id = *rpc_id;
+                        rpc.handle_input(cx, protomux_rpc::Input::Opened);
+                        self.tell(Event::RpcOpened { rpc: rpc_id, conn: id });
+                    }
+                    Some(Use::Core(core, peer)) => {
+                        let (core, peer) = (*core, *peer);
+                        let (hash, initiator) = (conn.handshake_hash, conn.initiator);
+                        self.open_peer(cx, core, peer, &handshake, &hash, initiator);
+                    }
+                    None => {
+                        let _ = mux.close(cx, channel);
+                    }
+                },
+                protomux::Event::Drained => self.peers_writable(cx, id, true),
+                protomux::Event::Message { channel, kind, bytes } => match conn.channels.get_mut(&channel) {
+                    Some(Use::Rpc(_, rpc)) => {
+                        rpc.handle_input(cx, protomux_rpc::Input::Message { kind, bytes: &bytes });
+                    }
+                    Some(Use::Core(core, peer)) => {
+                        let (core, peer) = (*core, *peer);
+                        self.tell_core(cx, core, replicate::Input::Message { peer, kind, bytes: &bytes });
+                    }
+                    None => {}
+                },
+                protomux::Event::Closed { channel, .. } => self.channel_closed(cx, id, channel),
+            }
+        }
+    }
+
+    /// The stream of a connection takes more, or no more: its cores' peers are told.
+    pub(super) fn peers_writable(&mut self, cx: &mut Cx<'_>, id: ConnId, writable: bool) {
+        let Some(conn) = self.conns.get(&id) else { return };
+        let peers: Vec<_> = conn
+            .channels
+            .values()
+            .filter_map(|used| match used {
+                Use::Core(core, peer) => Some((*core, *peer)),
+                Use::Rpc(..) => None,
+            })
+            .collect();
+        for (core, peer) in peers {
+            self.tell_core(cx, core, replicate::Input::Writable { peer, writable });
+        }
+    }
+
+    fn channel_closed(&mut self, cx: &mut Cx<'_>, id: ConnId, channel: ChannelId) {
+        let Some(conn) = self.conns.get_mut(&id) else { return };
+        match conn.channels.remove(&channel) {
+            Some(Use::Rpc(rpc_id, mut rpc)) => {
+                rpc.handle_input(cx, protomux_rpc::Input::Closed);
+                while let Some(event) = rpc.poll_event() {
+                    self.take_call(id, rpc_id, event);
+                }
+                self.rpcs.remove(rpc_id);
+                self.tell(Event::RpcClosed { rpc: rpc_id, conn: id });
+            }
+            Some(Use::Core(core, peer)) => {
+                if let Some(place) = self.peers.get_mut(&peer) {
+                    place.channel = None;
+                }
+                self.tell_core(cx, core, replicate::Input::PeerClosed { peer });
+            }
+            None => {}
+        }
+    }
+
+    /// calls → the program; calls' messages → channels.
+    fn take_calls(&mut self, cx: &mut Cx<'_>, id: ConnId) -> bool {
+        let mut moved = false;
+        let Some(conn) = self.conns.get_mut(&id) else { return false };
+        let Some(mux) = &mut conn.mux else { return false };
+        let mut told = Vec::new();
+        let mut ended = Vec::new();
+        let mut broken = None;
+        for (&channel, used) in &mut conn.channels {
+            let Use::Rpc(rpc_id, rpc) = used else { continue };
+            while let Some(event) = rpc.poll_event() {
+                told.push((*rpc_id, event));
+            }
+            while let Some(output) = rpc.poll_output(cx) {
+                moved = true;
+                match output {
+                    protomux_rpc::Output::Message { kind, bytes } => {
+                        let _ = mux.send(cx, channel, kind, &bytes);
+                    }
+                    protomux_rpc::Output::Close => ended.push(channel),
+                    protomux_rpc::Output::Destroy(fault) => broken = Some(fault),
+                }
+            }
+        }
+        if let Some(fault) = broken {
+            conn.why.get_or_insert(Closed::Channels(protomux::Fault::Malformed(fault)));
+            conn.secret.destroy(cx);
+        }
+        moved |= !told.is_empty();
+        for (rpc_id, event) in told {
+            self.take_call(id, rpc_id, event);
+        }
+        for channel in ended {
+            if let Some(mux) = self.conns.get_mut(&id).and_then(|conn| conn.mux.as_mut()) {
+                let _ = mux.close(cx, channel);
+            }
+            self.channel_closed(cx, id, channel);
+        }
+        moved
+    }
+
+    fn take_call(&mut self, conn: ConnId, rpc: RpcId, event: protomux_rpc::Event) {
+        match event {
+            protomux_rpc::Event::Call { call, method, value } => {
+                let Some(from) = self.conns.get(&conn).map(|conn| conn.key) else { return };
+                let call = self.calls.insert(CallState::Theirs { rpc, call });
+                self.tell(Event::Call { call, rpc, conn, from, method, body: value });
+            }
+            protomux_rpc::Event::Answer { request, result } => {
+                let found = self.calls.iter().find_map(|(id, state)| match *state {
+                    CallState::Ours { rpc: on, request: asked } if on == rpc && asked == request => Some(id),
+                    CallState::Ours { .. } | CallState::Theirs { .. } => None,
+                });
+                if let Some(call) = found {
+                    self.calls.remove(call);
+                    self.tell(Event::Answer { call, result });
+                }
+            }
+            protomux_rpc::Event::Opened | protomux_rpc::Event::Notice { .. } | protomux_rpc::Event::Ended => {
+            }
+        }
+    }
+
+    /// channels → secret stream → transport.
+    fn send_messages(&mut self, cx: &mut Cx<'_>, id: ConnId) -> bool {
+        let mut moved = false;
+        let Some(conn) = self.conns.get_mut(&id) else { return false };
+        if let Some(mux) = &mut conn.mux {
+            while let Some(output) = mux.poll_output(cx) {
+                moved = true;
+                match output {
+                    protomux::Output::Message(bytes) => {
+                        if conn.secret.send(cx, &bytes).is_err() {
+                            conn.why.get_or_insert(Closed::Dropped);
+                            conn.secret.destroy(cx);
+                        }
+                    }
+                    protomux::Output::Reading(on) => {
+                        let _ = self.udx.set_reading(cx, conn.stream, on);
+                    }
+                    protomux::Output::Destroy(fault) => {
+                        conn.why.get_or_insert(Closed::Channels(fault));
+                        conn.secret.destroy(cx);
+                    }
+                }
+            }
+        }
+        while let Some(output) = conn.secret.poll_output(cx) {
+            moved = true;
+            match output {
+                secret_stream::Output::Write(bytes) => match self.udx.write(cx, conn.stream, &bytes) {
+                    Ok(drained) => {
+                        if conn.full == drained
+                            && let Some(mux) = &mut conn.mux
+                        {
+                            mux.handle_input(cx, protomux::Input::Writable(drained));
+                        }
+                        conn.full = !drained;
+                    }
+                    Err(Error::Full) => {
+                        conn.why.get_or_insert(Closed::Dropped);
+                        let _ = self.udx.destroy(cx, conn.stream);
+                    }
+                    Err(_) => {}
+                },
+                secret_stream::Output::Send(bytes) => {
+                    let _ = self.udx.send(cx, conn.stream, &bytes);
+                }
+                secret_stream::Output::End => {
+                    let _ = self.udx.end(cx, conn.stream);
+                }
+                secret_stream::Output::Destroy => {
+                    let _ = self.udx.destroy(cx, conn.stream);
+                }
+            }
+        }
+        moved
+    }
+
+    /// The transport of `id` is gone: everything on it ends.
+    pub(super) fn conn_gone(&mut self, cx: &mut Cx<'_>, id: ConnId, transport: Closed) {
+        if !self.conns.contains_key(&id) {
+            return;
+        }
+        if let Some(conn) = self.conns.get_mut(&id) {
+            conn.secret.handle_input(cx, secret_stream::Input::Closed);
+        }
+        self.take_messages(cx, id);
+        let channels: Vec<ChannelId> =
+            self.conns.get(&id).map(|conn| conn.channels.keys().copied().collect()).unwrap_or_default();
+        for channel in channels {
+            self.channel_closed(cx, id, channel);
+        }
+        self.peers_gone(cx, id);
+        let Some(conn) = self.conns.remove(&id) else { return };
+        self.conn_deadlines.clear(id);
+        self.touched_conns.remove(&id);
+        let why = match conn.why {
+            Some(Closed::Stream(secret_stream::Why::Ended | secret_stream::Why::Cut)) | None => transport,
+            Some(why) => why,
+        };
+        self.swarm_closed(cx, id);
+        self.tell(Event::Closed { conn: id, why });
+    }
+
+    /// Refuses remote opens that the program has had its chance to want.
+    pub(super) fn refuse_unwanted(&mut self, cx: &mut Cx<'_>) {
+        if !self.drained {
+            return;
+        }
+        let ids: Vec<ConnId> =
+            self.conns.iter().filter(|(_, conn)| !conn.wanted.is_empty()).map(|(&id, _)| id).collect();
+        for id in ids {
+            let Some(conn) = self.conns.get_mut(&id) else { continue };
+            let Some(mux) = &mut conn.mux else { continue };
+            for (protocol, name) in conn.wanted.drain(..) {
+                let _ = mux.reject(cx, &protocol, name.as_deref());
+            }
+            self.touch(id);
+        }
+    }
+
+    pub(super) fn find_rpc(&mut self, rpc: RpcId) -> Option<(ConnId, &mut Rpc)> {
+        let &(id, channel) = self.rpcs.get(rpc)?;
+        match self.conns.get_mut(&id)?.channels.get_mut(&channel)? {
+            Use::Rpc(_, machine) => Some((id, machine)),
+            Use::Core(..) => None,
+        }
+    }
+
+    pub(super) fn open_rpc(&mut self, cx: &mut Cx<'_>, id: ConnId, name: &[u8]) -> Result<RpcId, Error> {
+        let conn = self.conns.get_mut(&id).ok_or(Error::Gone)?;
+        let mux = conn.mux.as_mut().ok_or(Error::Invalid("a connection without channels"))?;
+        let channel = mux.open(
+            cx,
+            protomux::Open {
+                protocol: protomux_rpc::PROTOCOL,
+                id: Some(name),
+                aliases: &[],
+                handshake: &[],
+                unique: true,
+            },
+        )?;
+        conn.wanted.retain(|(protocol, wanted)| {
+            !(protocol == protomux_rpc::PROTOCOL && wanted.as_deref() == Some(name))
+        });
+        let rpc = self.rpcs.insert((id, channel));
+        conn.channels.insert(channel, Use::Rpc(rpc, Box::new(Rpc::new(Values::Buffer))));
+        self.touch(id);
+        Ok(rpc)
+    }
+
+    pub(super) fn make_call(
+        &mut self,
+        cx: &mut Cx<'_>,
+        rpc: RpcId,
+        method: &str,
+        body: &[u8],
+        timeout: Option<crate::base::Span>,
+    ) -> Result<CallId, Error> {
+        let (conn, machine) = self.find_rpc(rpc).ok_or(Error::Gone)?;
+        let request = machine.request(cx, method, body, timeout)?;
+        self.touch(conn);
+        Ok(self.calls.insert(CallState::Ours { rpc, request }))
+    }
+}

@@ -1,0 +1,345 @@
+//! What a program can do with a node. `Host` runs it on the real machine, `World` in a simulation.
+//!
+//! Each command acts at once and returns; what comes of it is told by events. Nothing blocks.
+
+use super::stores::{CoreId, StoreId, StoreState};
+use super::swarm::SwarmState;
+use super::{CallId, CallState, Closed, ConnId, Dialing, KeyPair, Node, RpcId, ServerId, Serving};
+use crate::base::{Addr, Cx, Error, Key, Span, Time};
+use crate::corestore::Corestore;
+use crate::hyperbee::Range;
+use crate::hyperdht::{ConnectOptions, ListenOptions};
+use crate::hyperswarm::Join;
+
+/// Borrows a node and its world for one statement.
+pub struct Net<'a> {
+    node: &'a mut Node,
+    cx: Cx<'a>,
+}
+
+/// Where this node stands in the DHT.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NetStatus {
+    pub bootstrapped: bool,
+    /// Not known to be reachable from outside.
+    pub firewalled: bool,
+    pub ephemeral: bool,
+    /// Where others reach this node, if they can.
+    pub remote: Option<Addr>,
+    /// The local address of the server socket.
+    pub local: Option<Addr>,
+    pub nodes: Vec<Addr>,
+}
+
+/// What is known of a core.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct CoreInfo {
+    pub key: Key,
+    pub discovery_key: Key,
+    /// Blocks that are proven to exist.
+    pub length: u64,
+    /// Blocks that are here from the first on without a gap.
+    pub contiguous_length: u64,
+    pub writable: bool,
+    pub peers: usize,
+    /// The longest length that a connected peer says it has.
+    pub remote_length: u64,
+}
+
+/// How to take part in a topic.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct JoinOptions {
+    /// Be found by others.
+    pub server: bool,
+    /// Look for others.
+    pub client: bool,
+}
+
+impl<'a> Net<'a> {
+    pub fn new(node: &'a mut Node, cx: Cx<'a>) -> Net<'a> {
+        Net { node, cx }
+    }
+
+    pub fn now(&self) -> Time {
+        self.cx.now
+    }
+
+    /// The world as machines see it, for programs that keep files of their own.
+    pub fn cx(&mut self) -> &mut Cx<'a> {
+        &mut self.cx
+    }
+
+    pub fn status(&self) -> NetStatus {
+        let status = self.node.rpc.status();
+        NetStatus {
+            bootstrapped: self.node.rpc.bootstrapped(),
+            firewalled: status.firewalled,
+            ephemeral: status.ephemeral,
+            remote: status.remote,
+            local: status.server,
+            nodes: self.node.rpc.nodes(usize::MAX),
+        }
+    }
+
+    /// Opens a server under a key; `channels`: its connections carry calls and cores, else plain messages.
+    pub fn listen(&mut self, key_pair: &KeyPair, channels: bool) -> Result<ServerId, Error> {
+        let server = self.node.dht.listen(&mut self.cx, ListenOptions::new(key_pair.clone()))?;
+        self.node.servers.insert(server, Serving { public: key_pair.public, channels, swarm: false });
+        self.node.settle(&mut self.cx);
+        Ok(server)
+    }
+
+    /// Closes a server and unannounces it; `Event::Unlistened` tells when that is done.
+    pub fn unlisten(&mut self, server: ServerId) {
+        let _ = self.node.dht.unlisten(&mut self.cx, server);
+        self.node.settle(&mut self.cx);
+    }
+
+    /// Connects to the server of `key` under our own key pair.
+    pub fn connect(&mut self, key: Key, key_pair: &KeyPair, channels: bool) -> Result<ConnId, Error> {
+        let options = ConnectOptions::new(key_pair.clone());
+        let conn = self.node.dht.connect(&mut self.cx, key, options);
+        self.node.dialing.insert(conn, Dialing { key, public: key_pair.public, channels, swarm: false });
+        self.node.settle(&mut self.cx);
+        Ok(conn)
+    }
+
+    /// Ends our side: what was sent still arrives, the other side can still send.
+    pub fn close(&mut self, conn: ConnId) {
+        if let Some(open) = self.node.conns.get_mut(&conn) {
+            open.secret.end(&mut self.cx);
+            self.node.touch(conn);
+        } else {
+            self.node.drop_conn(&mut self.cx, conn);
+        }
+        self.node.settle(&mut self.cx);
+    }
+
+    /// Gives a connection up at once.
+    pub fn destroy(&mut self, conn: ConnId) {
+        self.node.drop_conn(&mut self.cx, conn);
+        self.node.settle(&mut self.cx);
+    }
+
+    /// Sends a message on a connection without channels. `Error::Full`: wait for `Event::Drained`.
+    pub fn send(&mut self, conn: ConnId, bytes: &[u8]) -> Result<(), Error> {
+        let open = self.node.conns.get_mut(&conn).ok_or(Error::NotOpen)?;
+        if open.mux.is_some() {
+            return Err(Error::Invalid("a connection with channels"));
+        }
+        if open.full {
+            return Err(Error::Full);
+        }
+        open.secret.send(&mut self.cx, bytes)?;
+        self.node.touch(conn);
+        self.node.settle(&mut self.cx);
+        Ok(())
+    }
+
+    /// The key that the other side of a connection proved.
+    pub fn remote_key(&self, conn: ConnId) -> Option<Key> {
+        self.node.conns.get(&conn).map(|conn| conn.key)
+    }
+
+    /// Opens the channel for calls named `id` on a connection (both sides do; @hyperswarm/rpc: the server's key).
+    pub fn rpc(&mut self, conn: ConnId, id: &[u8]) -> Result<RpcId, Error> {
+        let rpc = self.node.open_rpc(&mut self.cx, conn, id)?;
+        self.node.settle(&mut self.cx);
+        Ok(rpc)
+    }
+
+    /// Calls a method; `Event::Answer` brings what comes of it, exactly once.
+    pub fn call(
+        &mut self,
+        rpc: RpcId,
+        method: &str,
+        body: &[u8],
+        timeout: Option<Span>,
+    ) -> Result<CallId, Error> {
+        let call = self.node.make_call(&mut self.cx, rpc, method, body, timeout)?;
+        self.node.settle(&mut self.cx);
+        Ok(call)
+    }
+
+    /// Answers a call that was made to us. It leaves after what was appended before is on disk.
+    pub fn answer(&mut self, call: CallId, body: &[u8]) -> Result<(), Error> {
+        let Some(CallState::Theirs { rpc, call }) = self.node.calls.remove(call) else {
+            return Err(Error::Gone);
+        };
+        let (conn, machine) = self.node.find_rpc(rpc).ok_or(Error::Gone)?;
+        machine.answer(&mut self.cx, call, body)?;
+        self.node.touch(conn);
+        self.node.settle(&mut self.cx);
+        Ok(())
+    }
+
+    /// Fails a call that was made to us.
+    pub fn refuse(&mut self, call: CallId, code: &str, message: &str) -> Result<(), Error> {
+        let Some(CallState::Theirs { rpc, call }) = self.node.calls.remove(call) else {
+            return Err(Error::Gone);
+        };
+        let (conn, machine) = self.node.find_rpc(rpc).ok_or(Error::Gone)?;
+        machine.refuse(&mut self.cx, call, code, message)?;
+        self.node.touch(conn);
+        self.node.settle(&mut self.cx);
+        Ok(())
+    }
+
+    /// Opens the store in the folder `dir` of this node's files; made if missing. One process at a time.
+    pub fn store(&mut self, dir: &str) -> Result<StoreId, Error> {
+        let store = Corestore::open(&mut self.cx, dir)?;
+        Ok(self.node.stores.insert(StoreState { store }))
+    }
+
+    /// A key pair that a store derives from its primary key and `name`; the same at every start.
+    pub fn key_pair(&mut self, store: StoreId, name: &str) -> Result<KeyPair, Error> {
+        let state = self.node.stores.get_mut(store).ok_or(Error::Gone)?;
+        Ok(state.store.key_pair(name))
+    }
+
+    /// Opens the writable core `name`; made if missing.
+    pub fn core(&mut self, store: StoreId, name: &str) -> Result<CoreId, Error> {
+        let state = self.node.stores.get_mut(store).ok_or(Error::Gone)?;
+        let core = state.store.core_by_name(&mut self.cx, name)?;
+        if let Some(open) = self.node.core_of_key(store, core.key()) {
+            return Ok(open);
+        }
+        let id = self.node.add_core(&mut self.cx, store, core);
+        self.node.settle(&mut self.cx);
+        Ok(id)
+    }
+
+    /// Opens the core with this key; it starts empty if it is not stored yet.
+    pub fn core_by_key(&mut self, store: StoreId, key: &Key) -> Result<CoreId, Error> {
+        if let Some(open) = self.node.core_of_key(store, key) {
+            return Ok(open);
+        }
+        let state = self.node.stores.get_mut(store).ok_or(Error::Gone)?;
+        let core = state.store.core_by_key(&mut self.cx, key)?;
+        let id = self.node.add_core(&mut self.cx, store, core);
+        self.node.settle(&mut self.cx);
+        Ok(id)
+    }
+
+    pub fn core_info(&self, core: CoreId) -> Result<CoreInfo, Error> {
+        let state = self.node.cores.get(core).ok_or(Error::Gone)?;
+        let core = &state.live.core;
+        Ok(CoreInfo {
+            key: *core.key(),
+            discovery_key: *core.discovery_key(),
+            length: core.length(),
+            contiguous_length: core.contiguous_length(),
+            writable: core.writable(),
+            peers: state.live.peers().count(),
+            remote_length: state.live.remote_length(),
+        })
+    }
+
+    /// Replicates every core of a store over a connection with channels, now and later ones.
+    pub fn replicate(&mut self, conn: ConnId, store: StoreId) -> Result<(), Error> {
+        self.node.replicate(&mut self.cx, conn, store)?;
+        self.node.settle(&mut self.cx);
+        Ok(())
+    }
+
+    /// Downloads everything of a core, now and as it grows.
+    pub fn download(&mut self, core: CoreId) -> Result<(), Error> {
+        let state = self.node.cores.get_mut(core).ok_or(Error::Gone)?;
+        state.live.download_all(&mut self.cx, true);
+        self.node.touched_cores.insert(core);
+        self.node.settle(&mut self.cx);
+        Ok(())
+    }
+
+    /// Appends blocks; returns the index of the first.
+    pub fn append(&mut self, core: CoreId, blocks: &[&[u8]]) -> Result<u64, Error> {
+        let state = self.node.cores.get_mut(core).ok_or(Error::Gone)?;
+        let first = state.live.append(&mut self.cx, blocks)?;
+        self.node.touched_cores.insert(core);
+        self.node.settle(&mut self.cx);
+        Ok(first)
+    }
+
+    /// A block, if it is here.
+    pub fn block(&mut self, core: CoreId, index: u64) -> Result<Option<Vec<u8>>, Error> {
+        let state = self.node.cores.get_mut(core).ok_or(Error::Gone)?;
+        state.live.core.get(&mut self.cx, index)
+    }
+
+    /// The value of a key in the B-tree on a core. `Error::Missing`: a block that it needs is not here.
+    pub fn bee_get(&mut self, core: CoreId, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+        let state = self.node.cores.get_mut(core).ok_or(Error::Gone)?;
+        let entry = state.bee.get(&mut self.cx, &mut state.live.core, key)?;
+        Ok(entry.map(|entry| entry.value.unwrap_or_default()))
+    }
+
+    /// Sets a key in the B-tree on a core.
+    pub fn bee_put(&mut self, core: CoreId, key: &[u8], value: &[u8]) -> Result<(), Error> {
+        let state = self.node.cores.get_mut(core).ok_or(Error::Gone)?;
+        state.bee.put(&mut self.cx, &mut state.live.core, key, Some(value))?;
+        self.after_append(core);
+        Ok(())
+    }
+
+    /// Deletes a key from the B-tree on a core; false if it was not there.
+    pub fn bee_del(&mut self, core: CoreId, key: &[u8]) -> Result<bool, Error> {
+        let state = self.node.cores.get_mut(core).ok_or(Error::Gone)?;
+        let deleted = state.bee.del(&mut self.cx, &mut state.live.core, key)?;
+        self.after_append(core);
+        Ok(deleted)
+    }
+
+    /// Entries of the B-tree on a core, in its order.
+    pub fn bee_list(&mut self, core: CoreId, range: &Range) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Error> {
+        let state = self.node.cores.get_mut(core).ok_or(Error::Gone)?;
+        let length = state.live.core.length();
+        let mut cursor = state.bee.range(length, range.clone());
+        let mut entries = Vec::new();
+        while let Some(entry) = cursor.next(&mut self.cx, &mut state.bee, &mut state.live.core)? {
+            entries.push((entry.key, entry.value.unwrap_or_default()));
+        }
+        Ok(entries)
+    }
+
+    fn after_append(&mut self, core: CoreId) {
+        if let Some(state) = self.node.cores.get_mut(core) {
+            state.live.update(&mut self.cx);
+        }
+        self.node.touched_cores.insert(core);
+        self.node.settle(&mut self.cx);
+    }
+
+    /// Takes part in topics under this key pair; once per node, before `join`.
+    pub fn swarm(&mut self, key_pair: &KeyPair) {
+        if self.node.swarm.is_none() {
+            self.node.swarm = Some(SwarmState::new(&mut self.cx, key_pair.clone()));
+        }
+    }
+
+    /// Joins a topic; connections come as `Event::Connected` with `swarm: true`.
+    pub fn join(&mut self, topic: Key, options: JoinOptions) -> Result<(), Error> {
+        let swarm = self.node.swarm.as_mut().ok_or(Error::NotOpen)?;
+        let join = Join { server: options.server, client: options.client, limit: None };
+        swarm.machine.join(&mut self.cx, topic, join)?;
+        self.node.settle(&mut self.cx);
+        Ok(())
+    }
+
+    /// Leaves a topic and unannounces it.
+    pub fn leave(&mut self, topic: Key) {
+        if let Some(swarm) = &mut self.node.swarm {
+            let _ = swarm.machine.leave(&mut self.cx, topic);
+        }
+        self.node.settle(&mut self.cx);
+    }
+
+    /// The open connections.
+    pub fn conns(&self) -> Vec<ConnId> {
+        self.node.conns.keys().copied().collect()
+    }
+
+    /// Nothing of connections that were ended is unsent any more.
+    pub fn idle(&self) -> bool {
+        self.node.conns.values().all(|conn| conn.why != Some(Closed::Ended))
+    }
+}

@@ -1,0 +1,311 @@
+//! The wiring. After each input, time-out or command the node settles: it carries values until nothing moves.
+//!
+//! | from | value | to |
+//! |---|---|---|
+//! | dht_rpc | Request, Answer, QueryReply, QueryDone, Bootstrapped, Persistent, NetworkUpdate | hyperdht |
+//! | dht_rpc | Status (when it changed) | hyperdht |
+//! | hyperdht | Ask, Cancel, Respond, Relay, Query, CancelQuery | dht_rpc |
+//! | hyperdht | StreamOpen, StreamExpect, StreamConnect, StreamDestroy | udx |
+//! | hyperdht | Probe, Bind, Close | the world |
+//! | hyperdht | Connected | a new connection |
+//! | hyperdht | Peer, LookupDone, Announced, Failed | hyperswarm, the program |
+//! | udx | Connected, Closed | hyperdht |
+//! | udx | Data, Message, Ended, Drained, Closed | the connection |
+//! | hyperswarm | Listen, Lookup, Announce, Connect, … | hyperdht |
+//! | connection | messages | protomux → protomux_rpc, hypercore (`conn.rs`, `stores.rs`) |
+
+use super::conn::Conn;
+use super::{Closed, Event, Node, Output, ROUNDS_MAX};
+use crate::base::{Cx, Machine};
+use crate::protomux::{self, Protomux};
+use crate::secret_stream::{self, SecretStream};
+use crate::{dht_rpc, hyperdht, udx};
+
+impl Node {
+    pub(super) fn settle(&mut self, cx: &mut Cx<'_>) {
+        for _ in 0..ROUNDS_MAX {
+            let mut moved = self.settle_rpc(cx);
+            moved |= self.settle_dht(cx);
+            moved |= self.settle_udx(cx);
+            moved |= self.settle_swarm(cx);
+            while let Some(conn) = self.touched_conns.pop_first() {
+                self.settle_conn(cx, conn);
+                moved = true;
+            }
+            while let Some(core) = self.touched_cores.pop_first() {
+                self.settle_core(cx, core);
+                moved = true;
+            }
+            if !moved {
+                return;
+            }
+        }
+        debug_assert!(false, "settling takes fewer than {ROUNDS_MAX} rounds");
+    }
+
+    /// dht_rpc → hyperdht.
+    fn settle_rpc(&mut self, cx: &mut Cx<'_>) -> bool {
+        let mut moved = false;
+        while let Some(event) = self.rpc.poll_event() {
+            moved = true;
+            let status = self.rpc.status();
+            if self.status.as_ref() != Some(&status) {
+                self.dht.handle_input(cx, hyperdht::Input::Status(status.clone()));
+                self.status = Some(status);
+            }
+            self.take_rpc_event(cx, event);
+        }
+        moved
+    }
+
+    fn take_rpc_event(&mut self, cx: &mut Cx<'_>, event: dht_rpc::Event) {
+        match event {
+            dht_rpc::Event::Request(request) => {
+                self.dht.handle_input(cx, hyperdht::Input::Request(request));
+            }
+            dht_rpc::Event::Answer { tag, result } => {
+                let result = result.map_err(|_| ());
+                self.dht.handle_input(cx, hyperdht::Input::Answer { tag, result });
+            }
+            dht_rpc::Event::QueryReply { tag, reply } => {
+                self.dht.handle_input(cx, hyperdht::Input::QueryReply { tag, reply });
+            }
+            dht_rpc::Event::QueryDone { tag, result, closest } => {
+                self.dht.handle_input(cx, hyperdht::Input::QueryDone { tag, ok: result.is_ok(), closest });
+            }
+            dht_rpc::Event::Bootstrapped => {
+                self.dht.handle_input(cx, hyperdht::Input::Bootstrapped);
+                self.tell(Event::Bootstrapped);
+            }
+            dht_rpc::Event::Persistent => {
+                self.dht.handle_input(cx, hyperdht::Input::Persistent);
+                self.tell(Event::Persistent);
+            }
+            dht_rpc::Event::NetworkUpdate { online } => {
+                self.dht.handle_input(cx, hyperdht::Input::NetworkUpdate { online });
+            }
+            dht_rpc::Event::BindFailed => self.tell(Event::BindFailed),
+            dht_rpc::Event::Committed { .. }
+            | dht_rpc::Event::Listening
+            | dht_rpc::Event::Ephemeral
+            | dht_rpc::Event::NatUpdate
+            | dht_rpc::Event::WakeUp => {}
+        }
+    }
+
+    /// hyperdht → dht_rpc, udx; hyperdht → connections, hyperswarm, the program.
+    fn settle_dht(&mut self, cx: &mut Cx<'_>) -> bool {
+        let mut moved = false;
+        while let Some(output) = self.dht.poll_output(cx) {
+            moved = true;
+            self.do_for_dht(cx, output);
+        }
+        while let Some(event) = self.dht.poll_event() {
+            moved = true;
+            self.take_dht_event(cx, event);
+        }
+        moved
+    }
+
+    fn do_for_dht(&mut self, cx: &mut Cx<'_>, output: hyperdht::Output) {
+        match output {
+            hyperdht::Output::Ask { tag, ask } => {
+                if self.rpc.ask(cx, tag, ask).is_err() {
+                    self.dht.handle_input(cx, hyperdht::Input::Answer { tag, result: Err(()) });
+                }
+            }
+            hyperdht::Output::Cancel { tag } => self.rpc.cancel(cx, tag),
+            hyperdht::Output::Respond { request, respond } => self.rpc.respond(cx, &request, respond),
+            hyperdht::Output::Relay { request, to, value, socket } => {
+                self.rpc.relay(cx, &request, to, value, socket);
+            }
+            hyperdht::Output::Query { tag, query } => {
+                if self.rpc.query(cx, tag, query).is_err() {
+                    let input = hyperdht::Input::QueryDone { tag, ok: false, closest: Vec::new() };
+                    self.dht.handle_input(cx, input);
+                }
+            }
+            hyperdht::Output::CancelQuery { tag } => self.rpc.cancel_query(cx, tag),
+            hyperdht::Output::Probe { socket, to, ttl } => {
+                self.outputs.push_back(Output::Send { socket, to, bytes: vec![0], ttl });
+            }
+            hyperdht::Output::Bind { socket, host, port } => {
+                self.outputs.push_back(Output::Bind { socket, host, port });
+            }
+            hyperdht::Output::Close { socket } => self.outputs.push_back(Output::Close { socket }),
+            hyperdht::Output::StreamOpen { conn, local } => {
+                if let Ok(stream) = self.udx.open(cx, local) {
+                    self.streams.insert(conn, stream);
+                    self.stream_owners.insert(stream, conn);
+                }
+            }
+            hyperdht::Output::StreamExpect { conn, remote } => {
+                if let Some(&stream) = self.streams.get(&conn) {
+                    let _ = self.udx.expect(cx, stream, remote);
+                }
+            }
+            hyperdht::Output::StreamConnect { conn, socket, remote, to } => {
+                if let Some(&stream) = self.streams.get(&conn) {
+                    let _ = self.udx.connect(cx, stream, socket, remote, to);
+                }
+            }
+            hyperdht::Output::StreamDestroy { conn } => {
+                if let Some(&stream) = self.streams.get(&conn) {
+                    let _ = self.udx.destroy(cx, stream);
+                }
+            }
+        }
+    }
+
+    fn take_dht_event(&mut self, cx: &mut Cx<'_>, event: hyperdht::Event) {
+        match event {
+            hyperdht::Event::Connected(connected) => self.add_conn(cx, connected),
+            hyperdht::Event::Failed { conn, why } => {
+                let Some(dialing) = self.dialing.remove(&conn) else { return };
+                self.swarm_failed(cx, dialing, why);
+                self.tell(Event::ConnectFailed { conn, key: dialing.key, why });
+            }
+            hyperdht::Event::Listening { server } => {
+                self.swarm_listening(cx, server);
+                self.tell(Event::Listening { server });
+            }
+            hyperdht::Event::Unlistened { server } => {
+                self.servers.remove(&server);
+                self.tell(Event::Unlistened { server });
+            }
+            hyperdht::Event::Peer { lookup, peer, .. } => self.swarm_peer(cx, lookup, peer),
+            hyperdht::Event::LookupDone { lookup, ok } => self.swarm_asked(cx, lookup, ok),
+            hyperdht::Event::Announced { announce, ok } => self.swarm_asked(cx, announce, ok),
+            hyperdht::Event::Unannounced { announce, ok } => self.swarm_asked(cx, announce, ok),
+        }
+    }
+
+    /// A handshake is done: the connection gets its cipher, and channels if it was opened for them.
+    fn add_conn(&mut self, cx: &mut Cx<'_>, connected: hyperdht::Connected) {
+        let id = connected.conn;
+        let dialing = self.dialing.remove(&id);
+        let serving = connected.server.and_then(|server| self.servers.get(&server).copied());
+        let (channels, swarm, public) = match (dialing, serving) {
+            (Some(dialing), _) => (dialing.channels, dialing.swarm, dialing.public),
+            (None, Some(serving)) => (serving.channels, serving.swarm, serving.public),
+            (None, None) => return,
+        };
+        let Some(&stream) = self.streams.get(&id) else { return };
+        let handshake_hash = connected.keys.handshake_hash;
+        let mut secret = SecretStream::with_keys(
+            cx,
+            secret_stream::Keys { initiator: connected.initiator, keys: connected.keys, public },
+        );
+        secret.set_keep_alive(cx, Some(crate::base::Span::from_secs(5)));
+        let conn = Conn {
+            key: connected.remote_key,
+            server: connected.server,
+            initiator: connected.initiator,
+            stream,
+            handshake_hash,
+            secret,
+            mux: channels.then(Protomux::new),
+            channels: Default::default(),
+            stores: Vec::new(),
+            wanted: Vec::new(),
+            why: None,
+            full: false,
+        };
+        self.conns.insert(id, conn);
+        self.touch(id);
+        if swarm {
+            // The program is told once hyperswarm has decided which of two connections to keep.
+            self.swarm_connected(cx, id, connected.path);
+            return;
+        }
+        self.tell(Event::Connected {
+            conn: id,
+            server: connected.server,
+            key: connected.remote_key,
+            initiator: connected.initiator,
+            swarm,
+            path: connected.path,
+        });
+    }
+
+    /// udx → hyperdht, connections.
+    fn settle_udx(&mut self, cx: &mut Cx<'_>) -> bool {
+        let mut moved = false;
+        while let Some(event) = self.udx.poll_event() {
+            moved = true;
+            self.take_udx_event(cx, event);
+        }
+        moved
+    }
+
+    fn take_udx_event(&mut self, cx: &mut Cx<'_>, event: udx::Event) {
+        match event {
+            udx::Event::Connected { stream, socket, from } => {
+                let Some(&conn) = self.stream_owners.get(&stream) else { return };
+                self.dht.handle_input(cx, hyperdht::Input::StreamConnected { conn, socket, from });
+                // The connection must be there before its data is.
+                self.settle_dht(cx);
+            }
+            udx::Event::Data { stream, bytes } => {
+                self.tell_secret(cx, stream, secret_stream::Input::Bytes(&bytes));
+            }
+            udx::Event::Message { stream, bytes } => {
+                self.tell_secret(cx, stream, secret_stream::Input::Message(&bytes));
+            }
+            udx::Event::Ended { stream } => self.tell_secret(cx, stream, secret_stream::Input::Ended),
+            udx::Event::Drained { stream } => {
+                let Some(&id) = self.stream_owners.get(&stream) else { return };
+                let Some(conn) = self.conns.get_mut(&id) else { return };
+                conn.full = false;
+                match &mut conn.mux {
+                    Some(mux) => mux.handle_input(cx, protomux::Input::Writable(true)),
+                    None => self.tell(Event::Drained { conn: id }),
+                }
+                self.touch(id);
+            }
+            udx::Event::Flushed { .. } => {}
+            udx::Event::Closed { stream, why } => {
+                let Some(id) = self.stream_owners.remove(&stream) else { return };
+                self.streams.remove(&id);
+                let transport = if why == udx::Why::Ended { Closed::Ended } else { Closed::Transport(why) };
+                self.conn_gone(cx, id, transport);
+                self.dht.handle_input(cx, hyperdht::Input::StreamClosed { conn: id });
+            }
+        }
+    }
+
+    fn tell_secret(&mut self, cx: &mut Cx<'_>, stream: udx::StreamId, input: secret_stream::Input<'_>) {
+        let Some(&id) = self.stream_owners.get(&stream) else { return };
+        let Some(conn) = self.conns.get_mut(&id) else { return };
+        conn.secret.handle_input(cx, input);
+        self.settle_conn(cx, id);
+    }
+
+    /// Gives a connection up at once.
+    pub(super) fn drop_conn(&mut self, cx: &mut Cx<'_>, id: crate::hyperdht::ConnId) {
+        self.dialing.remove(&id);
+        match self.conns.get_mut(&id) {
+            Some(conn) => {
+                conn.why.get_or_insert(Closed::Dropped);
+                conn.secret.destroy(cx);
+                self.touch(id);
+            }
+            None => {
+                let _ = self.dht.destroy(cx, id);
+            }
+        }
+    }
+
+    /// dht_rpc, udx → the world.
+    pub(super) fn next_output(&mut self, cx: &mut Cx<'_>) -> Option<Output> {
+        if let Some(output) = self.rpc.poll_output(cx) {
+            return Some(match output {
+                dht_rpc::Output::Bind { socket, host, port } => Output::Bind { socket, host, port },
+                dht_rpc::Output::Close { socket } => Output::Close { socket },
+                dht_rpc::Output::Send { socket, to, bytes, ttl } => Output::Send { socket, to, bytes, ttl },
+            });
+        }
+        let udx::Output::Send { socket, to, bytes, ttl } = self.udx.poll_output(cx)?;
+        Some(Output::Send { socket, to, bytes, ttl })
+    }
+}

@@ -1,0 +1,261 @@
+//! Stores of cores on this node's disk, and their replication over connections.
+
+use super::conn::Use;
+use super::{Closed, Event, Node};
+use crate::base::{Cx, Error, Id, Key, Kind, Machine};
+use crate::corestore::Corestore;
+use crate::hyperbee::Bee;
+use crate::hypercore::live::Live;
+use crate::hypercore::replicate::{self, PeerId};
+use crate::hyperdht::ConnId;
+use crate::protomux;
+
+pub enum StoreKind {}
+impl Kind for StoreKind {
+    const NAME: &'static str = "store";
+}
+/// An open corestore.
+pub type StoreId = Id<StoreKind>;
+
+pub enum CoreKind {}
+impl Kind for CoreKind {
+    const NAME: &'static str = "core";
+}
+/// An open core.
+pub type CoreId = Id<CoreKind>;
+
+pub(super) struct StoreState {
+    pub store: Corestore,
+}
+
+/// Where a peer of a core is.
+pub(super) struct Place {
+    pub conn: ConnId,
+    pub core: CoreId,
+    /// None: both sides were done, and the channel is closed.
+    pub channel: Option<crate::protomux::ChannelId>,
+}
+
+pub(super) struct CoreState {
+    pub store: StoreId,
+    pub live: Live,
+    pub bee: Bee,
+}
+
+impl Node {
+    /// Adds an open core, and attaches it to every connection that replicates its store.
+    pub(super) fn add_core(
+        &mut self,
+        cx: &mut Cx<'_>,
+        store: StoreId,
+        core: crate::hypercore::Hypercore,
+    ) -> CoreId {
+        let id = self.cores.insert(CoreState { store, live: Live::new(core), bee: Bee::new() });
+        let conns: Vec<ConnId> = self
+            .conns
+            .iter()
+            .filter(|(_, conn)| conn.stores.contains(&store))
+            .map(|(&conn, _)| conn)
+            .collect();
+        for conn in conns {
+            self.attach(cx, conn, id);
+        }
+        id
+    }
+
+    pub(super) fn core_of_key(&self, store: StoreId, key: &Key) -> Option<CoreId> {
+        self.cores
+            .iter()
+            .find(|(_, state)| state.store == store && state.live.core.key() == key)
+            .map(|(id, _)| id)
+    }
+
+    /// Replicates all cores of `store` over `conn`, now and later ones.
+    pub(super) fn replicate(&mut self, cx: &mut Cx<'_>, id: ConnId, store: StoreId) -> Result<(), Error> {
+        let conn = self.conns.get_mut(&id).ok_or(Error::Gone)?;
+        if conn.mux.is_none() {
+            return Err(Error::Invalid("a connection without channels"));
+        }
+        if !self.stores.contains(store) {
+            return Err(Error::Gone);
+        }
+        if conn.stores.contains(&store) {
+            return Ok(());
+        }
+        conn.stores.push(store);
+        let cores: Vec<CoreId> =
+            self.cores.iter().filter(|(_, state)| state.store == store).map(|(core, _)| core).collect();
+        for core in cores {
+            self.attach(cx, id, core);
+        }
+        self.serve_wanted_cores(cx, id);
+        Ok(())
+    }
+
+    /// Opens the channel of a core on a connection; an open one stays as it is.
+    fn attach(&mut self, cx: &mut Cx<'_>, id: ConnId, core: CoreId) {
+        let (Some(conn), Some(state)) = (self.conns.get_mut(&id), self.cores.get_mut(core)) else { return };
+        let Some(mux) = &mut conn.mux else { return };
+        let discovery_key = *state.live.core.discovery_key();
+        let handshake = state.live.local_handshake(&conn.handshake_hash, conn.initiator);
+        let opened = mux.open(
+            cx,
+            protomux::Open {
+                protocol: replicate::PROTOCOL,
+                id: Some(&discovery_key),
+                aliases: &[replicate::ALIAS],
+                handshake: &handshake,
+                unique: true,
+            },
+        );
+        conn.wanted.retain(|(protocol, name)| {
+            !(is_core_protocol(protocol) && name.as_deref() == Some(&discovery_key[..]))
+        });
+        let Ok(channel) = opened else { return };
+        let known = self.peers.iter().find(|(_, place)| (place.conn, place.core) == (id, core));
+        let peer = match known {
+            Some((&peer, _)) => peer,
+            None => {
+                self.next_peer += 1;
+                PeerId(self.next_peer)
+            }
+        };
+        self.peers.insert(peer, Place { conn: id, core, channel: Some(channel) });
+        conn.channels.insert(channel, Use::Core(core, peer));
+        self.touched_conns.insert(id);
+    }
+
+    /// Opens cores that the other side asks for by discovery key, if a store replicated here has them.
+    pub(super) fn serve_wanted_cores(&mut self, cx: &mut Cx<'_>, id: ConnId) {
+        let Some(conn) = self.conns.get(&id) else { return };
+        let stores = conn.stores.clone();
+        let keys: Vec<Key> = conn
+            .wanted
+            .iter()
+            .filter(|(protocol, _)| is_core_protocol(protocol))
+            .filter_map(|(_, name)| Key::try_from(name.as_deref()?).ok())
+            .collect();
+        for discovery_key in keys {
+            let open = self.cores.iter().find(|(_, state)| {
+                stores.contains(&state.store) && *state.live.core.discovery_key() == discovery_key
+            });
+            if let Some((core, _)) = open {
+                self.attach(cx, id, core);
+                continue;
+            }
+            for &store in &stores {
+                let Some(state) = self.stores.get_mut(store) else { continue };
+                if let Ok(Some(core)) = state.store.core_by_discovery_key(cx, &discovery_key) {
+                    self.add_core(cx, store, core);
+                    break;
+                }
+            }
+        }
+    }
+
+    pub(super) fn open_peer(
+        &mut self,
+        cx: &mut Cx<'_>,
+        core: CoreId,
+        peer: PeerId,
+        remote_handshake: &[u8],
+        handshake_hash: &[u8; 64],
+        initiator: bool,
+    ) {
+        let input = replicate::Input::PeerOpened { peer, remote_handshake, handshake_hash, initiator };
+        self.tell_core(cx, core, input);
+    }
+
+    pub(super) fn tell_core(&mut self, cx: &mut Cx<'_>, core: CoreId, input: replicate::Input<'_>) {
+        if let Some(state) = self.cores.get_mut(core) {
+            state.live.handle_input(cx, input);
+            self.touched_cores.insert(core);
+        }
+    }
+
+    pub(super) fn core_timeout(&mut self, cx: &mut Cx<'_>, core: CoreId) {
+        if let Some(state) = self.cores.get_mut(core) {
+            state.live.handle_timeout(cx);
+            self.touched_cores.insert(core);
+        }
+    }
+
+    /// core → its channels, core → the program.
+    pub(super) fn settle_core(&mut self, cx: &mut Cx<'_>, id: CoreId) {
+        let Some(state) = self.cores.get_mut(id) else { return };
+        let mut outputs = Vec::new();
+        while let Some(output) = state.live.poll_output(cx) {
+            outputs.push(output);
+        }
+        let mut events = Vec::new();
+        while let Some(event) = state.live.poll_event() {
+            events.push(event);
+        }
+        match state.live.poll_timeout() {
+            Some(deadline) => self.core_deadlines.set(id, deadline.at),
+            None => self.core_deadlines.clear(id),
+        }
+        for event in events {
+            match event {
+                replicate::Event::Appended { length } => self.tell(Event::Appended { core: id, length }),
+                replicate::Event::Downloaded { index } => self.tell(Event::Downloaded { core: id, index }),
+                replicate::Event::PeerAdded { .. } => self.tell(Event::PeerAdded { core: id }),
+                replicate::Event::PeerRemoved { .. } => self.tell(Event::PeerRemoved { core: id }),
+                replicate::Event::Fault { .. } => self.tell(Event::PeerFault { core: id }),
+                replicate::Event::Stalled { why } => self.tell(Event::Stalled { core: id, why }),
+                replicate::Event::Uploaded { .. } | replicate::Event::Resumed => {}
+            }
+        }
+        self.send_to_peers(cx, outputs);
+    }
+
+    fn send_to_peers(&mut self, cx: &mut Cx<'_>, outputs: Vec<replicate::Output>) {
+        for output in outputs {
+            let peer = match &output {
+                replicate::Output::Message { peer, .. }
+                | replicate::Output::Close { peer, .. }
+                | replicate::Output::Open { peer } => *peer,
+            };
+            let Some(place) = self.peers.get_mut(&peer) else { continue };
+            let Some(conn) = self.conns.get_mut(&place.conn) else { continue };
+            let (id, core, channel) = (place.conn, place.core, place.channel);
+            match (output, channel, &mut conn.mux) {
+                (replicate::Output::Message { kind, bytes, .. }, Some(channel), Some(mux)) => {
+                    if mux.send(cx, channel, kind, &bytes) == Ok(false) {
+                        self.tell_core(cx, core, replicate::Input::Writable { peer, writable: false });
+                    }
+                }
+                (replicate::Output::Close { why, .. }, Some(channel), Some(mux)) => {
+                    place.channel = None;
+                    let _ = mux.close(cx, channel);
+                    conn.channels.remove(&channel);
+                    if let replicate::Close::Fault(_) = why {
+                        conn.why.get_or_insert(Closed::Replication);
+                        conn.secret.destroy(cx);
+                    }
+                }
+                (replicate::Output::Open { .. }, None, _) => self.attach(cx, id, core),
+                _ => {}
+            }
+            self.touched_conns.insert(id);
+        }
+    }
+
+    /// A connection is gone, and with it the peers on it.
+    pub(super) fn peers_gone(&mut self, cx: &mut Cx<'_>, conn: ConnId) {
+        let gone: Vec<(PeerId, CoreId)> = self
+            .peers
+            .iter()
+            .filter(|(_, place)| place.conn == conn)
+            .map(|(&peer, place)| (peer, place.core))
+            .collect();
+        for (peer, core) in gone {
+            self.peers.remove(&peer);
+            self.tell_core(cx, core, replicate::Input::PeerClosed { peer });
+        }
+    }
+}
+
+fn is_core_protocol(protocol: &str) -> bool {
+    protocol == replicate::PROTOCOL || protocol == replicate::ALIAS
+}

@@ -1,0 +1,5 @@
+//! Worlds from one seed: whole nodes and programs under loss, delay, reordering, copies and crashes.
+
+mod support;
+
+mod echo;
