@@ -1,4 +1,4 @@
-//! How long to wait for an answer, learned per address. Follows dht_rpc.65. A value; off unless asked for.
+//! How long to wait for an answer, learned per address. Follows dht_rpc.51. A value; off unless asked for.
 
 use std::collections::BTreeMap;
 
@@ -74,7 +74,7 @@ mod tests {
     use super::*;
     use crate::dht_rpc::vectors::vectors;
 
-    /// proves dht_rpc.65
+    /// proves dht_rpc.51
     #[test]
     fn waits_are_those_of_node() {
         let vector = &vectors("adaptive-timeout")[0];

@@ -1,5 +1,5 @@
-//! Requests that wait for an answer: transaction numbers, the congestion window, retries. Follows dht_rpc.60 to
-//! dht_rpc.68. A value that `DhtRpc` drives; it owns no timers of its own.
+//! Requests that wait for an answer: transaction numbers, the congestion window, retries. Follows dht_rpc.46 to
+//! dht_rpc.54. A value that `DhtRpc` drives; it owns no timers of its own.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -82,7 +82,7 @@ impl Flights {
         self.all.ids()
     }
 
-    /// A transaction number that no other flight has. dht_rpc.60
+    /// A transaction number that no other flight has. dht_rpc.46
     pub fn free_tid(&mut self, entropy: &mut dyn Entropy) -> u16 {
         let mut tid = self.next_tid.unwrap_or_else(|| entropy.u32() as u16);
         // fewer flights than numbers (limits::DHT_IN_FLIGHT_MAX), so this ends
@@ -101,7 +101,7 @@ impl Flights {
         id
     }
 
-    /// The flight that an answer belongs to. dht_rpc.61
+    /// The flight that an answer belongs to. dht_rpc.47
     pub fn find(&self, tid: u16, from: Addr, socket: SocketId) -> Option<FlightId> {
         let id = *self.by_tid.get(&tid)?;
         let flight = self.all.get(id)?;
@@ -141,7 +141,7 @@ impl Flights {
     }
 }
 
-/// How much was sent lately: four slots of 750 ms. dht_rpc.66
+/// How much was sent lately: four slots of 750 ms. dht_rpc.52
 pub(super) struct Window {
     slots: [u64; 4],
     at: usize,
@@ -207,7 +207,7 @@ mod tests {
     }
 
     /// pitfalls 3.4: 0 is a number like any other, and wrapping around meets no flight that is still up.
-    /// proves dht_rpc.60
+    /// proves dht_rpc.46
     #[test]
     fn transaction_numbers_wrap_around_those_in_use() {
         let (mut flights, mut entropy) = (Flights::default(), Seeded::new(3));
@@ -222,7 +222,7 @@ mod tests {
         assert_eq!(flights.free_tid(&mut entropy), first.wrapping_add(1), "one in use is passed over");
     }
 
-    /// pitfalls 3.1: the number alone is not enough. proves dht_rpc.61
+    /// pitfalls 3.1: the number alone is not enough. proves dht_rpc.47
     #[test]
     fn an_answer_fits_by_number_address_and_socket() {
         let mut flights = Flights::default();
@@ -233,7 +233,7 @@ mod tests {
         assert_eq!(flights.find(7, Addr::loopback(7), SocketId::SERVER), None);
     }
 
-    /// proves dht_rpc.66
+    /// proves dht_rpc.52
     #[test]
     fn the_window_holds_one_slot_and_two_slots_worth() {
         let mut window = Window::new(80);

@@ -1,4 +1,4 @@
-//! Whether the network works, judged by answers and time-outs per tick. Follows dht_rpc.110 to dht_rpc.113. A value.
+//! Whether the network works, judged by answers and time-outs per tick. Follows dht_rpc.86 to dht_rpc.89. A value.
 
 use std::collections::VecDeque;
 
@@ -47,7 +47,7 @@ impl Health {
         let before = before?;
         let answered = responses.saturating_sub(before.responses);
         let lost = timeouts.saturating_sub(before.timeouts);
-        // dht_rpc.110
+        // dht_rpc.86
         if self.ticks.len() < WINDOW || answered + lost < IDLE {
             return None;
         }
@@ -98,14 +98,14 @@ mod tests {
             .collect()
     }
 
-    /// proves dht_rpc.110
+    /// proves dht_rpc.86
     #[test]
     fn the_first_ticks_and_idle_ones_say_nothing() {
         assert_eq!(verdicts(&[(9, 0), (9, 0), (9, 0)]), [None; 3]);
         assert_eq!(verdicts(&[(9, 0), (9, 0), (9, 0), (3, 0), (9, 0)])[3..], [None, Some(Verdict::Online)]);
     }
 
-    /// pitfalls 4.15: one bad tick changes nothing. proves dht_rpc.111
+    /// pitfalls 4.15: one bad tick changes nothing. proves dht_rpc.87
     #[test]
     fn two_silent_ticks_are_offline() {
         let trace = verdicts(&[(9, 0), (9, 0), (9, 0), (9, 0), (0, 9), (0, 9), (9, 0)]);
@@ -113,7 +113,7 @@ mod tests {
         assert_eq!(said, [Verdict::Online, Verdict::Online, Verdict::Offline, Verdict::Online]);
     }
 
-    /// pitfalls 4.15: hysteresis of four ticks either way. proves dht_rpc.112
+    /// pitfalls 4.15: hysteresis of four ticks either way. proves dht_rpc.88
     #[test]
     fn four_lossy_ticks_are_degraded_and_four_good_ones_healthy() {
         let bad = (4, 5);

@@ -1,4 +1,4 @@
-//! Part of `DhtRpc`: datagrams come in, are answered or handed up. Follows dht_rpc.10 to dht_rpc.36.
+//! Part of `DhtRpc`: datagrams come in, are answered or handed up. Follows dht_rpc.10 to dht_rpc.33.
 
 use super::table::{Added, Contact, K, node_id};
 use super::{DhtRpc, Event, Timer};
@@ -30,7 +30,7 @@ struct Parts {
 impl DhtRpc {
     pub(super) fn on_datagram(&mut self, cx: &mut Cx<'_>, socket: SocketId, from: Addr, bytes: &[u8]) {
         // dht_rpc.2
-        if from.port == 0 || bytes.len() < 2 || bytes.len() > limits::DATAGRAM_MAX {
+        if !self.is_bound() || from.port == 0 || bytes.len() < 2 || bytes.len() > limits::DATAGRAM_MAX {
             return;
         }
         let fault = match bytes[0] {
@@ -85,7 +85,7 @@ impl DhtRpc {
         let asked = Asked { tid: message.tid, to: from, socket, target: message.target };
         let bad_token =
             message.token.is_some_and(|token| !self.tokens.check(cx.now, cx.entropy, from, &token));
-        // dht_rpc.121
+        // dht_rpc.90
         if (message.internal || bad_token) && !self.sources.allow(cx.now, from.ip) {
             self.stats.limited += 1;
             return;
@@ -97,7 +97,7 @@ impl DhtRpc {
         }
         let id = message.id.filter(|id| *id == node_id(from)); // dht_rpc.11
         if id.is_some() {
-            self.heard(cx, socket, from, id, message.to); // dht_rpc.36
+            self.heard(cx, socket, from, id, message.to); // dht_rpc.33
         }
         if message.internal {
             return self.on_internal(cx, asked, message);
@@ -224,7 +224,7 @@ impl DhtRpc {
         let tick = self.tick;
         let external = socket != self.socket();
         if let Some(contact) = self.table.get_mut(&id) {
-            // dht_rpc.35
+            // dht_rpc.32
             let due = contact.sampled == 0 || tick - contact.sampled >= super::upkeep::OLD_NODE;
             if due && !external {
                 contact.sampled = tick;
@@ -253,7 +253,7 @@ impl DhtRpc {
         }
     }
 
-    /// The report of a node without an id; few of them count. dht_rpc.37
+    /// The report of a node without an id; few of them count. dht_rpc.34
     fn sample_stranger(&mut self, from: Addr, to: Addr) {
         if self.sampled.len() < self.config.bootstrap.len().max(1) && self.sampled.insert(from) {
             self.sample(to);

@@ -1,5 +1,5 @@
 //! A node of the distributed hash table: who is out there, how to ask them, how to find those closest to a key.
-//! Follows dht_rpc.1 to dht_rpc.130.
+//! Follows dht_rpc.1 to dht_rpc.93.
 //!
 //! Read `flight.rs` (requests), `table.rs` and `query.rs` first; they are values. `walk.rs` drives queries,
 //! `upkeep.rs` bootstraps and looks after the table, `inbound.rs` takes datagrams; all three are parts of `DhtRpc`.
@@ -12,6 +12,7 @@ mod nat;
 mod outbound;
 mod query;
 mod sources;
+mod suspend;
 mod table;
 mod token;
 mod upkeep;
@@ -91,8 +92,17 @@ impl Default for Config {
 }
 
 impl Config {
+    /// The ports to try for the server socket, in order. (dht_rpc.43)
+    fn ports(&self) -> VecDeque<u16> {
+        match (self.port, self.any_port) {
+            (0, _) => VecDeque::from([0]),
+            (port, false) => VecDeque::from([port]),
+            (port, true) => (port..=port.saturating_add(4)).chain([0]).collect(),
+        }
+    }
+
     /// The first node of a network, to be reached at `public`. Persistent from the start, at exactly that port.
-    /// `Invalid` unless host and port are given. (dht_rpc.106)
+    /// `Invalid` unless host and port are given. (dht_rpc.84)
     pub fn bootstrapper(public: Addr) -> Result<Config, Error> {
         if public.ip == [0; 4] || public.port == 0 {
             return Err(Error::Invalid("a bootstrap node needs its own host and port"));
@@ -203,6 +213,8 @@ pub enum Lost {
     Cancelled,
     /// The node was destroyed.
     Destroyed,
+    /// The node was suspended.
+    Suspended,
     /// Too many requests were in flight for one of a query's.
     Full,
     /// The node gave no token to write with.
@@ -261,21 +273,27 @@ enum Timer {
 enum Binding {
     /// The server socket; these ports are tried next.
     Server(VecDeque<u16>),
-    Client,
+    /// The client socket; `any` port, or first the one it had before.
+    Client {
+        any: bool,
+    },
     Done,
     Failed,
+    Suspended,
 }
 
 /// A node of the hash table.
 ///
-/// Commands: `ask`, `cancel`, `respond`, `relay`, `query`, `cancel_query`, `destroy`. Every `ask` that returns `Ok`
+/// Commands: `ask`, `cancel`, `respond`, `relay`, `query`, `cancel_query`, `suspend`, `resume`, `destroy`. Every `ask` that returns `Ok`
 /// ends with one `Event::Answer`, every `query` with one `Event::QueryDone`; after an `Err` nothing follows.
-/// Not done: suspend and resume; bootstrap names (the layers above resolve them).
+/// Not done: bootstrap names (the layers above resolve them).
 pub struct DhtRpc {
     config: Config,
     binding: Binding,
     server: Option<Addr>,
     client: Option<Addr>,
+    /// The ports of both sockets before the node was suspended; 0 is none.
+    earlier: (u16, u16),
     firewalled: bool,
     ephemeral: bool,
     bootstrapped: bool,
@@ -328,11 +346,7 @@ pub struct DhtRpc {
 impl DhtRpc {
     /// A node that binds its sockets and bootstraps at once.
     pub fn new(cx: &mut Cx<'_>, config: Config) -> DhtRpc {
-        let mut ports: VecDeque<u16> = match (config.port, config.any_port) {
-            (0, _) => VecDeque::from([0]),
-            (port, false) => VecDeque::from([port]),
-            (port, true) => (port..=port.saturating_add(4)).chain([0]).collect(), // dht_rpc.50
-        };
+        let mut ports = config.ports();
         let first = ports.pop_front().unwrap_or(0);
         let mut nat = NatSampler::new();
         if let Some(known) = config.known {
@@ -342,8 +356,9 @@ impl DhtRpc {
             binding: Binding::Server(ports),
             server: None,
             client: None,
+            earlier: (0, 0),
             firewalled: config.firewalled,
-            ephemeral: true, // dht_rpc.104
+            ephemeral: true, // dht_rpc.76
             bootstrapped: false,
             destroyed: false,
             online: true,
@@ -388,7 +403,7 @@ impl DhtRpc {
             }
         }
         dht.bind(SocketId::SERVER, first);
-        // dht_rpc.70: at a moment of its own, or all nodes that start together ping together
+        // dht_rpc.55: at a moment of its own, or all nodes that start together ping together
         let phase = Span::from_micros(1 + cx.entropy.below(upkeep::TICK.as_micros()));
         dht.timers.set(Timer::Tick, cx.now + phase);
         dht
@@ -492,7 +507,7 @@ impl DhtRpc {
         self.degraded
     }
 
-    /// Where anybody can reach the server socket. `None` unless that is proven. (dht_rpc.34)
+    /// Where anybody can reach the server socket. `None` unless that is proven. (dht_rpc.31)
     pub fn remote_addr(&self) -> Option<Addr> {
         let server = self.server?;
         self.nat.addr().filter(|addr| !self.firewalled && addr.port == server.port)
@@ -517,7 +532,7 @@ impl DhtRpc {
         }
     }
 
-    /// The socket that requests leave from. (dht_rpc.52)
+    /// The socket that requests leave from. (dht_rpc.45)
     pub fn socket(&self) -> SocketId {
         if self.firewalled { SocketId::CLIENT } else { SocketId::SERVER }
     }
@@ -589,15 +604,23 @@ impl DhtRpc {
         match (&self.binding, socket) {
             (Binding::Server(_), SocketId::SERVER) => {
                 self.server = Some(local);
-                self.binding = Binding::Client;
-                self.bind(SocketId::CLIENT, 0);
+                let port = self.earlier.1;
+                self.binding = Binding::Client { any: port == 0 };
+                self.bind(SocketId::CLIENT, port); // dht_rpc.44
             }
-            (Binding::Client, SocketId::CLIENT) => {
+            (Binding::Client { .. }, SocketId::CLIENT) => {
                 self.client = Some(local);
                 self.binding = Binding::Done;
                 self.event(Event::Listening);
                 self.pump(cx);
-                self.bootstrap(cx);
+                match self.boot {
+                    Boot::Binding => self.bootstrap(cx),
+                    Boot::Walking { .. } | Boot::Probing | Boot::Testing | Boot::Done => self.refresh(cx),
+                }
+            }
+            // it was asked for before the node was suspended
+            (Binding::Suspended, SocketId::SERVER | SocketId::CLIENT) => {
+                self.outputs.push_back(Output::Close { socket });
             }
             _ => {} // not one of ours, or told twice
         }
@@ -606,11 +629,15 @@ impl DhtRpc {
     fn on_bind_failed(&mut self, socket: SocketId) {
         let next = match (&mut self.binding, socket) {
             (Binding::Server(ports), SocketId::SERVER) => ports.pop_front(),
-            (Binding::Client, SocketId::CLIENT) => None,
+            (Binding::Client { any }, SocketId::CLIENT) if !*any => {
+                *any = true;
+                Some(0)
+            }
+            (Binding::Client { .. }, SocketId::CLIENT) => None,
             _ => return,
         };
         match next {
-            Some(port) => self.bind(SocketId::SERVER, port),
+            Some(port) => self.bind(socket, port),
             None => {
                 self.binding = Binding::Failed;
                 self.event(Event::BindFailed);

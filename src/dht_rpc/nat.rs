@@ -1,4 +1,4 @@
-//! What others report as our address, condensed to what is probably true. Follows dht_rpc.30 to dht_rpc.33. A value.
+//! What others report as our address, condensed to what is probably true. Follows dht_rpc.27 to dht_rpc.30. A value.
 
 use crate::base::Addr;
 
@@ -62,7 +62,7 @@ impl NatSampler {
         let b = self.bump(addr.with_port(0), 1);
         if self.ring.len() < RING {
             self.size += 1;
-            // dht_rpc.31: few reports must all agree, many may disagree in up to three
+            // dht_rpc.28: few reports must all agree, many may disagree in up to three
             let slack = match self.size {
                 0..=3 => 0,
                 4..=7 => 1,
@@ -82,7 +82,7 @@ impl NatSampler {
                 self.top += 1;
             }
         }
-        // dht_rpc.33: strictly more
+        // dht_rpc.30: strictly more
         let fewer = |best: usize, than: usize| self.records[best].hits < self.records[than].hits;
         if self.best_addr.is_none_or(|best| fewer(best, a)) {
             self.best_addr = Some(a);
@@ -139,7 +139,7 @@ mod tests {
     use super::*;
     use crate::dht_rpc::vectors::vectors;
 
-    /// pitfalls 4.8: the sampler of dht-rpc, against its vectors. proves dht_rpc.30, dht_rpc.31, dht_rpc.32 and dht_rpc.33
+    /// pitfalls 4.8: the sampler of dht-rpc, against its vectors. proves dht_rpc.27, dht_rpc.28, dht_rpc.29 and dht_rpc.30
     #[test]
     fn decisions_are_those_of_node() {
         for vector in vectors("nat-sampler") {

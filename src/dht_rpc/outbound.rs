@@ -1,4 +1,4 @@
-//! Part of `DhtRpc`: requests leave, are sent again, and end. Follows dht_rpc.60 to dht_rpc.68.
+//! Part of `DhtRpc`: requests leave, are sent again, and end. Follows dht_rpc.46 to dht_rpc.54.
 
 use super::flight::{Flight, FlightId, Owner, Window};
 use super::table::{Added, Contact, node_id};
@@ -7,7 +7,7 @@ use crate::base::{Addr, Cx, SocketId, Span, limits};
 use crate::wire;
 use crate::wire::dht_rpc::{Ask, DELAYED_PING, DelayValue, PING_NAT, Reply, Request, RequestMessage};
 
-/// How long a request waits before it is sent again or given up. dht_rpc.63
+/// How long a request waits before it is sent again or given up. dht_rpc.49
 pub(super) const WAIT: Span = Span::from_secs(1);
 
 impl DhtRpc {
@@ -99,7 +99,8 @@ impl DhtRpc {
     }
 
     fn arm_drain(&mut self, cx: &mut Cx<'_>) {
-        if self.timers.get(Timer::Drain).is_none() {
+        // before that nothing leaves; what waits is sent when the sockets are bound
+        if self.is_bound() && self.timers.get(Timer::Drain).is_none() {
             self.timers.set(Timer::Drain, cx.now + Window::SLOT);
         }
     }
@@ -112,7 +113,7 @@ impl DhtRpc {
         }
     }
 
-    /// Sends what waits, as far as the congestion window lets it. dht_rpc.67
+    /// Sends what waits, as far as the congestion window lets it. dht_rpc.53
     pub(super) fn pump(&mut self, cx: &mut Cx<'_>) {
         while self.is_bound() && !self.window.is_full() {
             let Some(flight) = self.flights.unqueue() else { return };
@@ -124,7 +125,7 @@ impl DhtRpc {
     pub(super) fn on_late(&mut self, cx: &mut Cx<'_>, id: FlightId) {
         let Some(flight) = self.flights.get_mut(id) else { return };
         let (owner, over) = (flight.owner.clone(), flight.sent >= flight.sends);
-        // dht_rpc.62
+        // dht_rpc.48
         if over {
             self.finish(cx, id, Err(Lost::TimedOut));
             return;
@@ -155,7 +156,7 @@ impl DhtRpc {
                 self.stats.timeouts += 1;
                 cx.trace("dht_rpc", format_args!("no answer from {} after {} sends", flight.to, flight.sent));
             }
-            Err(Lost::Cancelled | Lost::Destroyed | Lost::Full | Lost::NoToken) => {}
+            Err(Lost::Cancelled | Lost::Destroyed | Lost::Suspended | Lost::Full | Lost::NoToken) => {}
         }
         self.deliver(cx, id, flight, outcome);
         if !self.destroyed {
@@ -239,7 +240,7 @@ fn is_alive(outcome: &Result<Reply, Lost>, id: &[u8; 32]) -> bool {
     match outcome {
         Ok(reply) => reply.id.as_ref() == Some(id),
         // We ended it ourselves: that says nothing about the node.
-        Err(Lost::Cancelled | Lost::Destroyed | Lost::Full | Lost::NoToken) => true,
+        Err(Lost::Cancelled | Lost::Destroyed | Lost::Suspended | Lost::Full | Lost::NoToken) => true,
         Err(Lost::TimedOut) => false,
     }
 }

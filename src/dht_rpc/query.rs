@@ -1,4 +1,4 @@
-//! One query: whom to ask next, who was closest, when it is over. Follows dht_rpc.80 to dht_rpc.95. A value; `walk.rs`
+//! One query: whom to ask next, who was closest, when it is over. Follows dht_rpc.61 to dht_rpc.91. A value; `walk.rs`
 //! sends what it decides.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -93,7 +93,7 @@ impl Walk {
                 && !walk.seen.contains_key(&addr)
             {
                 walk.seen.insert(addr, Seen::Open(Vec::new()));
-                walk.given.push_back(addr); // dht_rpc.82
+                walk.given.push_back(addr); // dht_rpc.63
             }
         }
         walk
@@ -144,14 +144,14 @@ impl Walk {
             return Step::Wait;
         }
         let width = if self.slowdown { 3 } else { self.concurrency };
-        // dht_rpc.88: those who are late do not hold up the others
+        // dht_rpc.69: those who are late do not hold up the others
         if self.flights.len() < width + self.slow.len()
             && let Some(addr) = self.next_candidate()
         {
             self.visits += 1;
             return Step::Visit(addr);
         }
-        // dht_rpc.87
+        // dht_rpc.68
         if !self.from_table && self.successes == 0 && self.errors == 0 {
             self.slowdown = true;
         }
@@ -196,7 +196,7 @@ impl Walk {
         }
     }
 
-    /// The given nodes in their order, then the closest. dht_rpc.82, dht_rpc.83
+    /// The given nodes in their order, then the closest. dht_rpc.63, dht_rpc.64
     fn next_candidate(&mut self) -> Option<Addr> {
         if !self.has_candidate() {
             return None;
@@ -213,7 +213,7 @@ impl Walk {
                 self.keep(distance(&id, &self.query.target), reply);
             }
         } else {
-            self.errors += 1; // dht_rpc.85: counts for the end, its closer nodes are used, it is no result
+            self.errors += 1; // dht_rpc.66: counts for the end, its closer nodes are used, it is no result
         }
         let mut down = Vec::new();
         for addr in reply.closer.iter().take(limits::DHT_CLOSER_MAX).filter(|addr| !skip(**addr)) {

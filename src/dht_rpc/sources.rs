@@ -1,4 +1,4 @@
-//! How many answers each host may cause. Follows dht_rpc.121. A value.
+//! How many answers each host may cause. Follows dht_rpc.90. A value.
 //!
 //! The source of a datagram can be forged, and some answers are longer than their questions: without a limit a node
 //! would multiply the traffic that somebody else pays for.

@@ -1,5 +1,5 @@
 //! The routing table: known persistent nodes in rows by how many leading bits of their ids agree with ours, and in the
-//! order of last contact. Follows dht_rpc.40 to dht_rpc.45. A value.
+//! order of last contact. Follows dht_rpc.35 to dht_rpc.40. A value.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use crate::wire::dht_rpc::AddressValue;
 /// Nodes per row, closer nodes per reply, replies that a query keeps.
 pub(super) const K: usize = 20;
 
-/// The id of the node at an address. (dht_rpc.40)
+/// The id of the node at an address. (dht_rpc.35)
 pub fn node_id(addr: Addr) -> Key {
     blake2b_256(&[&wire::encode(&AddressValue(addr))])
 }
@@ -85,7 +85,7 @@ impl Table {
         self.recent.len()
     }
 
-    // dht_rpc.41
+    // dht_rpc.36
     fn row(&self, id: &Key) -> u16 {
         let first =
             distance(id, &self.own).iter().zip(0_u16..).find(|(byte, _)| **byte != 0).map(|(byte, n)| {
@@ -170,7 +170,7 @@ impl Table {
         self.rows.values().flatten().nth(nth)
     }
 
-    /// The `k` nodes closest to `target` by XOR distance, closest first. (dht_rpc.44)
+    /// The `k` nodes closest to `target` by XOR distance, closest first. (dht_rpc.39)
     pub fn closest(&self, target: &Key, k: usize) -> Vec<&Contact> {
         let own_row = self.row(target);
         // Nodes of the target's row agree with it in more bits than we do; those of longer rows agree in as many as we
@@ -191,7 +191,7 @@ impl Table {
         result
     }
 
-    /// Moves all nodes to a table around another id; those that find no place there are dropped. (dht_rpc.45)
+    /// Moves all nodes to a table around another id; those that find no place there are dropped. (dht_rpc.40)
     pub fn move_to(&mut self, own: Key) {
         let order: Vec<Key> = self.recent.values().copied().collect();
         let mut moved = Table::new(own);
@@ -223,7 +223,7 @@ mod tests {
         table
     }
 
-    /// proves dht_rpc.40
+    /// proves dht_rpc.35
     #[test]
     fn ids_are_those_of_node() {
         for vector in vectors("node-id") {
@@ -236,7 +236,7 @@ mod tests {
         }
     }
 
-    /// proves dht_rpc.41 and dht_rpc.42
+    /// proves dht_rpc.36 and dht_rpc.37
     #[test]
     fn rows_are_those_of_node() {
         let vector = &vectors("routing-table")[0];
@@ -261,7 +261,7 @@ mod tests {
         assert_eq!(rows, expected);
     }
 
-    /// pitfalls 5.6: the closest by true distance. proves dht_rpc.44
+    /// pitfalls 5.6: the closest by true distance. proves dht_rpc.39
     #[test]
     fn closest_is_what_brute_force_finds() {
         let mut entropy = Seeded::new(5);
@@ -290,14 +290,14 @@ mod tests {
         }
         let known = table.oldest().next().expect("a node").addr;
         assert_eq!(table.add(Contact::new(known, 2)), Added::Known);
-        // proves dht_rpc.43
+        // proves dht_rpc.38
         assert_eq!(table.add(Contact::new(addrs.next().expect("endless"), 2)), Added::RowFull);
         assert_eq!(table.len(), K);
         table.touch(&node_id(known));
         assert_eq!(table.latest().next().map(|contact| contact.addr), Some(known));
     }
 
-    /// proves dht_rpc.45
+    /// proves dht_rpc.40
     #[test]
     fn moving_keeps_the_order_of_contact() {
         let mut table = Table::new([0; 32]);

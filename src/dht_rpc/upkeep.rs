@@ -1,5 +1,5 @@
 //! Part of `DhtRpc`: bootstrap, the question whether we can be reached, and what happens every five seconds. Follows
-//! dht_rpc.70 to dht_rpc.79 and dht_rpc.96 to dht_rpc.113.
+//! dht_rpc.55 to dht_rpc.60 and dht_rpc.76 to dht_rpc.89.
 
 use std::collections::BTreeSet;
 
@@ -89,7 +89,7 @@ impl DhtRpc {
         }
     }
 
-    /// Looks around a known node, or around ourselves. dht_rpc.74
+    /// Looks around a known node, or around ourselves. dht_rpc.58
     pub(super) fn refresh(&mut self, cx: &mut Cx<'_>) {
         if self.refreshing.is_some() {
             return;
@@ -100,7 +100,7 @@ impl DhtRpc {
 
     pub(super) fn on_refreshed(&mut self, cx: &mut Cx<'_>, successes: usize) {
         self.refreshing = None;
-        // dht_rpc.107: who was alone at the start begins again when there is somebody
+        // dht_rpc.85: who was alone at the start begins again when there is somebody
         if successes > 0 && !self.destroyed && core::mem::take(&mut self.isolated) {
             self.bootstrap(cx);
         }
@@ -110,7 +110,7 @@ impl DhtRpc {
         self.firewalled && self.config.quick_firewall && self.config.ephemeral != Some(false)
     }
 
-    /// A node answered the bootstrap: does it reach our server socket? dht_rpc.97
+    /// A node answered the bootstrap: does it reach our server socket? dht_rpc.77
     pub(super) fn probe(&mut self, cx: &mut Cx<'_>, to: Addr) {
         if !self.wants_probe() || self.probes.asked.len() >= PROBES_MAX || !self.probes.asked.insert(to) {
             return;
@@ -147,7 +147,7 @@ impl DhtRpc {
         }
     }
 
-    /// A bootstrap walk is over. dht_rpc.98
+    /// A bootstrap walk is over. dht_rpc.78
     pub(super) fn on_bootstrap_walked(&mut self, cx: &mut Cx<'_>, successes: usize) {
         if self.destroyed {
             return;
@@ -191,7 +191,7 @@ impl DhtRpc {
         }
     }
 
-    /// Finds out whether the server socket can be reached, and becomes persistent if so and if asked to. dht_rpc.99
+    /// Finds out whether the server socket can be reached, and becomes persistent if so and if asked to. dht_rpc.79
     fn test_firewall(&mut self, cx: &mut Cx<'_>, only_firewall: bool) {
         if self.test.is_some() {
             return; // one is enough; the bootstrap is over before another can begin
@@ -255,14 +255,14 @@ impl DhtRpc {
         self.judge(cx);
     }
 
-    /// Enough answers, or none to come. dht_rpc.100
+    /// Enough answers, or none to come. dht_rpc.80
     fn judge(&mut self, cx: &mut Cx<'_>) {
         let Some(test) = &self.test else { return };
         let needed = if test.asked >= FIREWALL_NODES { 3 } else { 1 };
         let enough = test.reached >= needed;
         if enough || test.open == 0 {
             let server = self.server.map_or(0, |server| server.port);
-            // dht_rpc.101
+            // dht_rpc.81
             let agrees = test.sampler.host() == self.nat.host() && test.sampler.port() == server;
             self.conclude(cx, enough && agrees && server != 0);
         }
@@ -279,7 +279,7 @@ impl DhtRpc {
             return self.tested(cx, false);
         };
         if was_firewalled {
-            // What was sampled so far was the client socket's address. dht_rpc.102
+            // What was sampled so far was the client socket's address. dht_rpc.82
             self.sampled.clear();
             self.nat = test.sampler;
             if test.nat != (self.nat.host(), self.nat.port()) {
@@ -293,7 +293,7 @@ impl DhtRpc {
         let id = node_id(addr);
         let moved = id != *self.table.own();
         if moved {
-            self.table.move_to(id); // dht_rpc.103
+            self.table.move_to(id); // dht_rpc.40
         }
         if persistent {
             cx.trace("dht_rpc", format_args!("persistent as {addr}"));
@@ -323,7 +323,7 @@ impl DhtRpc {
         self.last_tick = cx.now;
         self.timers.set(Timer::Tick, cx.now + TICK);
         if slept {
-            self.on_wake_up(); // dht_rpc.77
+            self.on_wake_up(); // dht_rpc.60
         } else {
             self.tick += 1;
         }
@@ -333,16 +333,16 @@ impl DhtRpc {
         if self.config.ephemeral != Some(true) && self.ephemeral {
             self.stable_ticks = self.stable_ticks.saturating_sub(1);
             if self.stable_ticks == 0 {
-                self.on_stable(cx); // dht_rpc.105
+                self.on_stable(cx); // dht_rpc.76
             }
         }
         if self.tick & 7 == 0 {
-            self.ping_some(cx); // dht_rpc.72
+            self.ping_some(cx); // dht_rpc.56
         }
         self.refresh_ticks = self.refresh_ticks.saturating_sub(1);
         let few = self.tick & 63 == 0 && self.table.len() < super::table::K;
         if few || self.refresh_ticks == 0 || self.isolated {
-            self.refresh(cx); // dht_rpc.73
+            self.refresh(cx); // dht_rpc.57
         }
         self.hints = 0;
         if let Some(verdict) = self.health.tick(self.stats.responses, self.stats.timeouts) {
@@ -363,7 +363,7 @@ impl DhtRpc {
         if self.config.ephemeral == Some(false) { RETRY_TICKS } else { MORE_STABLE_TICKS }
     }
 
-    fn on_wake_up(&mut self) {
+    pub(super) fn on_wake_up(&mut self) {
         self.tick += 2 * OLD_NODE; // everything appears old
         self.tick = self.tick + 8 - (self.tick & 7) - 2; // a round of pings in two ticks
         self.stable_ticks = self.patience();
@@ -422,7 +422,7 @@ impl DhtRpc {
         }
     }
 
-    /// A new node finds its row full: is the member that was silent longest still there? dht_rpc.47
+    /// A new node finds its row full: is the member that was silent longest still there? dht_rpc.42
     pub(super) fn on_full_row(&mut self, cx: &mut Cx<'_>, new: Contact) {
         if !self.bootstrapped || self.swaps >= SWAPS_MAX {
             return;
@@ -455,7 +455,7 @@ impl DhtRpc {
             Verdict::Degraded => (true, true),
             Verdict::Offline => (false, false),
         };
-        // dht_rpc.113
+        // dht_rpc.89
         if (online, degraded) != (self.online, self.degraded) {
             (self.online, self.degraded) = (online, degraded);
             self.event(Event::NetworkUpdate { online });

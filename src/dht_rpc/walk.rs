@@ -1,4 +1,4 @@
-//! Part of `DhtRpc`: queries run. What they decide is in `query.rs`. Follows dht_rpc.80 to dht_rpc.95.
+//! Part of `DhtRpc`: queries run. What they decide is in `query.rs`. Follows dht_rpc.61 to dht_rpc.91.
 
 use super::flight::{FlightId, Owner};
 use super::query::{Asker, Phase, Step, Walk, WalkId};
@@ -8,7 +8,7 @@ use crate::base::{Addr, Cx};
 use crate::wire;
 use crate::wire::dht_rpc::{AddressValue, Ask, DOWN_HINT, OK, Query, Reply};
 
-/// Sends of a query's requests, unless it says otherwise. dht_rpc.64
+/// Sends of a query's requests, unless it says otherwise. dht_rpc.50
 const SENDS: u8 = 6;
 
 impl DhtRpc {
@@ -19,7 +19,7 @@ impl DhtRpc {
             Asker::Bootstrap | Asker::Refresh => self.background_concurrency(),
         };
         let id = self.walks.insert(Walk::new(asker, query, concurrency));
-        // dht_rpc.81
+        // dht_rpc.62
         self.fill(id);
         self.advance(cx, id);
         id
@@ -49,7 +49,7 @@ impl DhtRpc {
         self.is_refused(addr) || node_id(addr) == *self.table.own()
     }
 
-    /// dht_rpc.75: background queries yield to others.
+    /// dht_rpc.59: background queries yield to others.
     fn background_concurrency(&self) -> usize {
         let all = self.config.concurrency;
         if self.flights.len() < 3 { all } else { (all / 8).max(2).min(all) }
@@ -67,7 +67,7 @@ impl DhtRpc {
         }
     }
 
-    // dht_rpc.89
+    // dht_rpc.70
     fn refill(&mut self, id: WalkId) {
         if let Some(walk) = self.walks.get_mut(id) {
             walk.from_table = true;
@@ -117,7 +117,7 @@ impl DhtRpc {
         to: Addr,
         outcome: Result<Reply, Lost>,
     ) {
-        // dht_rpc.46
+        // dht_rpc.41
         if outcome == Err(Lost::TimedOut) {
             self.table.remove(&node_id(to));
         }
@@ -134,14 +134,14 @@ impl DhtRpc {
                 (walk.answered(reply, skip), Vec::from([reply.from]))
             }
             Err(Lost::TimedOut) => (Vec::from([to]), walk.lost(to)),
-            Err(Lost::Cancelled | Lost::Destroyed | Lost::Full | Lost::NoToken) => {
+            Err(Lost::Cancelled | Lost::Destroyed | Lost::Suspended | Lost::Full | Lost::NoToken) => {
                 walk.lost(to);
                 (Vec::new(), Vec::new())
             }
         };
         let asker = walk.asker;
         for down in down {
-            told.iter().for_each(|referrer| self.hint(cx, *referrer, down)); // dht_rpc.90
+            told.iter().for_each(|referrer| self.hint(cx, *referrer, down)); // dht_rpc.71
         }
         match (asker, outcome) {
             (Asker::User(tag), Ok(reply)) if reply.error == OK => {
@@ -163,7 +163,7 @@ impl DhtRpc {
 
     /// Tells `referrer` that a node it named does not answer.
     fn hint(&mut self, cx: &mut Cx<'_>, referrer: Addr, down: Addr) {
-        // dht_rpc.91
+        // dht_rpc.72
         if self.config.down_hints.is_some_and(|most| self.hints >= most) {
             return;
         }
@@ -183,7 +183,7 @@ impl DhtRpc {
             return self.end_walk(cx, id, Ok(()));
         }
         if walk.closest.is_empty() {
-            return self.end_walk(cx, id, Err(QueryError::TooFewNodes)); // dht_rpc.93
+            return self.end_walk(cx, id, Err(QueryError::TooFewNodes)); // dht_rpc.74
         }
         let asks: Vec<(Addr, Option<Ask>)> =
             walk.closest.iter().map(|(_, reply)| (reply.from, commit_ask(&walk.query, reply))).collect();
@@ -224,7 +224,7 @@ impl DhtRpc {
         }
     }
 
-    // dht_rpc.94
+    // dht_rpc.75
     fn committed(&mut self, cx: &mut Cx<'_>, id: WalkId, to: Addr, result: Result<Reply, Lost>) {
         let Some(walk) = self.walks.get_mut(id) else { return };
         let Phase::Committing { left, done } = walk.phase else { return };
@@ -258,7 +258,7 @@ impl DhtRpc {
     }
 }
 
-/// The query's request once more, with the token that the node gave. dht_rpc.92
+/// The query's request once more, with the token that the node gave. dht_rpc.73
 fn commit_ask(query: &Query, reply: &Reply) -> Option<Ask> {
     let token = reply.token?;
     Some(Ask {

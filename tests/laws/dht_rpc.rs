@@ -157,6 +157,8 @@ impl Subject for Node {
                 }
             }
             9 if draw.chance(2) => machine.dht.destroy(cx),
+            9 if draw.chance(30) => machine.dht.suspend(cx),
+            9 => machine.dht.resume(cx),
             10..=14 => {
                 let Some((socket, from, bytes)) = answer(machine, draw) else { return };
                 let bytes = if draw.chance(200) { mangled(draw, bytes) } else { bytes };

@@ -3,12 +3,14 @@
 use super::world::{Wall, World};
 use crate::base::{Addr, SocketId, Span};
 use crate::dht_rpc::{Config, Event, node_id};
+use crate::wire;
+use crate::wire::dht_rpc::{PING_NAT, RequestMessage};
 
 fn joins(bootstrap: Addr) -> Config {
     Config { bootstrap: vec![bootstrap], ..Config::default() }
 }
 
-/// pitfalls 4.3: a node with an empty bootstrap list bootstraps. proves dht_rpc.106
+/// pitfalls 4.3: a node with an empty bootstrap list bootstraps. proves dht_rpc.84
 #[test]
 fn the_first_node_of_a_network_is_ready_at_once() {
     let mut world = World::new(1);
@@ -23,7 +25,7 @@ fn the_first_node_of_a_network_is_ready_at_once() {
 }
 
 /// pitfalls 4.4: a host that can be reached knows it right at the start, with a single bootstrap node too.
-/// proves dht_rpc.97, dht_rpc.98, dht_rpc.34 and dht_rpc.52
+/// proves dht_rpc.77, dht_rpc.78, dht_rpc.31, dht_rpc.45 and dht_rpc.82
 #[test]
 fn a_host_that_can_be_reached_knows_it_when_it_is_bootstrapped() {
     for others in [0, 1, 2, 8] {
@@ -78,4 +80,40 @@ fn small_networks_know_each_other() {
             assert_eq!(world.hosts[host].dht.node_count(), size - 1, "host {host} of {size}");
         }
     }
+}
+
+/// proves dht_rpc.83
+#[test]
+fn who_is_not_firewalled_asks_nobody() {
+    let mut world = World::new(5);
+    let bootstrap = world.bootstrapper();
+    let host = world.add(Config { firewalled: false, ..joins(bootstrap) });
+    world.hosts[host].record = true;
+    world.bootstrapped(host);
+    let server = world.addr(host, SocketId::SERVER);
+    assert_eq!(world.hosts[host].dht.remote_addr(), Some(server));
+    let nat = |bytes: &[u8]| {
+        wire::decode::<RequestMessage>(bytes)
+            .is_ok_and(|message| message.internal && message.command == PING_NAT)
+    };
+    assert!(!world.hosts[host].sent.is_empty());
+    assert!(
+        world.hosts[host].sent.iter().all(|(_, socket, _, bytes)| *socket == SocketId::SERVER && !nat(bytes))
+    );
+}
+
+/// A probe may be lost: it is sent again within the time that the bootstrap grants it.
+#[test]
+fn reachable_hosts_know_it_under_loss() {
+    let mut open = 0;
+    for seed in 0..40 {
+        let mut world = World::new(seed);
+        let bootstrap = world.bootstrapper();
+        world.loss = 200;
+        let host = world.add(joins(bootstrap));
+        let took = world.bootstrapped(host);
+        assert!(took <= Span::from_secs(10), "{took}");
+        open += u64::from(!world.hosts[host].dht.firewalled());
+    }
+    assert!(open >= 34, "{open} of 40");
 }

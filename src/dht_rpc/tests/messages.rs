@@ -390,7 +390,7 @@ fn garbage_is_survived() {
             world.hosts[0].sent.clear();
             let next = world.hosts[0].dht.poll_deadline().unwrap_or(world.now);
             world.now = next.max(world.now);
-            world.with(0, |dht, cx| crate::base::Machine::handle_timeout(dht, cx));
+            world.with(0, crate::base::Machine::handle_timeout);
         }
     }
     world.sent(0);
@@ -474,7 +474,7 @@ fn relaying_is_a_request_with_the_same_number() {
     assert_eq!((sent[1].0, relayed.id), (SocketId::CLIENT, None));
 }
 
-/// pitfalls 3.12: somebody who forges a source cannot multiply traffic to it. proves dht_rpc.120
+/// pitfalls 3.12: somebody who forges a source cannot multiply traffic to it. proves dht_rpc.90
 #[test]
 fn answers_to_one_host_are_limited() {
     let mut world = alone(false);
@@ -499,7 +499,7 @@ fn answers_to_one_host_are_limited() {
     assert_eq!(answers_from(&mut world, other, &find).len(), 1, "others are served");
 }
 
-/// pitfalls 3.5: a send a second, four for a request, six in a query. proves dht_rpc.62, dht_rpc.63 and dht_rpc.64
+/// pitfalls 3.5: a send a second, four for a request, six in a query. proves dht_rpc.48, dht_rpc.49 and dht_rpc.50
 #[test]
 fn requests_are_sent_again_every_second() {
     let mut world = alone(true);
@@ -523,7 +523,7 @@ fn requests_are_sent_again_every_second() {
     assert_eq!(world.hosts[0].dht.stats().timeouts, 3);
 }
 
-/// pitfalls 3.1: the right number from a wrong address, or on a wrong socket, is no answer. proves dht_rpc.61
+/// pitfalls 3.1: the right number from a wrong address, or on a wrong socket, is no answer. proves dht_rpc.47
 #[test]
 fn an_answer_of_somebody_else_is_ignored() {
     let mut world = alone(true);
@@ -544,7 +544,7 @@ fn an_answer_of_somebody_else_is_ignored() {
 }
 
 /// pitfalls 3.9: the congestion window holds requests back; those that wait can be cancelled.
-/// proves dht_rpc.66 and dht_rpc.67
+/// proves dht_rpc.52 and dht_rpc.53
 #[test]
 fn requests_wait_for_the_congestion_window() {
     let mut world = alone(true);
@@ -573,7 +573,7 @@ fn requests_wait_for_the_congestion_window() {
     assert_eq!(world.hosts[0].dht.stats().active, 0);
 }
 
-/// pitfalls 3.3: every request and every query ends exactly once, whatever happens. proves dht_rpc.68
+/// pitfalls 3.3: every request and every query ends exactly once, whatever happens. proves dht_rpc.54
 #[test]
 fn everything_ends_exactly_once() {
     for seed in 0..12 {

@@ -58,7 +58,7 @@ fn query(world: &mut World, host: usize, query: Query) -> Done {
     Done { result, closest, took: world.now.since(begin) }
 }
 
-/// pitfalls 5.6: in a network of 200, the twenty that are closest by true distance. proves dht_rpc.80, dht_rpc.83
+/// pitfalls 5.6: in a network of 200, the twenty that are closest by true distance. proves dht_rpc.61, dht_rpc.64
 #[test]
 fn queries_find_the_true_closest() {
     let mut world = network(1, 199);
@@ -96,7 +96,7 @@ fn queries_find_the_closest_among_dead_nodes() {
     }
 }
 
-/// pitfalls 5.4: one dead node among many costs about a second, not six. proves dht_rpc.88
+/// pitfalls 5.4: one dead node among many costs about a second, not six. proves dht_rpc.69
 #[test]
 fn a_dead_node_costs_a_second() {
     let mut world = network(5, 60);
@@ -116,13 +116,13 @@ fn loss_slows_queries_but_does_not_break_them() {
     for n in 0..10 {
         let target = [n * 25; 32];
         let done = query(&mut world, 0, Query::new(target, STORE, None));
-        // those who are late are not waited for once twenty others answered (dht_rpc.88)
+        // those who are late are not waited for once twenty others answered (dht_rpc.69)
         assert!(agreeing(&done.closest, &by_distance(&world, 0, &target)) >= 12);
     }
 }
 
 /// pitfalls 3.15 and 5.3: an error of the first node does not end a query, its closer nodes are used, and it is no
-/// result. proves dht_rpc.84, dht_rpc.85 and dht_rpc.86
+/// result. proves dht_rpc.65, dht_rpc.66 and dht_rpc.67
 #[test]
 fn errors_are_passed_through() {
     let mut world = network(7, 10);
@@ -149,7 +149,7 @@ fn errors_are_passed_through() {
 }
 
 /// pitfalls 5.1: nobody to write to is an error, nobody who accepts too, one who accepts is enough.
-/// proves dht_rpc.92, dht_rpc.93 and dht_rpc.94
+/// proves dht_rpc.73, dht_rpc.74 and dht_rpc.75
 #[test]
 fn writing_without_success_is_an_error() {
     let commit = Query { commit: true, ..Query::new([3; 32], STORE, Some(vec![5])) };
@@ -224,7 +224,7 @@ fn a_node_without_a_token_is_not_written_to() {
     assert_eq!(world.count(2, failed), 1);
 }
 
-/// pitfalls 5.5: those who referred to a dead node hear of it, and look. proves dht_rpc.90
+/// pitfalls 5.5: those who referred to a dead node hear of it, and look. proves dht_rpc.71
 #[test]
 fn referrers_hear_of_dead_nodes() {
     let mut world = network(10, 8);
@@ -258,7 +258,7 @@ fn referrers_hear_of_dead_nodes() {
     assert!(!hints.contains(&dead));
 }
 
-/// pitfalls 3.12: at most fifty hints in five seconds. proves dht_rpc.91
+/// pitfalls 3.12: at most fifty hints in five seconds. proves dht_rpc.72
 #[test]
 fn down_hints_are_limited() {
     let mut world = network(11, 1);
@@ -314,7 +314,7 @@ fn forge(world: &mut World, host: usize, request: &crate::wire::dht_rpc::Request
     world.deliver(asker, socket, from, &wire::encode(&message));
 }
 
-/// pitfalls 5.7: nodes that always know of twenty more end within a bound. proves dht_rpc.95
+/// pitfalls 5.7: nodes that always know of twenty more end within a bound. proves dht_rpc.91
 #[test]
 fn an_endless_supply_of_fake_nodes_ends() {
     let mut entropy = Seeded::new(3);
@@ -365,7 +365,7 @@ fn commands_to(world: &World, host: usize, to: Addr) -> usize {
     world.hosts[host].sent.iter().filter(|(_, _, at, _)| *at == to).count()
 }
 
-/// Given nodes are asked in their order. proves dht_rpc.82 and dht_rpc.87
+/// Given nodes are asked in their order. proves dht_rpc.63 and dht_rpc.68
 #[test]
 fn given_nodes_come_first_and_three_at_a_time() {
     let mut world = network(12, 30);
@@ -391,7 +391,7 @@ fn given_nodes_come_first_and_three_at_a_time() {
     assert_eq!(visits, 24, "without flights to count, all");
 }
 
-/// proves dht_rpc.89
+/// proves dht_rpc.70
 #[test]
 fn useless_given_nodes_are_replaced_by_the_table() {
     let mut world = network(13, 30);
@@ -402,7 +402,7 @@ fn useless_given_nodes_are_replaced_by_the_table() {
     assert_eq!(done.closest, by_distance(&world, 0, &target)[..20]);
 }
 
-/// proves dht_rpc.81
+/// proves dht_rpc.62
 #[test]
 fn few_given_nodes_are_joined_by_the_table() {
     let mut world = network(14, 30);

@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use super::world::{Wall, World};
 use crate::base::{Addr, Machine, SocketId, Span, Tag, Time};
 use crate::dht_rpc::table::{Contact, K, node_id};
-use crate::dht_rpc::{Config, Event, Timer};
+use crate::dht_rpc::{Config, Event, Lost, Timer};
 use crate::wire;
-use crate::wire::dht_rpc::{Ask, PING, RequestMessage};
+use crate::wire::dht_rpc::{Ask, PING, Query, RequestMessage};
 
 const MINUTE: Span = Span::from_secs(60);
 
@@ -29,7 +29,7 @@ fn network(seed: u64, more: usize) -> World {
     world
 }
 
-/// pitfalls 4.13: nodes that start together do not tick together. proves dht_rpc.70
+/// pitfalls 4.13: nodes that start together do not tick together. proves dht_rpc.55
 #[test]
 fn first_ticks_are_spread() {
     let firsts: BTreeSet<Option<Time>> = (0..50)
@@ -53,7 +53,7 @@ fn first_ticks_are_spread() {
 
 /// pitfalls 4.5 and 4.6: after twenty quiet minutes an adaptive node is persistent, with the id of its server socket,
 /// though its questions had left from the client socket. A node that is to be ephemeral never is.
-/// proves dht_rpc.99, dht_rpc.100, dht_rpc.103, dht_rpc.104 and dht_rpc.105
+/// proves dht_rpc.79, dht_rpc.80, dht_rpc.40, dht_rpc.76 and dht_rpc.76
 #[test]
 fn adaptive_nodes_become_persistent_after_twenty_minutes() {
     let mut world = network(1, 5);
@@ -79,7 +79,7 @@ fn adaptive_nodes_become_persistent_after_twenty_minutes() {
     assert!(!world.hosts[0].dht.nodes(99).iter().any(|addr| addr.ip == world.hosts[never].ip));
 }
 
-/// proves dht_rpc.101
+/// proves dht_rpc.81
 #[test]
 fn a_firewalled_node_stays_ephemeral() {
     let mut world = network(2, 6);
@@ -98,7 +98,7 @@ fn a_firewalled_node_stays_ephemeral() {
 }
 
 /// pitfalls 4.5 and 4.14: after a sleep an adaptive node is ephemeral again, keeps its table and refreshes it.
-/// proves dht_rpc.77
+/// proves dht_rpc.60
 #[test]
 fn a_sleep_is_noticed_and_nobody_is_thrown_out() {
     let mut world = network(3, 12);
@@ -142,7 +142,7 @@ fn tables_are_stable_under_loss() {
     assert!(after * 10 >= before * 9, "{after} of {before}");
 }
 
-/// Nodes that are gone leave the tables of the others. proves dht_rpc.72 and dht_rpc.46
+/// Nodes that are gone leave the tables of the others. proves dht_rpc.56 and dht_rpc.41
 #[test]
 fn dead_nodes_leave_the_tables() {
     let mut world = network(5, 30);
@@ -158,7 +158,7 @@ fn dead_nodes_leave_the_tables() {
     }
 }
 
-/// pitfalls 4.1 and 4.2: a full row keeps members that answer, and swaps out one that does not. proves dht_rpc.47
+/// pitfalls 4.1 and 4.2: a full row keeps members that answer, and swaps out one that does not. proves dht_rpc.42
 #[test]
 fn a_full_row_swaps_only_dead_members() {
     let mut world = network(6, 30);
@@ -215,7 +215,7 @@ fn a_full_row_swaps_only_dead_members() {
 }
 
 /// pitfalls 4.9: what others see is sampled from requests too, and again after half an hour.
-/// proves dht_rpc.35, dht_rpc.36 and dht_rpc.37
+/// proves dht_rpc.32, dht_rpc.33 and dht_rpc.34
 #[test]
 fn inbound_requests_tell_our_address() {
     let mut world = World::new(7);
@@ -242,7 +242,7 @@ fn inbound_requests_tell_our_address() {
     assert_eq!(seen_as(&mut world, one, true, new), (None, 1));
 }
 
-/// proves dht_rpc.110, dht_rpc.111 and dht_rpc.113
+/// proves dht_rpc.86, dht_rpc.87 and dht_rpc.89
 #[test]
 fn no_answers_at_all_is_offline() {
     let mut world = network(8, 10);
@@ -281,7 +281,7 @@ fn no_answers_at_all_is_offline() {
     assert!(updates.len() <= 3, "no flicker: {updates:?}");
 }
 
-/// An idle network is quiet, and its tables stay. proves dht_rpc.73, dht_rpc.74 and dht_rpc.75
+/// An idle network is quiet, and its tables stay. proves dht_rpc.57, dht_rpc.58 and dht_rpc.59
 #[test]
 fn an_idle_node_refreshes_every_five_minutes() {
     let mut world = network(9, 30);
@@ -302,7 +302,7 @@ fn an_idle_node_refreshes_every_five_minutes() {
     assert!(sent < 1200, "{sent} datagrams in 20 minutes");
 }
 
-/// Who starts before the bootstrap node begins again when it is there. proves dht_rpc.107
+/// Who starts before the bootstrap node begins again when it is there. proves dht_rpc.85
 #[test]
 fn a_node_that_starts_too_early_joins_later() {
     let mut world = World::new(10);
@@ -324,7 +324,7 @@ fn a_node_that_starts_too_early_joins_later() {
     assert_eq!(world.count(host, |event| *event == Event::Bootstrapped), 0, "that was told before");
 }
 
-/// proves dht_rpc.50 and dht_rpc.51
+/// proves dht_rpc.43 and dht_rpc.44
 #[test]
 fn ports_are_tried_in_order() {
     let bound = |taken: Vec<u16>, config: Config| {
@@ -365,4 +365,69 @@ fn requests_wait_for_the_sockets() {
         }
     }
     panic!("it was sent");
+}
+
+/// pitfalls 3.13: suspended in the middle of a query and resumed: nobody is taken for dead, the query ends, the ports
+/// are the same. proves dht_rpc.92 and dht_rpc.93
+#[test]
+fn suspended_nodes_lose_nothing_but_time() {
+    let mut world = network(13, 30);
+    let known = world.hosts[3].dht.nodes(99);
+    let before = (world.hosts[3].dht.local(SocketId::SERVER), world.hosts[3].dht.local(SocketId::CLIENT));
+    for host in 0..31 {
+        world.hosts[host].echo = true;
+    }
+    let to = world.addr(1, SocketId::SERVER);
+    let query = Query::new([1; 32], 7, None);
+    world.with(3, |dht, cx| dht.query(cx, Tag(1), query)).expect("room");
+    world.with(3, |dht, cx| dht.ask(cx, Tag(1), Ask::new(to, 7))).expect("room");
+    world.run(Span::from_millis(10));
+    world.with(3, |dht, cx| dht.suspend(cx));
+    world.with(3, |dht, cx| dht.suspend(cx));
+    world.settle();
+    let lost = |event: &Event| matches!(event, Event::Answer { result: Err(Lost::Suspended), .. });
+    assert_eq!(world.count(3, lost), 1);
+    world.with(3, |dht, cx| dht.ask(cx, Tag(2), Ask::new(to, 7))).expect("room");
+    let message = RequestMessage { internal: true, command: PING, ..RequestMessage::default() };
+    world.deliver(3, SocketId::SERVER, to, &wire::encode(&message));
+    assert!(world.sent(3).is_empty());
+    assert!(world.hosts[3].dht.suspended());
+    assert_eq!(world.hosts[3].dht.poll_timeout(), None);
+    world.run(MINUTE * 10);
+    assert!(world.sent(3).is_empty());
+
+    world.with(3, |dht, cx| dht.resume(cx));
+    world.with(3, |dht, cx| dht.resume(cx));
+    world.run(Span::from_secs(5));
+    let dht = &world.hosts[3].dht;
+    let after = (dht.local(SocketId::SERVER), dht.local(SocketId::CLIENT));
+    assert_eq!(after, before);
+    assert!(known.iter().all(|addr| dht.nodes(99).contains(addr)));
+    assert_eq!(dht.stats().timeouts, 0);
+    assert_eq!(world.count(3, |event| matches!(event, Event::Answer { tag: Tag(2), result: Ok(_) })), 1);
+    assert_eq!(world.count(3, |event| matches!(event, Event::QueryDone { .. })), 1);
+    assert_eq!(world.count(3, |event| *event == Event::WakeUp), 1);
+
+    // The ports are taken by then.
+    let server = before.0.map_or(0, |addr| addr.port);
+    world.with(3, |dht, cx| dht.suspend(cx));
+    world.settle();
+    world.hosts[3].taken = vec![server, before.1.map_or(0, |addr| addr.port)];
+    world.with(3, |dht, cx| dht.resume(cx));
+    world.run(Span::from_secs(5));
+    let local = world.hosts[3].dht.local(SocketId::SERVER);
+    assert!(local.is_some_and(|addr| addr.port != server));
+}
+
+#[test]
+fn suspended_before_anything_is_bound() {
+    let mut world = World::new(14);
+    let bootstrap = world.bootstrapper();
+    let host = world.add(joins(bootstrap));
+    world.with(host, |dht, cx| dht.suspend(cx));
+    world.run(Span::from_secs(5));
+    assert_eq!(world.hosts[host].dht.local(SocketId::SERVER), None);
+    world.with(host, |dht, cx| dht.resume(cx));
+    world.bootstrapped(host);
+    assert!(world.hosts[host].dht.remote_addr().is_some());
 }
