@@ -22,7 +22,7 @@ pub mod tree;
 
 pub use live::Live;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::base::{Cx, Error, Key, Mode, limits};
 use crate::crypto::sign::KeyPair;
@@ -120,6 +120,8 @@ pub struct Hypercore {
     open: bool,
     /// Bytes of blocks that only the oplog vouches for.
     unflushed: u64,
+    /// Bytes of the file of bits that the next flush changes in part (see `guard_bits`).
+    edges: BTreeSet<u64>,
 }
 
 impl Hypercore {
@@ -157,6 +159,7 @@ impl Hypercore {
             read_only: open.read_only,
             open: true,
             unflushed: 0,
+            edges: BTreeSet::new(),
         };
         let result = match opened.header {
             Some(header) => core.resume(cx, header, opened.entries, open),
@@ -382,12 +385,11 @@ impl Hypercore {
         }
         let entry = self.add_entry(cx, entry)?;
         self.store.put_nodes(&entry.nodes);
-        self.bits.set(first, roots.length(), true);
+        if let Some(update) = entry.bitfield {
+            self.set_bits(update);
+        }
         self.roots = roots;
         self.signature = signature;
-        if self.contiguous_length == first {
-            self.contiguous_length = self.length();
-        }
         self.unflushed += added;
         self.written(cx);
         Ok(first)
@@ -431,7 +433,7 @@ impl Hypercore {
     /// `Full`: a block at or beyond `limits::BLOCKS_MAX`. After an error the core is as before.
     pub fn apply(&mut self, cx: &mut Cx<'_>, change: Change) -> Result<(), Error> {
         self.check_write()?;
-        let auth = self.check_manifest(change.manifest.as_ref())?;
+        let auth = self.check_manifest(change.manifest.as_ref(), change.upgrade.is_some())?;
         let fresh: BTreeMap<u64, Node> = change.nodes.iter().map(|node| (node.index, *node)).collect();
         let roots = match &change.upgrade {
             Some(upgrade) if upgrade.fork != self.fork => return Err(Error::Refused("another fork")),
@@ -462,21 +464,25 @@ impl Hypercore {
             }),
             bitfield: block.map(|(start, _)| BitfieldUpdate { drop: false, start, length: 1 }),
         };
-        let learned = auth.is_some();
+        self.learn(cx, auth)?;
         if entry != Entry::default() {
             let entry = self.add_entry(cx, entry)?;
             self.commit(entry, roots);
-        }
-        if let Some(auth) = auth {
-            self.header.manifest = Some(auth.manifest().clone());
-            self.auth = Some(auth);
-        }
-        // hypercore.45: only a header can hold a manifest.
-        self.written(cx);
-        if learned {
-            self.try_flush(cx);
+            self.written(cx);
         }
         Ok(())
+    }
+
+    /// hypercore.45: only a header can hold a manifest, so it is written before the tree that it vouches for.
+    fn learn(&mut self, cx: &mut Cx<'_>, auth: Option<Auth>) -> Result<(), Error> {
+        let Some(auth) = auth else { return Ok(()) };
+        self.header.manifest = Some(auth.manifest().clone());
+        let flushed = self.flush(cx);
+        match flushed {
+            Ok(()) => self.auth = Some(auth),
+            Err(_) => self.header.manifest = None,
+        }
+        flushed
     }
 
     /// Takes an entry that is in the oplog into memory.
@@ -495,6 +501,13 @@ impl Hypercore {
     fn set_bits(&mut self, update: BitfieldUpdate) {
         let end = update.start.saturating_add(update.length);
         self.bits.set(update.start, end, !update.drop);
+        for edge in [update.start, end] {
+            let byte = edge / 8;
+            let known = byte * 8 < self.header.tree.length && byte * 8 + 8 > self.header.contiguous_length;
+            if known && !edge.is_multiple_of(8) {
+                self.edges.insert(byte);
+            }
+        }
         let contiguous = self.contiguous_length;
         if update.drop {
             if update.start < contiguous && update.length > 0 {
@@ -518,14 +531,13 @@ impl Hypercore {
         }
     }
 
-    fn check_manifest(&self, manifest: Option<&Manifest>) -> Result<Option<Auth>, Error> {
-        match manifest {
-            Some(manifest) if self.auth.is_none() => {
-                let auth = Auth::new(self.header.key, manifest.clone());
-                auth.map(Some).ok_or(Error::Refused("the manifest is not that of the key"))
-            }
-            Some(_) | None => Ok(None),
+    /// Who may sign, if that is news: what a peer says, or for a tree without a manifest the key itself.
+    fn check_manifest(&self, manifest: Option<&Manifest>, tree: bool) -> Result<Option<Auth>, Error> {
+        if self.auth.is_some() || (manifest.is_none() && !tree) {
+            return Ok(None);
         }
+        let auth = Auth::learn(self.header.key, manifest);
+        auth.map(Some).ok_or(Error::Refused("the manifest is not that of the key"))
     }
 
     /// Cuts the core to `length` blocks and signs that, with the next fork number. (hypercore.46)
@@ -548,7 +560,7 @@ impl Hypercore {
         let Some(upgrade) = change.upgrade else {
             return Err(Error::Invalid("a reorganisation needs a tree"));
         };
-        let auth = self.check_manifest(change.manifest.as_ref())?;
+        let auth = self.check_manifest(change.manifest.as_ref(), true)?;
         if upgrade.fork <= self.fork || ancestors > self.length().min(upgrade.length) {
             return Err(Error::Refused("not a later fork of this core"));
         }
@@ -562,10 +574,7 @@ impl Hypercore {
             None => Ok(None),
         })?;
         let roots = roots.ok_or(Error::Refused("a root is missing"))?;
-        if let Some(auth) = auth {
-            self.header.manifest = Some(auth.manifest().clone());
-            self.auth = Some(auth);
-        }
+        self.learn(cx, auth)?;
         let Upgrade { fork, length, signature } = upgrade;
         self.cut(cx, TreeUpgrade { fork, ancestors, length, signature }, change.nodes, roots)?;
         match change.block {
@@ -585,16 +594,12 @@ impl Hypercore {
         let drop = BitfieldUpdate { drop: true, start: ancestors, length: old - ancestors };
         let to = upgrade.fork;
         let entry = Entry { user_data: None, nodes, upgrade: Some(upgrade), bitfield: Some(drop) };
-        // hypercore.47: the file of nodes is cut only when the entry that says so is safe.
         let entry = self.add_entry(cx, entry)?;
-        let safe = self.durability == Durability::Kernel || cx.disk.sync(self.oplog.file()).is_ok();
         self.store.cut_nodes(ancestors);
         self.keep_reorg(old, to, ancestors);
         self.commit(entry, Some(roots));
         self.sync_later(cx);
-        if safe {
-            self.try_flush(cx);
-        }
+        self.try_flush(cx);
         Ok(())
     }
 
@@ -694,13 +699,49 @@ impl Hypercore {
         }
     }
 
+    /// Puts on disk all entries so far, and the blocks without which they would be dropped.
+    fn sync_now(&mut self, cx: &mut Cx<'_>) -> Result<(), Error> {
+        if let Some(data) = self.store.data() {
+            cx.disk.sync(data)?;
+        }
+        Ok(cx.disk.sync(self.oplog.file())?)
+    }
+
+    /// hypercore.55: a byte of bits that is written half-way may lose bits that no entry speaks of any more. So before
+    /// it is written, entries say all of it. Bits below the header's contiguous length and beyond its length need
+    /// none: the header and the entries since speak of those.
+    fn guard_bits(&mut self, cx: &mut Cx<'_>) -> Result<(), Error> {
+        let (from, to) = (self.header.contiguous_length, self.header.tree.length);
+        let mut runs: Vec<BitfieldUpdate> = Vec::new();
+        let bits = self.edges.iter().flat_map(|byte| byte * 8..byte * 8 + 8);
+        for block in bits.filter(|block| (from..to.min(self.roots.length())).contains(block)) {
+            let drop = !self.bits.get(block);
+            match runs.last_mut() {
+                Some(run) if run.drop == drop && run.start + run.length == block => run.length += 1,
+                _ => runs.push(BitfieldUpdate { drop, start: block, length: 1 }),
+            }
+        }
+        if !runs.is_empty() {
+            let entry = |run| Entry { bitfield: Some(run), ..Entry::default() };
+            let mut entries: Vec<Entry> = runs.into_iter().map(entry).collect();
+            self.oplog.append(cx, &mut entries)?;
+            self.sync_now(cx)?;
+        }
+        self.edges.clear();
+        Ok(())
+    }
+
     /// Moves what the oplog says into the other files, and writes a new header. Not needed for safety; it makes the
     /// next opening quick.
     pub fn flush(&mut self, cx: &mut Cx<'_>) -> Result<(), Error> {
         self.check_write()?;
         let sync = self.durability == Durability::Flush;
+        if sync && !self.oplog.is_torn() {
+            self.guard_bits(cx)?;
+        }
+        // hypercore.47: the file of nodes is cut only when the entry that says so is safe.
         if sync && self.store.cuts() {
-            cx.disk.sync(self.oplog.file())?;
+            self.sync_now(cx)?;
         }
         self.store.flush(cx, &mut self.bits, sync)?;
         if sync {
@@ -769,5 +810,9 @@ fn check_block(
     Ok(())
 }
 
+#[cfg(test)]
+mod crash;
+#[cfg(test)]
+mod speed;
 #[cfg(test)]
 mod tests;

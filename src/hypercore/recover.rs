@@ -73,6 +73,7 @@ impl Hypercore {
         self.header.manifest = self.auth.as_ref().map(|auth| auth.manifest().clone());
         self.store.forget();
         self.unflushed = 0;
+        self.edges.clear();
         self.fork = header.tree.fork;
         self.signature.clone_from(&header.tree.signature);
         self.bits = self.store.read_bitfield(cx)?;

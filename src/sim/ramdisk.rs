@@ -1,8 +1,9 @@
 //! A disk in memory that can crash, fill up and rot.
 //!
 //! At a crash of the machine each sector of 512 bytes that was written since its file's last sync is kept, lost (what
-//! was there at the sync comes back) or garbled (the bytes that were written since the sync are random), each by
-//! itself, and the length of the file is the old or the new one. A file that was never synced may be gone. Removing,
+//! was there at the sync comes back) or garbled (the bytes that were changed since the sync are random), each by
+//! itself, and the length of the file is the old or the new one. Bytes of a sector that nobody changed stay: no log of
+//! entries shorter than a sector could live on a disk that spoils its neighbours. A file that was never synced may be gone. Removing,
 //! renaming and truncating to the length at the sync are as safe as the trait says: `rename` is durable, `remove` is.
 //!
 //! A crash of the process alone loses nothing: drop the handles with `release`.
@@ -13,11 +14,11 @@ use crate::base::{Disk, DiskError, Entropy, FileId, Mode, Seeded};
 
 const SECTOR: usize = 512;
 
-/// What a crash can bring back: the sector at the last sync, and which of its bytes were written since.
+/// What a crash can bring back: the sector at the last sync, and which of its bytes were changed since.
 #[derive(Clone)]
 struct Unsynced {
     old: [u8; SECTOR],
-    written: [bool; SECTOR],
+    changed: [bool; SECTOR],
 }
 
 #[derive(Clone, Default)]
@@ -30,8 +31,9 @@ struct Content {
 }
 
 impl Content {
-    /// Remembers the sectors of `from..to` as they are, before they change.
-    fn touch(&mut self, from: u64, to: u64) {
+    /// Remembers the sectors from `from` on as they are, before they become `new`.
+    fn touch(&mut self, from: u64, new: &[u8]) {
+        let to = from + new.len() as u64;
         let sector = SECTOR as u64;
         for number in from / sector..to.div_ceil(sector) {
             let bytes = &self.bytes;
@@ -40,12 +42,13 @@ impl Content {
                 let start = number as usize * SECTOR;
                 let kept = &bytes[start.min(bytes.len())..(start + SECTOR).min(bytes.len())];
                 old[..kept.len()].copy_from_slice(kept);
-                Unsynced { old, written: [false; SECTOR] }
+                Unsynced { old, changed: [false; SECTOR] }
             });
             let start = number * sector;
-            let first = from.max(start) - start;
-            let last = to.min(start + sector) - start;
-            entry.written[first as usize..last as usize].fill(true);
+            for at in from.max(start)..to.min(start + sector) {
+                let changed = bytes.get(at as usize) != Some(&new[(at - from) as usize]);
+                entry.changed[(at - start) as usize] |= changed;
+            }
         }
     }
 
@@ -61,7 +64,7 @@ impl Content {
                 match fate {
                     0 => {}
                     1 => self.bytes[start + n] = sector.old[n],
-                    _ if sector.written[n] => self.bytes[start + n] = entropy.u64() as u8,
+                    _ if sector.changed[n] => self.bytes[start + n] = entropy.u64() as u8,
                     _ => {}
                 }
             }
@@ -258,11 +261,14 @@ impl Disk for RamDisk {
             return Err(DiskError::Full);
         }
         let content = self.at(file)?;
-        content.touch(at.min(len), fits);
-        if fits > len {
-            content.bytes.resize(fits as usize, 0);
+        let fitting = &bytes[..(fits - at) as usize];
+        if at > len {
+            content.touch(len, &vec![0; (at - len) as usize]);
+            content.bytes.resize(at as usize, 0);
         }
-        content.bytes[at as usize..fits as usize].copy_from_slice(&bytes[..(fits - at) as usize]);
+        content.touch(at, fitting);
+        content.bytes.resize((fits.max(len)) as usize, 0);
+        content.bytes[at as usize..fits as usize].copy_from_slice(fitting);
         if fits < end { Err(DiskError::Full) } else { Ok(()) }
     }
 
@@ -275,7 +281,7 @@ impl Disk for RamDisk {
             return Err(DiskError::Full);
         }
         let content = self.at(file)?;
-        content.touch(len.min(old), old.max(len));
+        content.touch(len.min(old), &vec![0; old.abs_diff(len) as usize]);
         content.bytes.resize(len as usize, 0);
         Ok(())
     }
