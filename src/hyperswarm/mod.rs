@@ -1,5 +1,5 @@
 //! Who to be connected with: finds the peers of topics and keeps connections to them. Follows hyperswarm.1 to
-//! hyperswarm.40. Read `peer.rs` first; `discovery.rs` has the topics, `connect.rs` the connections.
+//! hyperswarm.33. Read `peer.rs` first; `discovery.rs` has the topics, `connect.rs` the connections.
 //!
 //! It knows keys and times, no addresses and no bytes: the node dials, listens and asks the DHT for it.
 

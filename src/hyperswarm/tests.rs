@@ -605,8 +605,8 @@ fn one_connection_in_the_end(entropy: &mut Seeded, keys: [Key; 2], mut sides: [S
                 }
             }
         }
-        for side in 0..2 {
-            for output in sides[side].outputs() {
+        for (side, own) in sides.iter_mut().enumerate() {
+            for output in own.outputs() {
                 let caller = match output {
                     Output::Drop { link, .. } => link.0 as usize,
                     Output::Abort { .. } => side,

@@ -1,4 +1,4 @@
-//! Many channels in one stream of messages. Follows protomux.8 to protomux.34. Read `wire/protomux.rs` first, then
+//! Many channels in one stream of messages. Follows protomux.8 to protomux.37. Read `wire/protomux.rs` first, then
 //! `names.rs`; what comes in is taken apart in `unpack.rs`.
 //!
 //! A channel is named by a protocol and an optional id. Each side opens it with an id of its own; the two opens with

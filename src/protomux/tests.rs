@@ -688,8 +688,7 @@ fn what_concerns_no_channel_is_ignored() {
 // proves protomux.8
 #[test]
 fn a_malformed_message_ends_the_stream() {
-    for message in ["00", "fd", "0001", "00010105", "000001", "0000", "00000102", "01"]
-    {
+    for message in ["00", "fd", "0001", "00010105", "000001", "0000", "00000102", "01"] {
         let (_, _, mut b, other) = pair();
         b.hear(message);
         b.take();

@@ -1,4 +1,4 @@
-//! Calls and answers over one channel. Follows protomux_rpc.7 to protomux_rpc.29. Read `wire/protomux_rpc.rs` first.
+//! Calls and answers over one channel. Follows protomux_rpc.6 to protomux_rpc.27. Read `wire/protomux_rpc.rs` first.
 //!
 //! Either side may call. Requests are answered in any order. A value is bytes; by default it travels with a length, as
 //! the packages do it for buffers (`Values`).

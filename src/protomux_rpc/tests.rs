@@ -164,7 +164,7 @@ fn errors_are_the_vector() {
             }
             None => said(&mut b),
         };
-        assert_eq!(answered, [wanted.clone()]);
+        assert_eq!(answered, std::slice::from_ref(wanted));
     }
 
     let mut a = Rpc::new(Values::Buffer);
@@ -206,6 +206,33 @@ fn a_value_that_cannot_be_decoded_is_answered() {
         + "00";
     assert_eq!(said(&mut b), [wanted]);
     assert_eq!((events(&mut b), b.outstanding()), (vec![], (0, 0)));
+}
+
+// proves protomux_rpc.16
+#[test]
+fn an_answer_that_cannot_be_decoded_fails_its_request() {
+    let mut a = Rpc::new(Values::Buffer);
+    let one = request(&mut a, "m", b"");
+    hear(&mut a, "0101000105ff");
+    let failure = Failure::new(Code::DecodeError, "Could not decode response");
+    assert_eq!(events(&mut a), [Event::Answer { request: one, result: Err(failure) }]);
+}
+
+/// The server's key names the channel on both sides.
+// proves protomux_rpc.24
+#[test]
+fn the_channel_of_hyperswarm_rpc_is_the_vector() {
+    let file = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors/protomux.json"));
+    let file: Value = serde_json::from_str(file).expect("JSON");
+    let vectors = file["vectors"].as_array().expect("vectors");
+    let named = |vector: &&Value| vector["name"] == "@hyperswarm/rpc: channel with capability handshake";
+    let vector = vectors.iter().find(named).expect("there");
+    let key = hex::decode(vector["inputs"]["id"].as_str().expect("hex")).expect("hex");
+    for side in ["a", "b"] {
+        let open = hex::decode(vector["expected"][side][0].as_str().expect("hex")).expect("hex");
+        let open: wire::protomux::Open = wire::decode(&open[2..]).expect("an open");
+        assert_eq!((&open.protocol[..], open.id), (PROTOCOL, Some(key.clone())));
+    }
 }
 
 // proves protomux_rpc.12
