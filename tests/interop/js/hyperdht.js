@@ -1,0 +1,131 @@
+'use strict'
+// Nodes, servers and clients of hyperdht, driven line by line.
+const HyperDHT = require('hyperdht')
+const { serve } = require('./common')
+
+const nodes = []
+const servers = new Map()
+const clients = new Map()
+
+const at = (port) => ({ host: '127.0.0.1', port })
+
+// A client or server of default options, but for the bootstrap; `open`: reachable, bound to loopback.
+function make (message) {
+  const options = { bootstrap: [at(message.bootstrap)] }
+  if (message.open) Object.assign(options, { host: '127.0.0.1', firewalled: false })
+  if (message.options) Object.assign(options, message.options)
+  return new HyperDHT(options)
+}
+
+function client (message) {
+  const name = message.name || 'client'
+  if (!clients.has(name)) clients.set(name, make(message))
+  return clients.get(name)
+}
+
+// Says hello and waits for the echo.
+function hello (socket) {
+  return new Promise((resolve) => {
+    const start = Date.now()
+    socket.setKeepAlive(5000)
+    socket.on('error', (error) => resolve({ error: error.code || error.message }))
+    socket.on('data', (data) => {
+      socket.end()
+      resolve({ data: data.toString(), key: socket.remotePublicKey.toString('hex'), ms: Date.now() - start })
+    })
+    socket.write(Buffer.from('hello'))
+  })
+}
+
+async function all (query) {
+  const found = []
+  for await (const data of query) {
+    for (const peer of data.peers || [data.peer]) {
+      found.push({ key: peer.publicKey.toString('hex'), relays: peer.relayAddresses, from: data.from.port })
+    }
+  }
+  return found
+}
+
+const commands = {
+  // `count` nodes that store and relay; the first one is the bootstrap, at `port`, unless one is named.
+  async dht ({ count, bootstrap, port }) {
+    for (let n = 0; n < count; n++) {
+      let node
+      if (!bootstrap) {
+        node = HyperDHT.bootstrapper(port, '127.0.0.1')
+        await node.fullyBootstrapped()
+        bootstrap = node.address().port
+      } else {
+        node = new HyperDHT({ bootstrap: [at(bootstrap)], ephemeral: false, firewalled: false, host: '127.0.0.1' })
+        await node.fullyBootstrapped()
+      }
+      nodes.push(node)
+    }
+    return { bootstrap }
+  },
+  async listen (message) {
+    const node = make(message)
+    const server = node.createServer(message.server || {}, (socket) => {
+      socket.on('error', () => {})
+      socket.on('data', (data) => socket.write(data))
+      socket.on('end', () => socket.end())
+    })
+    await server.listen(HyperDHT.keyPair(Buffer.alloc(32, message.seed)))
+    servers.set(message.seed, { node, server })
+    return { key: server.publicKey.toString('hex'), relays: server.relayAddresses.length }
+  },
+  async unlisten ({ seed }) {
+    const { node, server } = servers.get(seed)
+    await server.close()
+    await node.destroy()
+    return { done: true }
+  },
+  async connect (message) {
+    return hello(client(message).connect(Buffer.from(message.key, 'hex'), message.connect))
+  },
+  // Several at once.
+  async connects (message) {
+    const each = () => hello(client(message).connect(Buffer.from(message.key, 'hex')))
+    return { all: await Promise.all(Array.from({ length: message.count }, each)) }
+  },
+  async find (message) {
+    return { peers: await all(client(message).findPeer(Buffer.from(message.key, 'hex'))) }
+  },
+  async lookup (message) {
+    return { peers: await all(client(message).lookup(Buffer.from(message.topic, 'hex'))) }
+  },
+  async announce (message) {
+    const pair = HyperDHT.keyPair(Buffer.alloc(32, message.seed))
+    const query = client(message).announce(Buffer.from(message.topic, 'hex'), pair, message.relays || [])
+    await query.finished()
+    return { closest: query.closestNodes.length }
+  },
+  async unannounce (message) {
+    const pair = HyperDHT.keyPair(Buffer.alloc(32, message.seed))
+    await client(message).unannounce(Buffer.from(message.topic, 'hex'), pair)
+    return { done: true }
+  },
+  async mutable (message) {
+    const node = client(message)
+    const pair = HyperDHT.keyPair(Buffer.alloc(32, message.seed))
+    await node.mutablePut(pair, Buffer.from('first'), { seq: 1 })
+    await node.mutablePut(pair, Buffer.from('second'), { seq: 2 })
+    const { hash } = await node.immutablePut(Buffer.from('for ever'))
+    const mutable = await node.mutableGet(pair.publicKey)
+    const immutable = await node.immutableGet(hash)
+    return {
+      mutable: mutable && mutable.value.toString(),
+      seq: mutable && mutable.seq,
+      immutable: immutable && immutable.value.toString()
+    }
+  }
+}
+
+serve(async (message) => {
+  try {
+    return await commands[message.do](message)
+  } catch (error) {
+    return { error: error.code || error.stack }
+  }
+})
