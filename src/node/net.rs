@@ -141,6 +141,11 @@ impl<'a> Net<'a> {
         self.node.conns.get(&conn).map(|conn| conn.key)
     }
 
+    /// Names a connection to both of its sides alike; capabilities are made over it.
+    pub fn handshake_hash(&self, conn: ConnId) -> Option<[u8; 64]> {
+        self.node.conns.get(&conn).map(|conn| conn.handshake_hash)
+    }
+
     /// Opens the channel for calls named `id` on a connection (both sides do; @hyperswarm/rpc: the server's key).
     pub fn rpc(&mut self, conn: ConnId, id: &[u8]) -> Result<RpcId, Error> {
         let rpc = self.node.open_rpc(&mut self.cx, conn, id)?;

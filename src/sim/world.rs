@@ -90,6 +90,8 @@ pub struct World {
     pub transcript: Transcript,
     /// Datagrams that were sent.
     pub sent: u64,
+    /// Where copies of the datagrams that are sent go, if anywhere: source, target, bytes.
+    pub tap: Option<Vec<(Addr, Addr, Vec<u8>)>>,
 }
 
 impl World {
@@ -107,6 +109,7 @@ impl World {
             pending: VecDeque::new(),
             transcript: Transcript { lines: VecDeque::new(), hash: 0xcbf2_9ce4_8422_2325, verbose: false },
             sent: 0,
+            tap: None,
         }
     }
 
@@ -226,6 +229,11 @@ impl World {
         }
     }
 
+    /// Hands a datagram to whoever is at `to`, as if it came from `from`.
+    pub fn inject(&mut self, from: Addr, to: Addr, bytes: &[u8]) {
+        self.arrive(from, to, bytes);
+    }
+
     /// Runs for `span`, dropping all events.
     pub fn run(&mut self, span: Span) {
         let until = self.now + span;
@@ -325,6 +333,9 @@ impl World {
         self.sent += 1;
         let digest = bytes.iter().fold(0u64, |sum, &byte| sum.wrapping_mul(31).wrapping_add(u64::from(byte)));
         self.transcript.add(format!("{} {from} > {to} {} bytes {digest:016x}", self.now, bytes.len()));
+        if let Some(tap) = &mut self.tap {
+            tap.push((from, to, bytes.clone()));
+        }
         let Some(&target) = self.by_ip.get(&to.ip) else { return };
         let line = self.lines.get(&(host, target)).copied().unwrap_or(self.line);
         let seed = &self.seed;
