@@ -33,8 +33,8 @@ const SWAPS_MAX: usize = 3;
 const FIREWALL_NODES: usize = 5;
 /// Nodes that are asked at once, as soon as they answer for the first time.
 const PROBES_MAX: usize = 3;
-/// These are sent a few times within the one wait that the bootstrap grants them.
-const PROBE_SENDS: u8 = 3;
+/// These are sent a few times within the second that the bootstrap grants them, and a while beyond.
+const PROBE_SENDS: u8 = 9;
 const PROBE_WAIT: Span = Span::from_millis(330);
 /// Ticks until a node that wants to be persistent tests again whether it may.
 const RETRY_TICKS: u64 = 12;
@@ -142,8 +142,12 @@ impl DhtRpc {
         if let Ok(reply) = outcome {
             self.probes.reached.push((reply.from, reply.to));
         }
-        if self.boot == Boot::Probing && (!self.probes.reached.is_empty() || self.probes.open == 0) {
-            self.on_probe_over(cx);
+        let reached = !self.probes.reached.is_empty();
+        match self.boot {
+            Boot::Probing if reached || self.probes.open == 0 => self.on_probe_over(cx),
+            // late, but true
+            Boot::Done if reached && self.wants_probe() => self.test_firewall(cx, true),
+            Boot::Binding | Boot::Walking { .. } | Boot::Probing | Boot::Testing | Boot::Done => {}
         }
     }
 

@@ -117,3 +117,19 @@ fn reachable_hosts_know_it_under_loss() {
     }
     assert!(open >= 34, "{open} of 40");
 }
+
+/// An answer to a probe that comes after the bootstrap still counts. proves dht_rpc.78
+#[test]
+fn a_late_probe_counts() {
+    let mut world = World::new(6);
+    let bootstrap = world.bootstrapper();
+    let host = world.add(joins(bootstrap));
+    world.hosts[host].wall = Wall::Firewall;
+    world.bootstrapped(host);
+    assert!(world.hosts[host].dht.firewalled());
+    world.hosts[host].wall = Wall::Open;
+    world.run(Span::from_secs(2));
+    let server = world.addr(host, SocketId::SERVER);
+    assert_eq!(world.hosts[host].dht.remote_addr(), Some(server));
+    assert!(world.hosts[host].dht.ephemeral());
+}
