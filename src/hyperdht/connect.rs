@@ -104,10 +104,10 @@ impl HyperDht {
         if known.is_empty() {
             known = self.relay_addresses.get(&key).cloned().unwrap_or_default();
         }
-        if self.storage.is_some() {
-            if let Some(forward) = self.forwards.get(&target) {
-                known = vec![forward.relay];
-            }
+        if self.storage.is_some()
+            && let Some(forward) = self.forwards.get(&target)
+        {
+            known = vec![forward.relay];
         }
         known.retain(|relay| relay.port != 0);
         known.truncate(limits::HYPERDHT_RELAYS_TRIED);

@@ -560,16 +560,16 @@ impl HyperDht {
         self.timers.clear(Timer::SessionAbort(server, session));
         let Some(entry) = self.session(server, session) else { return };
         let conn = entry.conn.take();
-        if let Progress::Pending(pending) = core::mem::replace(&mut entry.stage, Progress::Decided) {
-            if let Some(punch) = pending.punch {
-                self.end_puncher(punch, None);
-            }
+        if let Progress::Pending(pending) = core::mem::replace(&mut entry.stage, Progress::Decided)
+            && let Some(punch) = pending.punch
+        {
+            self.end_puncher(punch, None);
         }
-        if let Some(conn) = conn {
-            if let Some(record) = self.conns.get_mut(conn) {
-                record.stage = Stage::Ended;
-                self.outputs.push_back(Output::StreamDestroy { conn });
-            }
+        if let Some(conn) = conn
+            && let Some(record) = self.conns.get_mut(conn)
+        {
+            record.stage = Stage::Ended;
+            self.outputs.push_back(Output::StreamDestroy { conn });
         }
     }
 

@@ -49,6 +49,10 @@ enum News {
     Echo {
         path: Path,
     },
+    /// Somebody connected to our server.
+    Accepted {
+        path: Path,
+    },
     /// Somebody said something to our server.
     Heard,
     Failed(&'static str),
@@ -135,6 +139,13 @@ impl Drop for Ours {
     }
 }
 
+/// A node that does not find out that it can be reached.
+fn hidden(bootstrap: u16) -> Config {
+    let mut config = config(Some(bootstrap));
+    config.dht.quick_firewall = false;
+    config
+}
+
 fn free_port() -> u16 {
     let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("a port");
     socket.local_addr().expect("bound").port()
@@ -183,6 +194,7 @@ fn live(config: Config, orders: &Receiver<Order>, news: &Sender<News>) {
                 host.net(id).send(conn, b"hello").expect("open");
                 None
             }
+            Event::Connected { server: Some(_), path, .. } => Some(News::Accepted { path }),
             Event::Data { conn, bytes } => match dialled.get(&conn) {
                 Some(&path) => {
                     assert_eq!(bytes, b"hello");
@@ -385,4 +397,40 @@ fn our_nodes_store_for_node() {
     assert!(left["peers"].as_array().is_some_and(|peers| peers.iter().all(|peer| peer["key"] != *gone)));
     let values = node.ask(&json!({"do": "mutable", "seed": 3, "bootstrap": table.port}));
     assert_eq!(values, json!({"mutable": "second", "seq": 2, "immutable": "for ever"}));
+}
+
+/// pitfalls 9.16: nobody is known to be reachable and nobody tells local addresses, so both sides punch: the rounds,
+/// the sampling of NATs and the probes of either side with those of the other.
+#[test]
+fn punches_with_node() {
+    if skipped("hyperdht::punches_with_node") {
+        return;
+    }
+    for ours in [false, true] {
+        let mut node = script();
+        let table = table(&mut node, ours, 5);
+        let closed = json!({"quickFirewall": false});
+        let (server, _) = Ours::start(hidden(table.port));
+        let key = hex::encode(&server.listen(1));
+        for _ in 0..3 {
+            let said = node.ask(&json!({
+                "do": "connect", "key": key, "bootstrap": table.port, "options": closed,
+                "connect": {"localConnection": false}
+            }));
+            assert_eq!(said["data"], "hello", "{said}, ours {ours}");
+            let path = server.wait(|news| match news {
+                News::Accepted { path } => Some(*path),
+                _ => None,
+            });
+            assert_eq!(path, Path::Punched);
+        }
+        let said = node.ask(&json!({
+            "do": "listen", "bootstrap": table.port, "seed": 2, "options": closed,
+            "server": {"shareLocalAddress": false}
+        }));
+        let (client, _) = Ours::start(hidden(table.port));
+        for _ in 0..3 {
+            assert_eq!(client.connect(key_of(&said), 3), Ok(Path::Punched), "ours {ours}");
+        }
+    }
 }

@@ -414,10 +414,10 @@ fn wrong_answers_do_not_connect() {
     };
     let purpose = |relay| Purpose::Handshake { conn, relay, candidate: false };
     let asking = |world: &mut World| {
-        if let Some(client) = world.hosts[client].dht.client(conn) {
-            if let connect::Phase::Finding(finding) = &mut client.phase {
-                finding.asking += 1;
-            }
+        if let Some(client) = world.hosts[client].dht.client(conn)
+            && let connect::Phase::Finding(finding) = &mut client.phase
+        {
+            finding.asking += 1;
         }
     };
     for mutant in &mutants {
