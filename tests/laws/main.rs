@@ -5,6 +5,8 @@
 
 mod dht_rpc;
 mod hyperdht;
+mod node;
+mod secret_stream;
 
 use std::fmt::{Debug, Write as _};
 use std::panic::{AssertUnwindSafe, catch_unwind};
