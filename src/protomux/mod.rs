@@ -525,6 +525,32 @@ impl Protomux {
         }
     }
 
+    /// Whether an event is still to be handed out.
+    fn is_of_use(&self, event: &Event) -> bool {
+        match event {
+            Event::Opened { channel, .. } | Event::Message { channel, .. } => {
+                self.channels.get(*channel).is_some_and(|channel| !channel.silent)
+            }
+            Event::Wanted { protocol, id } => {
+                !self.dead && self.names.waits(protocol, id.as_deref().unwrap_or_default())
+            }
+            Event::Drained | Event::Closed { .. } => true,
+        }
+    }
+
+    /// Brings the next event that is of use to the front; unpacks more of a large batch if none is left.
+    fn bring_event(&mut self) {
+        loop {
+            while self.events.front().is_some_and(|event| !self.is_of_use(event)) {
+                self.events.pop_front();
+            }
+            if !self.events.is_empty() || self.inbox.is_empty() {
+                return;
+            }
+            self.unpack();
+        }
+    }
+
     /// Tells the stream below to pause or go on, if that has changed.
     fn update_reading(&mut self) {
         let pause = self.held || self.buffered > limits::MUX_BUFFERED_PAUSE;
@@ -564,9 +590,12 @@ impl Machine for Protomux {
 
     /// Answers to a batch are held back until its events have been taken, and then leave as one batch (protomux.28).
     fn poll_output(&mut self, _: &mut Cx<'_>) -> Option<Output> {
-        if self.answering && self.events.is_empty() && self.inbox.is_empty() {
-            self.answering = false;
-            self.flush();
+        if self.answering {
+            self.bring_event();
+            if self.events.is_empty() {
+                self.answering = false;
+                self.flush();
+            }
         }
         let output = self.outputs.pop_front()?;
         if let Output::Message(bytes) = &output {
@@ -579,37 +608,12 @@ impl Machine for Protomux {
     }
 
     fn poll_event(&mut self) -> Option<Event> {
-        loop {
-            let Some(event) = self.events.pop_front() else {
-                // the rest of a large batch, in portions
-                if self.inbox.is_empty() {
-                    return None;
-                }
-                self.unpack();
-                if self.events.is_empty() && self.inbox.is_empty() {
-                    return None;
-                }
-                continue;
-            };
-            match &event {
-                Event::Opened { channel, .. } | Event::Message { channel, .. } => {
-                    if self.channels.get(*channel).is_none_or(|channel| channel.silent) {
-                        continue;
-                    }
-                }
-                Event::Wanted { protocol, id } => {
-                    let id = id.as_deref().unwrap_or_default();
-                    if self.dead || !self.names.waits(protocol, id) {
-                        continue;
-                    }
-                }
-                Event::Drained => {}
-                Event::Closed { channel, .. } => {
-                    self.channels.remove(*channel);
-                }
-            }
-            return Some(event);
+        self.bring_event();
+        let event = self.events.pop_front()?;
+        if let Event::Closed { channel, .. } = &event {
+            self.channels.remove(*channel);
         }
+        Some(event)
     }
 
     fn poll_timeout(&self) -> Option<Deadline> {

@@ -7,6 +7,9 @@ mod dht_rpc;
 mod hyperdht;
 mod node;
 mod secret_stream;
+mod hyperswarm;
+mod protomux;
+mod protomux_rpc;
 
 use std::fmt::{Debug, Write as _};
 use std::panic::{AssertUnwindSafe, catch_unwind};
