@@ -1,4 +1,4 @@
-//! How much fits into a packet. Follows udx.7; the search for more is not done yet.
+//! How much fits into a packet. Follows udx.19; the search for more is not done yet.
 
 use crate::wire::udx::HEADER_LEN;
 

@@ -26,6 +26,7 @@ struct Packet {
     /// Number of the last transmission among all of this stream.
     sending: u64,
     sent: Time,
+    first_sent: Time,
     len: u16,
     sends: u8,
     timeouts: u8,
@@ -85,6 +86,8 @@ pub(super) struct Report {
     pub delivered: usize,
     /// From the last sent of them that was sent only once.
     pub rtt: Option<Span>,
+    /// The least it can have been at most, if all were sent again: since the first time one of them was sent.
+    pub most: Option<Span>,
     /// Packets that were taken for lost and were not.
     pub spurious: usize,
     /// Blocks that no honest receiver sends.
@@ -179,6 +182,7 @@ impl Send {
             start: self.unsent,
             sending: 0,
             sent: Time::ZERO,
+            first_sent: Time::ZERO,
             len: len as u16,
             sends: 0,
             timeouts: 0,
@@ -223,6 +227,9 @@ impl Send {
         }
         packet.sending = sending;
         packet.sent = now;
+        if packet.sends == 0 {
+            packet.first_sent = now;
+        }
         packet.sends = packet.sends.saturating_add(1);
         self.order.push_back((sending, seq));
         let start = (packet.start - self.acked) as usize;
@@ -314,6 +321,8 @@ impl Send {
             Fate::Lost => report.spurious += 1,
             Fate::Arrived => return,
         }
+        let most = now.since(packet.first_sent);
+        report.most = Some(report.most.map_or(most, |known| known.min(most)));
         if once && packet.sending >= report.sample {
             report.sample = packet.sending;
             report.rtt = Some(rtt); // udx.34
@@ -377,17 +386,18 @@ impl Send {
         (count, None)
     }
 
-    /// Nothing came back for a timeout: the first packet and all that are late count as lost. False: give up.
-    pub fn on_timeout(&mut self, now: Time, least_rtt: Span, srtt: Span) -> bool {
+    /// Nothing came back for a timeout: the first packet and all that are late count as lost. False: give up, which
+    /// happens only if this timeout counts.
+    pub fn on_timeout(&mut self, now: Time, least_rtt: Span, srtt: Span, counts: bool) -> bool {
         let wait = self.rack.rtt + self.reorder_window(true, least_rtt, srtt);
         self.lost.clear();
         let mut seq = self.first;
         for (at, packet) in self.flight.iter_mut().enumerate() {
             if packet.fate == Fate::InFlight && (at == 0 || packet.sent + wait < now) {
-                if packet.timeouts >= TIMEOUTS_MAX {
+                if counts && packet.timeouts >= TIMEOUTS_MAX {
                     return false;
                 }
-                packet.timeouts += 1;
+                packet.timeouts += u8::from(counts);
                 packet.fate = Fate::Lost;
                 self.in_flight -= 1;
             }
@@ -428,5 +438,55 @@ pub(super) struct Sending {
 impl Sending {
     pub fn len(&self) -> usize {
         self.data.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// pitfalls 2.14: how often a packet was sent is counted without overflow.
+    #[test]
+    fn a_packet_is_sent_three_hundred_times() {
+        let mut send = Send::new(Seq::first(0));
+        assert!(send.write(b"stubborn"));
+        let seq = send.cut(1152).expect("something to send");
+        for n in 0..300 {
+            let now = Time::from_micros(n);
+            let sending = send.transmit(seq, now);
+            let mut bytes = Vec::new();
+            send.copy(&sending, &mut bytes);
+            assert_eq!(bytes, b"stubborn");
+            assert!(send.on_timeout(now + Span::from_secs(1), Span::ZERO, Span::ZERO, false));
+        }
+        let report = send.on_ack(Time::from_micros(400), seq.next(), &[], Span::ZERO);
+        assert_eq!((report.delivered, report.rtt, send.outstanding()), (1, None, 0));
+    }
+
+    /// Packets point into a ring that goes round.
+    #[test]
+    fn bytes_survive_the_wrap_of_the_ring() {
+        let mut send = Send::new(Seq::first(0));
+        let mut expected = 0_u8;
+        let mut written = 0_u8;
+        for round in 0..500 {
+            for _ in 0..round % 7 + 1 {
+                let piece: Vec<u8> = (0..99).map(|n: u8| written.wrapping_add(n)).collect();
+                written = written.wrapping_add(99);
+                assert!(send.write(&piece));
+            }
+            while let Some(seq) = send.cut(64) {
+                let sending = send.transmit(seq, Time::ZERO);
+                let mut bytes = Vec::new();
+                send.copy(&sending, &mut bytes);
+                assert_eq!(bytes.len(), sending.len());
+                for byte in bytes {
+                    assert_eq!(byte, expected);
+                    expected = expected.wrapping_add(1);
+                }
+            }
+            let ack = send.first.plus(send.outstanding() / 2 + 1);
+            send.on_ack(Time::ZERO, ack, &[], Span::ZERO);
+        }
     }
 }

@@ -105,6 +105,8 @@ pub(super) struct Stream {
     probe_wanted: bool,
     heartbeat_wanted: bool,
     unanswered: u32,
+    /// Something came since the last timeout.
+    heard: bool,
     last_sent: Time,
     keep_alive: Option<Span>,
     messages: VecDeque<Vec<u8>>,
@@ -143,6 +145,7 @@ impl Stream {
             probe_wanted: false,
             heartbeat_wanted: false,
             unanswered: 0,
+            heard: false,
             last_sent: Time::ZERO,
             keep_alive: None,
             messages: VecDeque::new(),
@@ -324,6 +327,7 @@ impl Stream {
         self.stats.packets_in += 1;
         self.stats.bytes_in += (HEADER_LEN + body.len()) as u64;
         self.unanswered = 0;
+        self.heard = true;
         let kind = header.kind;
         if kind.heartbeat {
             self.recv.ack_wanted = true; // udx.7: only answered
@@ -382,8 +386,7 @@ impl Stream {
         if self.window_from.is_none_or(|from| from <= (seq, ack)) {
             self.window = window;
             self.window_from = Some((seq, ack));
-            if window > 0 {
-                self.at.zero_window = None;
+            if window > 0 && self.at.zero_window.take().is_some() {
                 self.rest(now);
             }
         }
@@ -411,11 +414,14 @@ impl Stream {
         if report.delivered == 0 {
             return;
         }
-        if let Some(sample) = report.rtt {
+        if let Some(sample) =
+            report.rtt.or(report.most.filter(|_| self.rtt.srtt.is_none() || self.timeouts > 1))
+        {
             self.rtt.sample(now, sample);
+            // udx.34: only now is it known how long to wait; the ack of a packet sent twice says nothing of that
+            self.timeouts = 0;
+            self.probes = 0;
         }
-        self.timeouts = 0;
-        self.probes = 0;
         if report.spurious > 0 {
             self.stats.spurious += report.spurious as u64;
             self.recovery_spurious += report.spurious;
@@ -440,8 +446,8 @@ impl Stream {
             }
             self.rest(now);
         } else {
-            self.at.timeout = Some(now + self.rtt.rto());
-            self.at.probe = Some(now + self.rtt.probe());
+            self.at.timeout = Some(now + self.backed_off());
+            self.arm_probe(now);
         }
     }
 
@@ -536,7 +542,9 @@ impl Stream {
     fn on_timeout(&mut self, now: Time) -> bool {
         let srtt = self.rtt.srtt.unwrap_or_default();
         self.stats.timeouts += 1;
-        if !self.send.on_timeout(now, self.rtt.min(), srtt) {
+        // udx.36: a receiver that has no room and says so is alive
+        let full = core::mem::take(&mut self.heard) && (self.window as usize) < self.mtu.payload();
+        if !self.send.on_timeout(now, self.rtt.min(), srtt, !full) {
             return false;
         }
         self.timeouts += 1;
@@ -548,6 +556,11 @@ impl Stream {
         self.at.reorder = None;
         self.at.timeout = Some(now + self.backed_off());
         true
+    }
+
+    fn arm_probe(&mut self, now: Time) {
+        let armed = self.probes < PROBES_MAX && self.timeouts == 0;
+        self.at.probe = armed.then(|| now + self.rtt.probe() * (1 << self.probes));
     }
 
     fn backed_off(&self) -> Span {
@@ -613,12 +626,12 @@ impl Stream {
         }
         // what held us back: the congestion window, or something else
         self.limited = !free && (fits || self.send.next_lost().is_some());
-        if self.probe_wanted {
-            self.probe_wanted = false;
-            if let Some(seq) = self.send.tail() {
-                return Some(self.transmit(now, path, seq)); // udx.41
-            }
+        if self.probe_wanted
+            && let Some(seq) = self.send.tail()
+        {
+            return Some(self.transmit(now, path, seq)); // udx.41
         }
+        self.probe_wanted = false;
         None
     }
 
@@ -638,9 +651,7 @@ impl Stream {
         if self.at.timeout.is_none() {
             self.at.timeout = Some(now + self.backed_off());
         }
-        if self.probes < PROBES_MAX && self.timeouts == 0 {
-            self.at.probe = Some(now + self.rtt.probe() * (1 << self.probes));
-        }
+        self.arm_probe(now);
         let path = match self.change {
             Some(old) if seq < old.at && sending.timeouts == 0 => old.from, // udx.61
             Some(_) | None => path,

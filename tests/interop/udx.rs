@@ -1,1 +1,321 @@
-//! seckel and the real packages: udx.
+//! seckel and the real packages: udx. Bulk both ways, ping-pong, half-close, destroy, messages, many streams, a lossy
+//! path, wrapped sequence numbers, a change of the remote.
+
+use std::collections::BTreeMap;
+use std::io::ErrorKind;
+use std::net::UdpSocket;
+use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use seckel::base::{Addr, Cx, Entropy, Machine, NoTrace, Seeded, SocketId, Time};
+use seckel::sim::ramdisk::RamDisk;
+use seckel::udx::{Event, Input, Output, StreamId, Udx, Why};
+
+use crate::support::{Node, skipped};
+
+/// Longer than any test needs.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Datagrams that are taken before answers leave.
+const BATCH: usize = 64;
+
+/// `Udx` on a real socket of 127.0.0.1.
+struct Real {
+    udx: Udx,
+    sockets: Vec<UdpSocket>,
+    started: Instant,
+    events: Vec<Event>,
+    data: BTreeMap<StreamId, Vec<u8>>,
+    /// Counts bytes instead of keeping them, and hashes them.
+    digest: Option<Digest>,
+    /// Ask for each packet in or out whether it is lost.
+    lose: Option<Box<dyn FnMut() -> bool>>,
+    disk: RamDisk,
+}
+
+#[derive(Default)]
+struct Digest {
+    bytes: usize,
+    wrong: bool,
+}
+
+impl Digest {
+    /// Bytes of the counter pattern that udx.js sends.
+    fn update(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            let word = (self.bytes / 4 * 4) as u32;
+            self.wrong |= word.to_le_bytes()[self.bytes % 4] != byte;
+            self.bytes += 1;
+        }
+    }
+}
+
+impl Real {
+    fn new() -> Real {
+        Real {
+            udx: Udx::new(),
+            sockets: vec![bind()],
+            started: Instant::now(),
+            events: Vec::new(),
+            data: BTreeMap::new(),
+            digest: None,
+            lose: None,
+            disk: RamDisk::default(),
+        }
+    }
+
+    fn port(&self) -> u16 {
+        self.sockets[0].local_addr().expect("bound").port()
+    }
+
+    fn now(&self) -> Time {
+        Time::from_micros(self.started.elapsed().as_micros() as u64)
+    }
+
+    fn with<T>(&mut self, act: impl FnOnce(&mut Udx, &mut Cx<'_>) -> T) -> T {
+        let mut entropy = Seeded::new(1);
+        let now = self.now();
+        let mut cx = Cx { now, entropy: &mut entropy, disk: &mut self.disk, trace: &mut NoTrace };
+        act(&mut self.udx, &mut cx)
+    }
+
+    /// A stream connected to stream `remote` of the process on `port`.
+    fn stream(&mut self, local: u32, remote: u32, port: u16) -> StreamId {
+        self.with(|udx, cx| {
+            let id = udx.open(cx, local).expect("free");
+            udx.connect(cx, id, SocketId::SERVER, remote, Addr::loopback(port)).expect("new");
+            id
+        })
+    }
+
+    fn lost(&mut self) -> bool {
+        self.lose.as_mut().is_some_and(|lose| lose())
+    }
+
+    /// Sends what is to be sent, notes what happened, waits for datagrams until the next deadline.
+    fn turn(&mut self) {
+        self.settle();
+        let deadline = self.udx.poll_timeout().map(|deadline| deadline.at.since(self.now()).as_micros());
+        let wait = Duration::from_micros(deadline.unwrap_or(50_000).clamp(100, 50_000));
+        let several = self.sockets.len() > 1;
+        let mut bytes = [0; 2048];
+        for n in 0..self.sockets.len() {
+            let wait = if several { Duration::from_micros(500) } else { wait };
+            self.sockets[n].set_read_timeout(Some(wait)).expect("a socket");
+            for n_th in 0..BATCH {
+                match self.sockets[n].recv_from(&mut bytes) {
+                    Ok((len, from)) => {
+                        if n_th == 0 {
+                            self.sockets[n].set_nonblocking(true).expect("a socket");
+                        }
+                        if self.lost() {
+                            continue;
+                        }
+                        let std::net::SocketAddr::V4(from) = from else { continue };
+                        let from = Addr::new(from.ip().octets(), from.port());
+                        let (socket, bytes) = (SocketId(n as u32), &bytes[..len]);
+                        self.with(|udx, cx| {
+                            udx.handle_input(cx, Input::Datagram { socket, from, bytes });
+                        });
+                    }
+                    Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                        break;
+                    }
+                    Err(error) => panic!("{error}"),
+                }
+            }
+            self.sockets[n].set_nonblocking(false).expect("a socket");
+        }
+        let now = self.now();
+        if self.udx.poll_timeout().is_some_and(|deadline| deadline.at <= now) {
+            self.with(|udx, cx| udx.handle_timeout(cx));
+        }
+    }
+
+    fn settle(&mut self) {
+        while let Some(event) = self.udx.poll_event() {
+            match event {
+                Event::Data { stream, bytes } => match &mut self.digest {
+                    Some(digest) => digest.update(&bytes),
+                    None => self.data.entry(stream).or_default().extend(bytes),
+                },
+                other => self.events.push(other),
+            }
+        }
+        while let Some(Output::Send { socket, to, bytes, .. }) = self.with(|udx, cx| udx.poll_output(cx)) {
+            if self.lost() {
+                continue;
+            }
+            let to = std::net::SocketAddrV4::new(to.ip.into(), to.port);
+            let _ = self.sockets[socket.0 as usize].send_to(&bytes, to);
+        }
+    }
+
+    /// Turns until `done`.
+    fn until(&mut self, what: &str, mut done: impl FnMut(&mut Real) -> bool) {
+        let began = Instant::now();
+        loop {
+            self.turn();
+            if done(self) {
+                self.settle();
+                return;
+            }
+            assert!(began.elapsed() < PATIENCE, "{what}: not in {PATIENCE:?}; {:?}", self.events);
+        }
+    }
+
+    fn until_event(&mut self, event: &Event) {
+        self.until(&format!("{event:?}"), |real| real.events.contains(event));
+    }
+
+    fn write(&mut self, id: StreamId, bytes: &[u8]) -> bool {
+        self.with(|udx, cx| udx.write(cx, id, bytes)).expect("open")
+    }
+
+    fn end(&mut self, id: StreamId) {
+        self.with(|udx, cx| udx.end(cx, id)).expect("open");
+    }
+
+    /// Writes `total` bytes of the pattern and ends.
+    fn bulk(&mut self, id: StreamId, total: usize) {
+        let mut at = 0;
+        self.until("bulk", |real| {
+            while at < total {
+                let piece: Vec<u8> = (at..total.min(at + 65536))
+                    .step_by(4)
+                    .flat_map(|word| (word as u32).to_le_bytes())
+                    .collect();
+                at += piece.len();
+                if !real.write(id, &piece) {
+                    return false;
+                }
+            }
+            true
+        });
+        self.end(id);
+    }
+}
+
+fn bind() -> UdpSocket {
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("a port");
+    // as udx-native does; without it every burst overflows the default buffer
+    socket2::SockRef::from(&socket).set_recv_buffer_size(1 << 20).expect("a larger buffer");
+    socket
+}
+
+/// A process of udx-native, asked from a thread of its own so that packets keep flowing.
+struct Judge {
+    ask: Sender<Value>,
+    heard: Receiver<Value>,
+    port: u16,
+}
+
+impl Judge {
+    fn start() -> Judge {
+        let (ask, asked) = channel::<Value>();
+        let (answer, heard) = channel();
+        std::thread::spawn(move || {
+            let mut process = Node::start("udx.js", &[]);
+            for value in asked {
+                if answer.send(process.ask(&value)).is_err() {
+                    return;
+                }
+            }
+        });
+        let mut judge = Judge { ask, heard, port: 0 };
+        let port = judge.ask(&mut Real::new(), json!({"op": "port"}));
+        judge.port = port["port"].as_u64().expect("a port") as u16;
+        judge
+    }
+
+    fn say(&mut self, value: Value) {
+        self.ask.send(value).expect("the process lives");
+    }
+
+    /// Turns `real` until the answer to the first question without one comes.
+    fn hear(&mut self, real: &mut Real) -> Value {
+        let mut answer = Value::Null;
+        real.until("an answer", |_| match self.heard.try_recv() {
+            Ok(value) => {
+                answer = value;
+                true
+            }
+            Err(TryRecvError::Empty) => false,
+            Err(TryRecvError::Disconnected) => panic!("the process died"),
+        });
+        answer
+    }
+
+    fn ask(&mut self, real: &mut Real, value: Value) -> Value {
+        self.say(value);
+        self.hear(real)
+    }
+
+    /// A stream of the process with id `id`, connected to ours with id `remote`.
+    fn stream(&mut self, real: &mut Real, id: u32, remote: u32, options: Value) {
+        let mut make = json!({"op": "stream", "id": id});
+        make.as_object_mut().expect("an object").extend(options.as_object().cloned().unwrap_or_default());
+        let port = real.port();
+        self.ask(real, make);
+        self.ask(
+            real,
+            json!({"op": "connect", "id": id, "remote": remote, "port": port, "ack": options["ack"]}),
+        );
+    }
+
+    fn wait(&mut self, real: &mut Real, event: &str, id: u32) -> Value {
+        self.ask(real, json!({"op": "wait", "event": event, "id": id}))
+    }
+}
+
+const BULK: usize = 64 << 20;
+
+fn speed(what: &str, bytes: usize, began: Instant) {
+    let seconds = began.elapsed().as_secs_f64();
+    eprintln!("udx {what}: {:.0} MB/s", bytes as f64 / 1e6 / seconds);
+}
+
+#[test]
+fn bulk_to_node() {
+    if skipped("udx::bulk_to_node") {
+        return;
+    }
+    let (mut real, mut judge) = (Real::new(), Judge::start());
+    judge.stream(&mut real, 2, 1, json!({"hash": true}));
+    let port = judge.port;
+    let id = real.stream(1, 2, port);
+    let began = Instant::now();
+    real.bulk(id, BULK);
+    let end = judge.wait(&mut real, "end", 2);
+    speed("to node", BULK, began);
+    eprintln!("{:?}", real.udx.stats(id));
+    assert_eq!(end["bytes"].as_u64(), Some(BULK as u64));
+    assert_eq!(end["right"], true);
+    judge.ask(&mut real, json!({"op": "end", "id": 2}));
+    judge.wait(&mut real, "close", 2);
+    real.until_event(&Event::Closed { stream: id, why: Why::Ended });
+}
+
+#[test]
+fn bulk_from_node() {
+    if skipped("udx::bulk_from_node") {
+        return;
+    }
+    let (mut real, mut judge) = (Real::new(), Judge::start());
+    real.digest = Some(Digest::default());
+    let port = judge.port;
+    let id = real.stream(1, 2, port);
+    judge.stream(&mut real, 2, 1, json!({}));
+    let began = Instant::now();
+    judge.say(json!({"op": "bulk", "id": 2, "total": BULK}));
+    real.until_event(&Event::Ended { stream: id });
+    speed("from node", BULK, began);
+    judge.hear(&mut real);
+    eprintln!("{}", judge.ask(&mut real, json!({"op": "stats", "id": 2})));
+    let digest = real.digest.take().expect("set above");
+    assert_eq!((digest.bytes, digest.wrong), (BULK, false));
+    real.end(id);
+    real.until_event(&Event::Closed { stream: id, why: Why::Ended });
+    judge.wait(&mut real, "close", 2);
+}

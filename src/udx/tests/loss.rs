@@ -1,8 +1,13 @@
 //! Nothing is lost, whatever the links do.
 
+use std::cell::RefCell;
+use std::rc::Rc;
+
 use super::world::{Link, World, pattern};
-use crate::base::{Entropy, Seeded, Span};
-use crate::udx::Why;
+use crate::base::{Entropy, Seeded, Span, Time};
+use crate::udx::{Stats, Why};
+use crate::wire;
+use crate::wire::udx::Header;
 
 fn ms(n: u64) -> Span {
     Span::from_millis(n)
@@ -44,6 +49,236 @@ fn all_bytes_arrive_over_any_link() {
         }
         assert!(world.run_to_rest(Span::from_secs(120)), "seed {seed}: timers left over");
         assert!(world.udx.iter().all(|udx| udx.is_empty()));
-        let _ = ms(0);
     }
+}
+
+fn stats(world: &World) -> Stats {
+    world.udx[0].stats(world.streams[0]).expect("live")
+}
+
+/// What machine 0 sends from now on, with its times; `lose(nth, header)` drops.
+type Log = Rc<RefCell<Vec<(Time, Header)>>>;
+
+fn log(world: &mut World, mut lose: impl FnMut(usize, &Header) -> bool + 'static) -> Log {
+    let log: Log = Log::default();
+    let into = Rc::clone(&log);
+    world.filter = Box::new(move |now, packet| {
+        if packet.side != 1 {
+            return true;
+        }
+        let header: Header = wire::decode(&packet.bytes).expect("a header");
+        into.borrow_mut().push((now, header));
+        let nth = into.borrow().len() - 1;
+        !lose(nth, &header)
+    });
+    log
+}
+
+/// pitfalls 2.11: half a minute without a line is survived.
+#[test]
+fn a_blackout_of_thirty_seconds() {
+    // proves udx.36
+    for seed in 0..30 {
+        let mut draw = Seeded::new(seed);
+        let mut world = World::connected(seed, Link::new(Span::from_micros(draw.below(100_000))));
+        let sent = pattern(2_000_000, seed);
+        world.feed(0, &sent, true);
+        world.run_for(ms(draw.below(200)));
+        for link in &mut world.links {
+            link.cut = true;
+        }
+        world.run_for(Span::from_secs(30));
+        for link in &mut world.links {
+            link.cut = false;
+        }
+        world.feed(1, &[], true);
+        world.run_to_close(Span::from_secs(60));
+        assert!(world.seen[1].data == sent, "seed {seed}");
+        assert_eq!(world.seen[0].closed, Some(Why::Ended));
+    }
+}
+
+/// pitfalls 2.11: no line any more ends in a timeout, once; each round resends one packet.
+#[test]
+fn a_blackout_for_good() {
+    // proves udx.36 and udx.51
+    let mut world = World::connected(1, Link::new(ms(10)));
+    world.write(0, b"hello");
+    world.run_for(Span::from_secs(1));
+    let began = world.now;
+    let log = log(&mut world, |_, _| true);
+    world.write(0, &pattern(50_000, 1));
+    world.run_for(Span::from_secs(100));
+    assert_eq!(world.seen[0].closed, Some(Why::TimedOut));
+    let mut resent: Vec<u64> =
+        log.borrow().iter().skip(10).map(|(at, _)| at.since(began).as_millis()).collect();
+    // two probes of the tail, then the first packet at each timeout
+    let probes: Vec<u64> = resent.drain(..2).collect();
+    assert_eq!(probes, [42, 42 + 84]);
+    resent.dedup();
+    let gaps: Vec<u64> = resent.windows(2).map(|two| two[1] - two[0]).collect();
+    assert_eq!(gaps, [2000, 4000, 8000, 8000, 8000], "{resent:?}");
+    assert!(world.run_to_rest(Span::from_secs(1)));
+}
+
+/// pitfalls 2.12: the clock jumps an hour with packets in flight.
+#[test]
+fn an_hour_of_sleep() {
+    let mut world = World::connected(1, Link::new(ms(20)));
+    let sent = pattern(3_000_000, 1);
+    world.feed(0, &sent, true);
+    world.run_for(ms(150));
+    world.now += Span::from_secs(3600);
+    let woke = world.now;
+    while !world.seen[1].ended {
+        assert!(world.step(woke + Span::from_secs(20)), "{:?}", stats(&world));
+    }
+    assert!(world.seen[1].data == sent);
+}
+
+/// pitfalls 2.13: the loss of the last packet alone is repaired by a probe, long before a timeout.
+#[test]
+fn a_lost_tail_is_probed() {
+    // proves udx.40 and udx.41
+    for tail in 0..3 {
+        let mut world = World::connected(1, Link::new(ms(10)));
+        world.write(0, b"warm up");
+        world.run_for(Span::from_secs(1));
+        let began = world.now;
+        // of 5 packets the last ones are lost once
+        let log = log(&mut world, move |nth, _| (4 - tail..5).contains(&nth));
+        let sent = pattern(5000, 1);
+        world.write(0, &sent);
+        while world.seen[1].data.len() < 5007 {
+            assert!(world.step(began + Span::from_secs(5)));
+        }
+        assert!(world.now < began + ms(100), "{tail}: {:?}", world.now.since(began));
+        let resent: Vec<u32> = log.borrow().iter().skip(5).map(|(_, header)| header.seq).collect();
+        assert_eq!(resent[0], 5, "the last packet is the probe");
+        assert_eq!(resent.len(), 1 + tail, "{resent:?}");
+        world.run_for(Span::from_secs(5));
+        assert_eq!((stats(&world).timeouts, stats(&world).probes), (0, 1));
+    }
+}
+
+/// pitfalls 2.13: nothing is probed that was not sent, and a stream at rest probes nothing.
+#[test]
+fn no_probe_without_need() {
+    let mut world = World::connected(1, Link::new(ms(10)));
+    for _ in 0..20 {
+        world.write(0, b"now and then");
+        world.run_for(ms(500));
+    }
+    assert_eq!((stats(&world).probes, stats(&world).resends, stats(&world).packets_out), (0, 0, 20));
+}
+
+/// pitfalls 2.15: every n-th packet never leaves.
+#[test]
+fn every_nth_send_fails() {
+    for nth in 3..10 {
+        let mut world = World::connected(nth, Link::new(ms(3)));
+        let sent = pattern(500_000, nth);
+        let mut count = 0;
+        world.filter = Box::new(move |_, _| {
+            count += 1;
+            count % nth != 0
+        });
+        world.feed(0, &sent, true);
+        world.feed(1, &sent, true);
+        world.run_to_close(Span::from_secs(300));
+        assert!(world.seen[0].data == sent && world.seen[1].data == sent, "{nth}");
+        assert_eq!(world.seen[0].closed, Some(Why::Ended));
+    }
+}
+
+#[test]
+fn one_loss_is_one_resend() {
+    // proves udx.37, udx.38 and udx.39
+    let mut world = World::connected(1, Link::new(ms(10)));
+    let began = world.now;
+    let log = log(&mut world, |nth, _| nth == 2);
+    let sent = pattern(11_520, 1);
+    world.write(0, &sent);
+    while world.seen[1].data != sent {
+        assert!(world.step(began + ms(60)));
+    }
+    world.run_for(Span::from_secs(2));
+    let seqs: Vec<u32> = log.borrow().iter().map(|(_, header)| header.seq).collect();
+    assert_eq!(seqs, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 2]);
+    let stats = stats(&world);
+    assert_eq!((stats.losses, stats.recoveries, stats.spurious, stats.timeouts), (1, 1, 0, 0));
+}
+
+#[test]
+fn a_resend_that_is_lost_too_is_noticed() {
+    // proves udx.37
+    let mut world = World::connected(1, Link::new(ms(10)));
+    let log = log(&mut world, |nth, header| header.seq == 2 && nth < 20);
+    let sent = pattern(300_000, 1);
+    world.write(0, &sent);
+    while world.seen[1].data != sent {
+        assert!(world.step(Time::ZERO + ms(500)));
+    }
+    assert!(log.borrow().iter().filter(|(_, header)| header.seq == 2).count() >= 3);
+    assert_eq!(stats(&world).timeouts, 0);
+}
+
+/// Packets overtake each other: after the first time they are waited for, and the window is as before.
+#[test]
+fn reordering_is_not_loss() {
+    // proves udx.37 and udx.45
+    let mut link = Link::new(ms(20));
+    link.jitter = ms(4);
+    let mut world = World::connected(1, link);
+    let sent = pattern(4 << 20, 1);
+    world.feed(0, &sent, true);
+    while !world.seen[1].ended {
+        assert!(world.step(Time::ZERO + Span::from_secs(30)));
+    }
+    let stats = stats(&world);
+    assert!(world.seen[1].data == sent);
+    assert!(stats.resends < 40, "{stats:?}");
+    assert!(stats.congestion_window > 500, "{stats:?}");
+    assert!(world.now < Time::ZERO + Span::from_secs(2), "{:?}", world.now);
+}
+
+#[test]
+fn after_a_rest_a_stream_starts_small() {
+    // proves udx.53
+    let mut world = World::connected(1, Link::new(ms(10)));
+    world.write(0, &pattern(250_000, 1));
+    world.run_for(Span::from_secs(3));
+    assert!(stats(&world).congestion_window > 50);
+    let log = log(&mut world, |_, _| false);
+    world.write(0, &pattern(100_000, 1));
+    world.run_for(ms(5));
+    assert_eq!(log.borrow().len(), 10);
+}
+
+/// A path with random loss and one with a short queue: neither collapses.
+#[test]
+fn goodput_on_bad_lines() {
+    let run = |seed, link: Link, size: usize| {
+        let mut world = World::connected(seed, link);
+        let sent = pattern(size, seed);
+        world.feed(0, &sent, true);
+        while !world.seen[1].ended {
+            assert!(world.step(Time::ZERO + Span::from_secs(600)), "{:?}", stats(&world));
+        }
+        assert!(world.seen[1].data == sent);
+        (size as u64 * 1000 / world.now.as_millis(), stats(&world))
+    };
+    let mut link = Link::new(ms(20));
+    link.rate = 1_000_000;
+    link.queue = 20_000; // half of what the path holds
+    let (rate, stats) = run(1, link, 10_000_000);
+    assert!(rate > 700_000, "short queue: {rate} B/s {stats:?}");
+    let mut link = Link::new(ms(10));
+    link.loss_permille = 10;
+    let (rate, stats) = run(2, link, 5_000_000);
+    assert!(rate > 400_000, "one in a hundred lost: {rate} B/s {stats:?}");
+    let mut link = Link::new(ms(10));
+    link.loss_permille = 200;
+    let (rate, stats) = run(3, link, 500_000);
+    assert!(rate > 20_000, "one in five lost: {rate} B/s {stats:?}");
 }
