@@ -1,1 +1,275 @@
-//! seckel and the real packages: hypercore.
+//! The same folder, opened by turns by seckel and by hypercore 10.
+
+use std::path::{Path, PathBuf};
+
+use seckel::base::{Cx, Error, NoTrace, Seeded, Time, hex};
+use seckel::crypto::KeyPair;
+use seckel::edge::files::Files;
+use seckel::hypercore::{Durability, Hypercore, Open, auth};
+use serde_json::{Value, json};
+
+use crate::support::{Node, skipped};
+
+const SEED: [u8; 32] = [7; 32];
+
+struct Folder {
+    root: PathBuf,
+    disk: Files,
+    entropy: Seeded,
+}
+
+impl Folder {
+    fn new(name: &str) -> Folder {
+        let root = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("core-{}-{name}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&root);
+        let disk = Files::open(&root).expect("a folder");
+        Folder { root, disk, entropy: Seeded::new(1) }
+    }
+
+    fn with<T>(&mut self, act: impl FnOnce(&mut Cx<'_>) -> T) -> T {
+        let mut cx = Cx {
+            now: Time::default(),
+            entropy: &mut self.entropy,
+            disk: &mut self.disk,
+            trace: &mut NoTrace,
+        };
+        act(&mut cx)
+    }
+
+    fn open(&mut self, open: Open) -> Hypercore {
+        self.with(|cx| Hypercore::open(cx, "core", open)).expect("opens")
+    }
+
+    fn path(&self) -> Value {
+        json!(self.root.join("core"))
+    }
+
+    fn node(&self) -> Node {
+        Node::start("hypercore.js", &[])
+    }
+
+    fn append(&mut self, core: &mut Hypercore, blocks: &[Vec<u8>]) {
+        self.with(|cx| core.append(cx, blocks)).expect("appends");
+    }
+
+    /// The same as the script's `state`.
+    fn state(&mut self, core: &mut Hypercore) -> Value {
+        let blocks: Vec<Option<String>> = (0..core.length())
+            .map(|n| self.with(|cx| core.get(cx, n)).expect("reads").map(|block| hex::encode(&block)))
+            .collect();
+        json!({
+            "key": hex::encode(core.key()),
+            "discoveryKey": hex::encode(core.discovery_key()),
+            "length": core.length(),
+            "fork": core.fork(),
+            "byteLength": core.byte_length(),
+            "contiguousLength": core.contiguous_length(),
+            "writable": core.writable(),
+            "treeHash": hex::encode(&core.tree_hash()),
+            "signature": hex::encode(core.signature()),
+            "blocks": blocks,
+        })
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.root);
+    }
+}
+
+/// How to make a core of that manifest version; None: compat.
+fn kind(version: Option<u64>) -> Open {
+    let key_pair = KeyPair::from_seed(SEED);
+    let manifest = version.map(|version| auth::single_signer(version, key_pair.public));
+    Open { key_pair: Some(key_pair), manifest, compat: version.is_none(), ..Open::default() }
+}
+
+fn existing() -> Open {
+    Open { create: false, ..Open::default() }
+}
+
+fn batch(from: u64, count: u64) -> Vec<Vec<u8>> {
+    (from..from + count).map(|n| vec![n as u8; (n * 37 % 600) as usize]).collect()
+}
+
+fn hexes(blocks: &[Vec<u8>]) -> Value {
+    blocks.iter().map(|block| hex::encode(block)).collect()
+}
+
+/// pitfalls 14.1: compat and manifest cores alike.
+// proves hypercore.57
+#[test]
+fn node_reads_and_goes_on_with_what_seckel_wrote() {
+    if skipped("hypercore: seckel writes") {
+        return;
+    }
+    for version in [None, Some(0), Some(1)] {
+        for closed in [true, false] {
+            let mut folder = Folder::new(&format!("ours-{version:?}-{closed}"));
+            let mut core = folder.open(kind(version));
+            folder.append(&mut core, &batch(0, 1));
+            folder.append(&mut core, &batch(1, 40));
+            if closed {
+                folder.with(|cx| core.close(cx)).expect("closes");
+                core = folder.open(existing());
+            }
+            (41..50).for_each(|n| folder.append(&mut core, &batch(n, 1)));
+            folder.with(|cx| core.set_user_data(cx, "note", Some(b"ours"))).expect("sets");
+            let ours = folder.state(&mut core);
+            if closed {
+                folder.with(|cx| core.close(cx)).expect("closes");
+            }
+            let mut node = folder.node();
+            let theirs = node.ask(&json!({"do": "open", "folder": folder.path()}));
+            assert_eq!(theirs, ours, "{version:?} {closed}");
+            node.ask(&json!({"do": "append", "batches": [hexes(&batch(50, 3)), hexes(&batch(53, 1))]}));
+            let theirs = node.ask(&json!({"do": "read"}));
+            node.ask(&json!({"do": "close"}));
+            node.finish();
+            let mut core = folder.open(existing());
+            assert_eq!(folder.state(&mut core), theirs, "{version:?} {closed}");
+            assert_eq!(core.user_data("note"), Some(&b"ours"[..]));
+            folder.append(&mut core, &batch(54, 2));
+            let ours = folder.state(&mut core);
+            let mut node = folder.node();
+            assert_eq!(node.ask(&json!({"do": "open", "folder": folder.path()})), ours);
+            node.finish();
+        }
+    }
+}
+
+// proves hypercore.33, hypercore.52, hypercore.57
+#[test]
+fn seckel_reads_and_goes_on_with_what_node_wrote() {
+    if skipped("hypercore: node writes") {
+        return;
+    }
+    for version in [None, Some(0), Some(1)] {
+        let mut folder = Folder::new(&format!("theirs-{version:?}"));
+        let seed = hex::encode(&SEED);
+        let mut node = folder.node();
+        let made =
+            node.ask(&json!({"do": "open", "folder": folder.path(), "seed": seed, "version": version}));
+        assert_eq!(made["length"], 0);
+        // Node flushes at the first and at every fourth change: each number of entries is seen.
+        for n in 0..9 {
+            node.ask(&json!({"do": "append", "batches": [hexes(&batch(n, 1 + n % 3))]}));
+            if n == 3 {
+                node.ask(&json!({"do": "note", "key": "note", "value": "theirs"}));
+            }
+            let theirs = node.ask(&json!({"do": "read"}));
+            let mut core = folder.open(Open { read_only: true, ..existing() });
+            let mut ours = folder.state(&mut core);
+            assert_eq!(ours["writable"], false);
+            ours["writable"] = json!(true);
+            assert_eq!(ours, theirs, "{version:?} {n}");
+            let refused = folder.with(|cx| core.append(cx, &[b"no"]));
+            assert!(matches!(refused, Err(Error::Refused(_))));
+        }
+        for step in [
+            json!({"do": "truncate", "length": 11}),
+            json!({"do": "clear", "start": 2, "end": 5}),
+            json!({"do": "truncate", "length": 8}),
+            json!({"do": "clear", "start": 5, "end": 6}),
+        ] {
+            let theirs = node.ask(&step);
+            let mut core = folder.open(Open { read_only: true, ..existing() });
+            let mut ours = folder.state(&mut core);
+            ours["writable"] = json!(true);
+            assert_eq!(ours, theirs, "{version:?} {step}");
+        }
+        node.ask(&json!({"do": "close"}));
+        node.finish();
+        let mut core = folder.open(existing());
+        assert!(core.writable());
+        assert_eq!(core.user_data("note"), Some(&b"theirs"[..]));
+        folder.append(&mut core, &batch(100, 5));
+        folder.with(|cx| core.truncate(cx, 9)).expect("truncates");
+        folder.append(&mut core, &batch(200, 2));
+        let ours = folder.state(&mut core);
+        let mut node = folder.node();
+        assert_eq!(node.ask(&json!({"do": "open", "folder": folder.path()})), ours);
+        node.finish();
+    }
+}
+
+// proves hypercore.46
+#[test]
+fn the_same_keys_and_blocks_give_the_same_trees_and_signatures() {
+    if skipped("hypercore: same trees") {
+        return;
+    }
+    for version in [None, Some(0), Some(1)] {
+        let (mut ours, theirs) =
+            (Folder::new(&format!("a-{version:?}")), Folder::new(&format!("b-{version:?}")));
+        let mut core = ours.open(Open { durability: Durability::Kernel, ..kind(version) });
+        let mut node = theirs.node();
+        let seed = hex::encode(&SEED);
+        node.ask(&json!({"do": "open", "folder": theirs.path(), "seed": seed, "version": version}));
+        for (n, count) in [(0, 1), (1, 7), (8, 1), (9, 16), (25, 2)] {
+            ours.append(&mut core, &batch(n, count));
+            node.ask(&json!({"do": "append", "batches": [hexes(&batch(n, count))]}));
+            assert_eq!(ours.state(&mut core), node.ask(&json!({"do": "read"})), "{version:?} {n}");
+        }
+        ours.with(|cx| core.truncate(cx, 5)).expect("truncates");
+        assert_eq!(node.ask(&json!({"do": "truncate", "length": 5})), ours.state(&mut core));
+        ours.append(&mut core, &batch(90, 3));
+        node.ask(&json!({"do": "append", "batches": [hexes(&batch(90, 3))]}));
+        assert_eq!(ours.state(&mut core), node.ask(&json!({"do": "read"})));
+        node.finish();
+    }
+}
+
+/// pitfalls 14.4: more blocks than a page of bits has.
+#[test]
+fn many_blocks_cross_pages_both_ways() {
+    if skipped("hypercore: pages") {
+        return;
+    }
+    let count = 33_000_u64;
+    let blocks: Vec<Vec<u8>> = (0..count).map(|n| format!("block {n}").into_bytes()).collect();
+    let mut folder = Folder::new("pages");
+    let mut core = folder.open(kind(Some(1)));
+    folder.append(&mut core, &blocks);
+    folder.with(|cx| core.close(cx)).expect("closes");
+    let mut node = folder.node();
+    node.say(&json!({"do": "open", "folder": folder.path()}));
+    let state = node.hear();
+    assert_eq!((&state["length"], &state["contiguousLength"]), (&json!(count), &json!(count)));
+    assert_eq!(state["blocks"], hexes(&blocks));
+    node.ask(&json!({"do": "fill", "count": count}));
+    node.ask(&json!({"do": "close"}));
+    node.finish();
+    let mut core = folder.open(existing());
+    assert_eq!((core.length(), core.contiguous_length()), (2 * count, 2 * count));
+    for n in [0, 1, 32_767, 32_768, count - 1, count, 65_535, 65_536, 2 * count - 1] {
+        let read = folder.with(|cx| core.get(cx, n)).expect("reads").expect("is here");
+        assert_eq!(read, blocks[(n % count) as usize]);
+    }
+}
+
+#[cfg(target_os = "linux")]
+/// pitfalls 14.11: Node is killed in the middle of an append.
+#[test]
+fn seckel_opens_what_a_killed_node_left() {
+    if skipped("hypercore: killed node") {
+        return;
+    }
+    let mut folder = Folder::new("killed");
+    let seed = hex::encode(&SEED);
+    let mut node = folder.node();
+    node.ask(&json!({"do": "open", "folder": folder.path(), "seed": seed, "version": 1}));
+    node.ask(&json!({"do": "append", "batches": [hexes(&batch(0, 3)), hexes(&batch(3, 3))]}));
+    node.say(&json!({"do": "die", "batches": [hexes(&batch(6, 200))]}));
+    let pid = node.id();
+    while std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z ")) {
+        std::thread::yield_now();
+    }
+    let mut core = folder.open(existing());
+    assert!(core.length() == 6 || core.length() == 206, "{}", core.length());
+    let before = core.length();
+    folder.append(&mut core, &batch(before, 1));
+    let state = folder.state(&mut core);
+    assert_eq!(state["blocks"], hexes(&batch(0, before + 1)));
+}
