@@ -131,7 +131,7 @@ impl Auth {
             return sign::verify(&signer.public, &self.signable(signer, tree), signature);
         }
         if self.manifest.version == 0 {
-            return false; // hypercore.40: several signers in a version 0 manifest
+            return false; // hypercore.58: several signers in a version 0 manifest
         }
         match self.manifest.prologue {
             Some(prologue) if tree.length <= prologue.length => {
@@ -151,7 +151,7 @@ impl Auth {
         multi.proofs[..quorum].iter().all(|proof| {
             let number = usize::try_from(proof.signer).unwrap_or(usize::MAX);
             let Some(signer) = self.manifest.signers.get(number) else { return false };
-            let patched = proof.patch != 0 && self.manifest.allow_patch; // hypercore.41: patches are not followed
+            let patched = proof.patch != 0 && self.manifest.allow_patch; // hypercore.59: patches are not followed
             let again = core::mem::replace(&mut tried[number], true);
             !patched && !again && sign::verify(&signer.public, &self.signable(signer, tree), &proof.signature)
         })

@@ -131,7 +131,7 @@ impl Hypercore {
     /// there. `Invalid`: key, manifest and key pair do not belong together. `Corrupt`: what is stored cannot be read.
     pub fn open(cx: &mut Cx<'_>, dir: &str, open: Open) -> Result<Hypercore, Error> {
         let mode = if open.read_only { Mode::Read } else { Mode::Write };
-        if !open.create && !cx.disk.exists(&format!("{dir}/oplog")) {
+        if (open.read_only || !open.create) && !cx.disk.exists(&format!("{dir}/oplog")) {
             return Err(Error::Missing);
         }
         let opened = Oplog::open(cx, dir, mode)?;

@@ -144,6 +144,11 @@ impl Oplog {
         self.len
     }
 
+    /// Where the header lies, if it does not fit into a slot.
+    pub fn external(&self) -> Option<External> {
+        self.external
+    }
+
     /// True after `write_header` failed: it has to succeed before the next `append`.
     pub fn is_torn(&self) -> bool {
         self.torn
