@@ -1,4 +1,5 @@
-//! Formats of the registry: what its two methods take and give. Follows registry.1 and registry.2.
+//! Formats of the registry: what its two methods take and give, inside the value of a call (which has a length of
+//! its own, protomux_rpc). Follows registry.1 and registry.2.
 
 use super::{Cursor, Format, Wire, format};
 use crate::base::{Malformed, limits};
@@ -8,27 +9,27 @@ pub const FORMATS: &[Format] = &[format::<Request>(), format::<Answer>()];
 /// The value of a call of `register` or `delete`.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Request {
-    /// Any text; whether it may be a name is for the server to say.
-    pub name: String,
+    /// Any bytes; whether they may be a name is for the server to say.
+    pub name: Vec<u8>,
 }
 
 /// The value of the answer.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Answer {
-    /// `OK`, `IDEMPOTENT`, or `ERR:` and why.
-    pub text: String,
+    /// `OK`, `IDEMPOTENT`, or `ERR:` and why, in UTF-8.
+    pub text: Vec<u8>,
 }
 
 impl Wire for Request {
     const NAME: &'static str = "registry.request";
     fn walk(&mut self, c: &mut Cursor<'_>) -> Result<(), Malformed> {
-        c.string("name", &mut self.name, limits::REGISTRY_TEXT_MAX)
+        c.raw("name", &mut self.name, limits::REGISTRY_TEXT_MAX)
     }
 }
 
 impl Wire for Answer {
     const NAME: &'static str = "registry.answer";
     fn walk(&mut self, c: &mut Cursor<'_>) -> Result<(), Malformed> {
-        c.string("text", &mut self.text, limits::REGISTRY_TEXT_MAX)
+        c.raw("text", &mut self.text, limits::REGISTRY_TEXT_MAX)
     }
 }

@@ -16,7 +16,8 @@ impl Folder {
     fn new() -> Folder {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let n = COUNT.fetch_add(1, Ordering::Relaxed);
-        let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("registry-{}-{n}", std::process::id()));
+        let path =
+            PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("registry-{}-{n}", std::process::id()));
         let _ = std::fs::remove_dir_all(&path);
         std::fs::create_dir_all(&path).expect("a folder");
         Folder(path)
@@ -235,6 +236,8 @@ impl Client {
 }
 
 /// What a user does in an afternoon.
+// proves registry.19
+// proves registry.20
 fn session(dht_made: Made, server_made: Made, client_made: Made) {
     let folder = Folder::new();
     let (_dht, bootstrap) = dht(dht_made);
@@ -254,14 +257,8 @@ fn session(dht_made: Made, server_made: Made, client_made: Made) {
     assert_eq!(bob.ask(&format!("register {unicode}")), format!("Registered: {unicode}"));
     assert_eq!(bob.ask("register bob"), "Registered: bob");
     let other = bob.ask("whoami");
-    assert_eq!(
-        bob.list(),
-        [format!("alice: {me}"), format!("bob: {other}"), format!("{unicode}: {other}")]
-    );
-    assert_eq!(
-        bob.ask("delete alice"),
-        "Error: Unauthorized: only the owner can delete this username"
-    );
+    assert_eq!(bob.list(), [format!("alice: {me}"), format!("bob: {other}"), format!("{unicode}: {other}")]);
+    assert_eq!(bob.ask("delete alice"), "Error: Unauthorized: only the owner can delete this username");
     assert_eq!(alice.ask("delete nobody"), "Error: Username not found");
     assert_eq!(alice.ask("delete alice"), "Deleted: alice");
     assert_eq!(alice.ask("lookup alice"), "Not found");
@@ -334,7 +331,8 @@ fn copy_from_a_client(giver_made: Made, taker_made: Made) {
     let mut taker = match taker_made {
         Made::Seckel => client(Made::Seckel, &bootstrap, &nobody, &folder.join("taker")),
         Made::Node => {
-            let options = json!({ "bootstrap": bootstrap, "core": keys.core, "storage": folder.join("taker") });
+            let options =
+                json!({ "bootstrap": bootstrap, "core": keys.core, "storage": folder.join("taker") });
             let mut node = Node::start("registry.js", &["client", &options.to_string()]);
             assert_eq!(node.hear()["ready"], true);
             Client(Process::Node(node))

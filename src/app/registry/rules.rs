@@ -83,8 +83,14 @@ pub fn read_request(value: &[u8]) -> Result<String, NameFault> {
         Reason::TooLong { .. } => NameFault::TooLong,
         Reason::Short | Reason::Illegal { .. } | Reason::NotText => NameFault::NotText,
     })?;
-    check_name(&request.name)?;
-    Ok(request.name)
+    let name = String::from_utf8(request.name).map_err(|_| NameFault::NotText)?;
+    check_name(&name)?;
+    Ok(name)
+}
+
+/// The value of a call for a name.
+pub fn request(name: &str) -> Vec<u8> {
+    wire::encode(&wire::registry::Request { name: name.as_bytes().to_vec() })
 }
 
 /// The answer to a call.
@@ -121,6 +127,11 @@ impl Answer {
         }
     }
 
+    /// The value of the answer.
+    pub fn value(&self) -> Vec<u8> {
+        wire::encode(&wire::registry::Answer { text: self.text().into_bytes() })
+    }
+
     /// What was said; anything else than the three forms is taken for a refusal in other words.
     pub fn from_text(text: &str) -> Answer {
         match text {
@@ -132,6 +143,12 @@ impl Answer {
             }
         }
     }
+}
+
+/// The text of an answer's value; `None` if it is too long. What is not UTF-8 in it is shown as such.
+pub fn read_answer(value: &[u8]) -> Option<String> {
+    let answer: wire::registry::Answer = wire::decode(value).ok()?;
+    Some(String::from_utf8_lossy(&answer.text).into_owned())
 }
 
 /// What a call comes to.
@@ -195,15 +212,12 @@ mod tests {
     // proves registry.9
     #[test]
     fn a_call_that_is_no_name_is_answered_with_the_reason() {
-        let request = |name: &str| wire::encode(&wire::registry::Request { name: name.to_owned() });
-        assert_eq!(request("alice"), b"\x05alice");
-        assert_eq!(read_request(b"\x05alice"), Ok("alice".to_owned()));
-        assert_eq!(read_request(&request("")), Err(NameFault::Empty));
-        assert_eq!(read_request(&request(&"a".repeat(300))), Err(NameFault::TooLong));
-        assert_eq!(read_request(&request(&"a".repeat(100_000))), Err(NameFault::TooLong));
-        assert_eq!(read_request(b"\x02\xff\xfe"), Err(NameFault::NotText));
-        assert_eq!(read_request(b"\x05al"), Err(NameFault::NotText));
-        assert_eq!(read_request(b""), Err(NameFault::NotText));
+        assert_eq!(read_request(&request("alice")), Ok("alice".to_owned()));
+        assert_eq!(read_request(b"alice"), Ok("alice".to_owned()));
+        assert_eq!(read_request(b""), Err(NameFault::Empty));
+        assert_eq!(read_request("a".repeat(300).as_bytes()), Err(NameFault::TooLong));
+        assert_eq!(read_request("a".repeat(100_000).as_bytes()), Err(NameFault::TooLong));
+        assert_eq!(read_request(b"\xff\xfe"), Err(NameFault::NotText));
         assert_eq!(
             Answer::refused(&NameFault::Empty.to_string()).text(),
             "ERR:Invalid username: it is empty"
@@ -231,6 +245,8 @@ mod tests {
         for answer in [Answer::Ok, Answer::Idempotent, Answer::refused(TAKEN)] {
             assert_eq!(Answer::from_text(&answer.text()), answer);
         }
+        assert_eq!(read_answer(&Answer::Ok.value()).as_deref(), Some("OK"));
+        assert_eq!(read_answer(&[b'a'; 5000]), None);
         assert_eq!(Answer::refused(TAKEN).text(), "ERR:Username already taken");
         assert_eq!(Answer::from_text("ERR: x"), Answer::refused("x"));
         assert_eq!(Answer::from_text("what"), Answer::refused("what"));

@@ -7,7 +7,6 @@ use super::gate::{Bounds, Gate, Refusal};
 use super::rules::{self, Answer, Decision, Method, decide, read_request};
 use crate::base::{Error, Key, Time};
 use crate::node::{CallId, CoreId, Event, JoinOptions, Net, RpcId, ServerId, StoreId};
-use crate::wire;
 
 /// The folder of the store below the node's files.
 const STORE: &str = "";
@@ -194,6 +193,5 @@ impl Server {
 
 /// A caller that hung up is not told.
 fn say(net: &mut Net<'_>, call: CallId, answer: &Answer) {
-    let value = wire::encode(&wire::registry::Answer { text: answer.text() });
-    let _ = net.answer(call, &value);
+    let _ = net.answer(call, &answer.value());
 }

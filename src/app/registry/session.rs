@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use super::client::{CALL_WAIT, CallFault, Client, Output, Pair, Replica, Report};
 use super::command::Command;
+use super::rules;
 use crate::base::{Error, Key, Time};
 use crate::node::{CallId, ConnId, CoreId, Event, Failure, JoinOptions, KeyPair, Net, Range, RpcId, StoreId};
-use crate::wire;
 
 const STORE: &str = "";
 
@@ -143,7 +143,7 @@ impl Session {
                     }
                 }
                 Output::Call { ticket, method, name } => {
-                    let body = wire::encode(&wire::registry::Request { name });
+                    let body = rules::request(&name);
                     let called = self
                         .rpc
                         .ok_or(Error::NotOpen)
@@ -164,8 +164,8 @@ impl Session {
 fn read_answer(result: Result<Vec<u8>, Failure>) -> Option<Result<String, CallFault>> {
     match result {
         Ok(value) => {
-            let answer = wire::decode::<wire::registry::Answer>(&value);
-            Some(answer.map(|answer| answer.text).map_err(|fault| CallFault::Failed(fault.to_string())))
+            let answer = rules::read_answer(&value);
+            Some(answer.ok_or_else(|| CallFault::Failed("an answer that is too long".to_owned())))
         }
         Err(failure) => match failure.code.code() {
             "CHANNEL_CLOSED" | "CHANNEL_DESTROYED" => None,
