@@ -9,3 +9,5 @@ pub mod command;
 pub mod gate;
 pub mod outcome;
 pub mod rules;
+pub mod server;
+pub mod session;

@@ -1,1 +1,41 @@
-fn main() {}
+//! The command line of seckel.
+
+mod args;
+mod run;
+mod terminal;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use seckel::app::registry::command::Command as Prompted;
+
+use args::{Cli, Command, Registry};
+
+fn main() -> ExitCode {
+    match start(Cli::parse().command) {
+        Ok(code) => ExitCode::from(code),
+        Err(bad) => {
+            terminal::warn(&bad.text);
+            ExitCode::from(bad.code)
+        }
+    }
+}
+
+fn start(command: Command) -> Result<u8, run::Bad> {
+    match command {
+        Command::Demo(demo) => run::demo(demo.storage.as_deref()),
+        Command::Dht(dht) => {
+            let set = std::env::var("SECKEL_BOOTSTRAP").ok();
+            run::dht(dht.role(set.as_deref())?)
+        }
+        Command::Testnet(testnet) => run::testnet(testnet.nodes, testnet.port),
+        Command::Registry(registry) => match registry {
+            Registry::Server(server) => run::server(&server),
+            Registry::Client(client) => run::client(&client),
+            Registry::Register(args) => run::once(&args.one, Prompted::Register(args.name)),
+            Registry::Lookup(args) => run::once(&args.one, Prompted::Lookup(args.name)),
+            Registry::Delete(args) => run::once(&args.one, Prompted::Delete(args.name)),
+            Registry::List(one) => run::once(&one, Prompted::List),
+        },
+    }
+}

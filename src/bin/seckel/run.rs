@@ -8,7 +8,7 @@ use seckel::app::registry::gate::Bounds;
 use seckel::app::registry::outcome::{Exit, Outcome};
 use seckel::app::registry::server::Server;
 use seckel::app::registry::session::Session;
-use seckel::base::{Addr, DiskError, Error, Span, Time, hex};
+use seckel::base::{Addr, DiskError, Error, NoTrace, Span, Time, Trace, hex};
 use seckel::edge::host::{Host, NodeId, Wake};
 use seckel::node::{Config, DhtConfig, Event};
 
@@ -54,17 +54,32 @@ fn joining(bootstrap: Vec<Addr>, host: Option<[u8; 4]>, port: Option<u16>) -> Dh
     }
 }
 
-/// The first node of a private network on loopback, and those that join it there.
-fn loopback(bootstrap: Vec<Addr>, port: u16) -> DhtConfig {
+/// A node that joins a private network on loopback, and stays.
+fn loopback(bootstrap: Addr) -> DhtConfig {
     DhtConfig {
-        bootstrap,
         host: [127, 0, 0, 1],
-        port,
-        any_port: port == 0,
         ephemeral: Some(false),
         firewalled: false,
-        ..DhtConfig::default()
+        ..joining(vec![bootstrap], None, None)
     }
+}
+
+/// What happens inside, line by line on standard error, if SECKEL_TRACE is set.
+struct Transcript;
+
+impl Trace for Transcript {
+    fn on(&self) -> bool {
+        true
+    }
+    fn line(&mut self, now: Time, layer: &'static str, what: std::fmt::Arguments<'_>) {
+        eprintln!("{now} {layer}: {what}");
+    }
+}
+
+fn add(host: &mut Host, config: Config, folder: &Path) -> Result<NodeId, Bad> {
+    let traced = std::env::var_os("SECKEL_TRACE").is_some_and(|set| !set.is_empty());
+    let trace: Box<dyn Trace> = if traced { Box::new(Transcript) } else { Box::new(NoTrace) };
+    host.add_traced(config, folder, trace).map_err(|error| storage_error(folder, error))
 }
 
 fn storage_error(folder: &Path, error: Error) -> Bad {
@@ -107,14 +122,14 @@ pub fn dht(role: args::Role) -> Result<u8, Bad> {
     match role {
         args::Role::Bootstrap { host: ip, port } => {
             say("Starting DHT bootstrap node...");
-            let id = host.add(config(DhtConfig::bootstrapper(Addr::new(ip, port))?), &nowhere())?;
+            let id = add(&mut host, config(DhtConfig::bootstrapper(Addr::new(ip, port))?), &nowhere())?;
             let port = bound(&mut host, id, port)?;
             say(&format!("Bootstrap node bound to {}", Addr::new(ip, port)));
             say("Fully started DHT bootstrap node");
         }
         args::Role::Nodes { bootstrap, host: ip, port, count } => {
             say("Booting DHT nodes...");
-            start_nodes(&mut host, count, |_| config(joining(bootstrap.clone(), ip, port)))?;
+            start_nodes(&mut host, count, || config(joining(bootstrap.clone(), ip, port)))?;
             let plural = if count == 1 { "" } else { "s" };
             say(&format!("Fully started {count} DHT node{plural}"));
         }
@@ -126,31 +141,44 @@ pub fn dht(role: args::Role) -> Result<u8, Bad> {
 pub fn testnet(count: u16, port: Option<u16>) -> Result<u8, Bad> {
     let mut host = Host::open()?;
     host.catch_signals()?;
-    let bootstrap = first_of_network(&mut host, port.unwrap_or(0))?;
-    start_nodes(&mut host, count - 1, |_| config(loopback(vec![bootstrap], 0)))?;
+    let bootstrap = first_of_network(&mut host, port)?;
+    say(&format!("Node #0 bound to {bootstrap}"));
+    start_nodes(&mut host, count - 1, || config(loopback(bootstrap)))?;
     say(&format!("Bootstrap: {bootstrap}"));
     say(&format!("Fully started {count} DHT nodes"));
     tell_until_interrupted(&mut host)
 }
 
-fn first_of_network(host: &mut Host, port: u16) -> Result<Addr, Bad> {
-    let id = host.add(config(loopback(Vec::new(), port)), &nowhere())?;
-    Ok(Addr::loopback(bound(host, id, port)?))
+/// A bootstrap node on loopback. Its id is made from its port, so that a free one is chosen first.
+fn first_of_network(host: &mut Host, port: Option<u16>) -> Result<Addr, Bad> {
+    let port = match port {
+        Some(port) => port,
+        None => free_port().ok_or_else(|| no_port(0))?,
+    };
+    let address = Addr::loopback(port);
+    let id = add(host, config(DhtConfig::bootstrapper(address)?), &nowhere())?;
+    bound(host, id, port)?;
+    Ok(address)
+}
+
+fn free_port() -> Option<u16> {
+    let socket = std::net::UdpSocket::bind(("127.0.0.1", 0)).ok()?;
+    Some(socket.local_addr().ok()?.port())
 }
 
 /// Starts nodes one after the other, each once the one before it has joined.
-fn start_nodes(host: &mut Host, count: u16, make: impl Fn(u16) -> Config) -> Result<(), Bad> {
-    for n in 0..count {
-        let config = make(n);
+fn start_nodes(host: &mut Host, count: u16, make: impl Fn() -> Config) -> Result<(), Bad> {
+    for _ in 0..count {
+        let config = make();
         let (ip, wanted) = (config.dht.host, config.dht.port);
-        let id = host.add(config, &nowhere())?;
+        let id = add(host, config, &nowhere())?;
         let port = bound(host, id, wanted)?;
         while !host.net(id).status().bootstrapped {
             if let Wake::Interrupted = host.wait(None)? {
                 return Err(Bad { text: "interrupted".to_owned(), code: 130 });
             }
         }
-        say(&format!("Node #{n} bound to {}", Addr::new(ip, port)));
+        say(&format!("Node #{} bound to {}", id.0, Addr::new(ip, port)));
     }
     Ok(())
 }
@@ -173,7 +201,7 @@ pub fn server(args: &args::Server) -> Result<u8, Bad> {
     let mut host = Host::open()?;
     host.catch_signals()?;
     let dht = config(joining(bootstrap, ip, args.port));
-    let id = host.add(dht, folder).map_err(|error| storage_error(folder, error))?;
+    let id = add(&mut host, dht, folder)?;
     let mut server =
         Server::start(&mut host.net(id), Bounds::default()).map_err(|error| storage_error(folder, error))?;
     let mut told = false;
@@ -242,10 +270,10 @@ pub fn demo(storage: Option<&str>) -> Result<u8, Bad> {
 fn demo_in(folder: &Path) -> Result<u8, Bad> {
     let mut host = Host::open()?;
     host.catch_signals()?;
-    let bootstrap = first_of_network(&mut host, 0)?;
+    let bootstrap = first_of_network(&mut host, None)?;
     let place = folder.join("server");
     let joined = || DhtConfig { host: [127, 0, 0, 1], ..joining(vec![bootstrap], None, None) };
-    let id = host.add(config(joined()), &place).map_err(|error| storage_error(&place, error))?;
+    let id = add(&mut host, config(joined()), &place)?;
     let mut server =
         Server::start(&mut host.net(id), Bounds::default()).map_err(|error| storage_error(&place, error))?;
     while !server.reachable() {
@@ -261,7 +289,7 @@ fn demo_in(folder: &Path) -> Result<u8, Bad> {
     warn(&format!("Database Core Key: {}", hex::encode(&keys.core)));
     warn("type help to see what it can do");
     let place = folder.join("client");
-    let mine = host.add(config(joined()), &place).map_err(|error| storage_error(&place, error))?;
+    let mine = add(&mut host, config(joined()), &place)?;
     let session = Session::start(&mut host.net(mine), keys.server, keys.core, true)
         .map_err(|error| storage_error(&place, error))?;
     let waker = host.waker();
@@ -295,7 +323,7 @@ impl Talk {
         let mut host = Host::open()?;
         host.catch_signals()?;
         let dht = config(joining(bootstrap, ip, None));
-        let id = host.add(dht, folder).map_err(|error| storage_error(folder, error))?;
+        let id = add(&mut host, dht, folder)?;
         let session = Session::start(&mut host.net(id), server, core, serve)
             .map_err(|error| storage_error(folder, error))?;
         Ok(Talk { host, id, session, companion: None })

@@ -76,10 +76,13 @@ fn edit(history: Option<&Path>, ready: &Receiver<()>, to_loop: &SyncSender<Typed
         let _ = editor.load_history(history);
     }
     while ready.recv().is_ok() {
-        let typed = match editor.readline(PROMPT) {
-            Ok(line) => Typed::Line(line),
-            Err(ReadlineError::WindowResized) => continue,
-            Err(_) => Typed::End,
+        let typed = loop {
+            match editor.readline(PROMPT) {
+                Ok(line) => break Typed::Line(line),
+                // The window changed its size: the prompt is shown anew.
+                Err(ReadlineError::Signal(_)) => {}
+                Err(_) => break Typed::End,
+            }
         };
         let last = typed == Typed::End;
         if let Some(history) = history {

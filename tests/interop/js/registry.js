@@ -26,9 +26,13 @@ function openBee (core) {
   return new Hyperbee(core, { keyEncoding: 'utf-8', valueEncoding: 'binary' })
 }
 
-async function dht () {
+async function dht ({ nodes = 1 }) {
   const node = DHT.bootstrapper(await freePort(), HOST)
   await node.ready()
+  const bootstrap = [{ host: HOST, port: node.address().port }]
+  for (let i = 1; i < nodes; i++) {
+    await new DHT({ bootstrap, host: HOST, ephemeral: false, firewalled: false }).fullyBootstrapped()
+  }
   say({ bootstrap: `${HOST}:${node.address().port}` })
   serve(() => ({}))
 }
