@@ -121,12 +121,14 @@ pub const HYPERDHT_OUTPUTS: usize = 16384;
 pub const HYPERDHT_OWN_ADDRESSES: usize = 32;
 /// Relays that one attempt to connect remembers and tries; further ones are not tried.
 pub const HYPERDHT_RELAYS_TRIED: usize = 64;
-/// Handshakes that a node's servers remember (each for some 10 seconds after its outcome); further ones are dropped.
-pub const HYPERDHT_SESSIONS: usize = 4096;
-/// Handshakes whose caller has not yet shown itself by a packet of its stream; further ones are dropped.
-pub const HYPERDHT_SESSIONS_PENDING: usize = 1024;
-/// The same from one host (behind our own relays: of one claimed host); further ones are dropped.
-pub const HYPERDHT_SESSIONS_PER_HOST: usize = 128;
+/// Handshakes that a node's servers remember (each for some 10 seconds after its outcome); then the oldest is forgotten.
+pub const HYPERDHT_SESSIONS: usize = 8192;
+/// Handshakes whose caller has not yet shown itself by a packet; further ones are dropped.
+pub const HYPERDHT_SESSIONS_UNPROVEN: usize = 4096;
+/// The same from one host (behind our own relays: of the host that they saw); further ones are dropped.
+pub const HYPERDHT_SESSIONS_PER_HOST: usize = 1024;
+/// Of those the ones that are punched, each with a socket; further ones are dropped.
+pub const HYPERDHT_PUNCHES_PER_HOST: usize = 64;
 /// Holepunches at one time, each with a socket; a server drops further handshakes that need one.
 pub const HYPERDHT_PUNCHES: usize = 128;
 /// Addresses of the other side that are probed; further ones in its list are ignored.

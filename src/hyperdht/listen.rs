@@ -70,7 +70,16 @@ struct Session {
     /// Answers leave from the puncher's socket, so that the relay tells the caller that socket's address. hyperdht.38
     reply_from: Option<SocketId>,
     conn: Option<ConnId>,
+    /// We sent to an address that we have from others, and do not know whether anybody is there.
+    dialled: bool,
     stage: Progress,
+}
+
+impl Session {
+    /// Nothing proves yet that there is a caller.
+    fn unproven(&self) -> bool {
+        self.dialled || matches!(self.stage, Progress::Pending(_))
+    }
 }
 
 #[derive(Debug)]
@@ -186,7 +195,8 @@ impl HyperDht {
             Some(client) if record.announcer.is_relay(request.from) => client.ip,
             _ => request.from.ip,
         };
-        if !self.room_for_session(server, host) {
+        // Before any costly work; what the message asks for is not known yet.
+        if !self.room_for_session(host, false) {
             self.stats.handshakes_dropped += 1;
             return None;
         }
@@ -203,21 +213,56 @@ impl HyperDht {
             self.stats.denied += 1;
             return None;
         }
-        self.accept(cx, server, noise, payload, hash, host, client, request)
+        match (payload.version, &payload.udx) {
+            (1, Some(udx)) => {
+                let remote = udx.id;
+                self.accept(cx, server, noise, payload, remote, hash, host, client, request)
+            }
+            (1, None) => Self::refuse_caller(noise, error::ABORTED),
+            _ => Self::refuse_caller(noise, error::VERSION_MISMATCH),
+        }
     }
 
-    fn room_for_session(&self, server: ServerId, host: [u8; 4]) -> bool {
-        let pending = |sessions: &Slab<SessionKind, Session>, host: Option<[u8; 4]>| {
-            let counts = |session: &Session| {
-                matches!(session.stage, Progress::Pending(_)) && host.is_none_or(|host| host == session.host)
-            };
-            sessions.iter().filter(|(_, session)| counts(session)).count()
+    /// pitfalls 7.4: what a flood of messages can hold is bounded, in all and for one host. Handshakes with an outcome
+    /// make room for new ones.
+    fn room_for_session(&mut self, host: [u8; 4], punch: bool) -> bool {
+        let (mut all, mut unproven, mut of_host, mut punches_of_host) = (0, 0, 0, 0);
+        let mut oldest: Option<(Time, ServerId, SessionId)> = None;
+        for (server, record) in self.servers.iter() {
+            for (id, session) in record.sessions.iter() {
+                all += 1;
+                if session.unproven() {
+                    unproven += 1;
+                    of_host += usize::from(session.host == host);
+                    let punching = matches!(&session.stage, Progress::Pending(p) if p.punch.is_some());
+                    punches_of_host += usize::from(punching && session.host == host);
+                } else if let Some(at) = self.timers.get(Timer::SessionClear(server, id)) {
+                    oldest = oldest.into_iter().chain([(at, server, id)]).min();
+                }
+            }
+        }
+        if unproven >= limits::HYPERDHT_SESSIONS_UNPROVEN
+            || of_host >= limits::HYPERDHT_SESSIONS_PER_HOST
+            || punch && punches_of_host >= limits::HYPERDHT_PUNCHES_PER_HOST
+        {
+            return false;
+        }
+        if all >= limits::HYPERDHT_SESSIONS {
+            let Some((_, server, id)) = oldest else { return false };
+            self.clear_session(server, id);
+        }
+        true
+    }
+
+    /// A caller that cannot be served is told why. Not remembered: a copy is told again. hyperdht.37
+    fn refuse_caller(mut noise: Noise, error: u64) -> Option<(Vec<u8>, Option<SocketId>)> {
+        let payload = NoisePayload {
+            error,
+            udx: Some(UdxInfo::default()),
+            secret_stream: Some(1),
+            ..NoisePayload::default()
         };
-        let all: usize = self.servers.iter().map(|(_, server)| pending(&server.sessions, None)).sum();
-        let of_host = self.servers.get(server).map_or(0, |server| pending(&server.sessions, Some(host)));
-        self.sessions() < limits::HYPERDHT_SESSIONS
-            && all < limits::HYPERDHT_SESSIONS_PENDING
-            && of_host < limits::HYPERDHT_SESSIONS_PER_HOST
+        noise.write(&wire::encode(&payload)).ok().map(|reply| (reply, None))
     }
 
     #[allow(clippy::too_many_arguments)]
@@ -227,70 +272,58 @@ impl HyperDht {
         server: ServerId,
         mut noise: Noise,
         payload: NoisePayload,
+        remote_id: u32,
         message: Key,
         host: [u8; 4],
         client: Option<Addr>,
         request: &Request,
     ) -> Option<(Vec<u8>, Option<SocketId>)> {
-        let record = self.servers.get_mut(server)?;
+        let record = self.servers.get(server)?;
         let (share, may_punch) = (record.options.share_local_address, record.options.holepunch);
-        let relay_addresses = record.announcer.relay_addresses.clone();
-        let relays = record.announcer.relays.clone();
+        let plan = self.plan(&payload, client, request, share, may_punch);
+        let punching = matches!(plan, Plan::Punch { .. });
+        if punching && !self.room_for_session(host, true) {
+            self.stats.handshakes_dropped += 1;
+            return None;
+        }
+        let record = self.servers.get_mut(server)?;
         let session = record.sessions.insert(Session {
             message,
             host,
             reply: Vec::new(),
             reply_from: None,
             conn: None,
+            dialled: false,
             stage: Progress::Decided,
         });
-        let remote = self.status.remote;
-        let plan = self.plan(&payload, client, request, share, may_punch);
-        // hyperdht.37
-        let error = match (payload.version, &payload.udx) {
-            (1, Some(_)) => error::NONE,
-            (1, None) => error::ABORTED,
-            _ => error::VERSION_MISMATCH,
-        };
-        let punch = match plan {
-            Plan::Punch { .. } if error == error::NONE => {
-                let owner = Owner::Session(server, session);
-                let Some(punch) = self.new_puncher(cx, owner, payload.firewall) else {
-                    self.stats.handshakes_dropped += 1;
-                    self.forget(server, session);
-                    return None;
-                };
-                Some(punch)
+        let punch = if punching {
+            let punch = self.new_puncher(cx, Owner::Session(server, session), payload.firewall);
+            if punch.is_none() {
+                self.stats.handshakes_dropped += 1;
+                self.forget(server, session);
+                return None;
             }
-            _ => None,
-        };
-        let (conn, local) = if error == error::NONE {
-            let (conn, local) = self.open_stream(cx, Stage::Session { server, session });
-            (Some(conn), local)
+            punch
         } else {
-            (None, 0)
+            None
         };
-        let reply = NoisePayload {
-            error,
-            firewall: if remote.is_some() { firewall::OPEN } else { firewall::UNKNOWN },
-            holepunch: remote.is_none().then(|| HolepunchInfo { id: session.slot().into(), relays }),
-            addresses4: self.own_addresses(share),
-            udx: Some(UdxInfo { id: local, ..UdxInfo::default() }),
-            secret_stream: Some(1),
-            relay_addresses: (!relay_addresses.is_empty()).then_some(relay_addresses),
-            ..NoisePayload::default()
-        };
+        let (conn, local) = self.open_stream(cx, Stage::Session { server, session });
+        let reply = self.server_payload(server, session, local);
         let answer = noise.write(&wire::encode(&reply)).ok().zip(noise.finish().ok());
+        let entry = self.session(server, session)?;
+        entry.conn = Some(conn);
         let Some((reply, keys)) = answer else {
             self.drop_session(cx, server, session);
             self.forget(server, session);
             return None;
         };
+        let sealed = Sealed::new(cx, &keys.handshake_hash);
+        let open = self.status.remote.is_some() || client.is_none();
         let reply_from = match plan {
             Plan::Punch { from_puncher: true } => {
                 punch.and_then(|punch| self.punchers.get(punch)).map(|puncher| puncher.socket)
             }
-            _ => None,
+            Plan::Punch { from_puncher: false } | Plan::Wait | Plan::Dial(_) => None,
         };
         let record = self.servers.get_mut(server)?;
         record.by_message.insert(message, session);
@@ -298,28 +331,40 @@ impl HyperDht {
         let entry = record.sessions.get_mut(session)?;
         entry.reply = reply.clone();
         entry.reply_from = reply_from;
-        entry.conn = conn;
-        let (Some(conn), Some(udx)) = (conn, payload.udx) else {
-            self.timers.set(Timer::SessionClear(server, session), cx.now + CLEAR);
-            return Some((reply, None));
-        };
-        let sealed = Sealed::new(cx, &keys.handshake_hash);
-        let open = remote.is_some() || client.is_none();
         entry.stage =
             Progress::Pending(Box::new(Pending { keys, sealed, punch, round: 0, waiting: Vec::new(), open }));
         cx.trace("hyperdht", format_args!("{conn} of {server}: handshake of {client:?}, {plan:?}"));
         match plan {
             Plan::Dial(to) => {
+                entry.dialled = true;
                 let socket = self.status.current;
-                self.outputs.push_back(Output::StreamConnect { conn, socket, remote: udx.id, to });
+                self.outputs.push_back(Output::StreamConnect { conn, socket, remote: remote_id, to });
                 self.session_open(cx, server, session, conn, None, Path::Direct);
             }
             Plan::Wait | Plan::Punch { .. } => {
-                self.outputs.push_back(Output::StreamExpect { conn, remote: udx.id });
+                self.outputs.push_back(Output::StreamExpect { conn, remote: remote_id });
                 self.timers.set(Timer::SessionAbort(server, session), cx.now + ABORT);
             }
         }
         Some((reply, reply_from))
+    }
+
+    fn server_payload(&self, server: ServerId, session: SessionId, local: u32) -> NoisePayload {
+        let remote = self.status.remote;
+        let record = self.servers.get(server);
+        let announcer = record.map(|record| &record.announcer);
+        let share = record.is_some_and(|record| record.options.share_local_address);
+        let relays = announcer.map(|announcer| announcer.relays.clone()).unwrap_or_default();
+        let relay_addresses = announcer.map(|announcer| announcer.relay_addresses.clone());
+        NoisePayload {
+            firewall: if remote.is_some() { firewall::OPEN } else { firewall::UNKNOWN },
+            holepunch: remote.is_none().then(|| HolepunchInfo { id: session.slot().into(), relays }),
+            addresses4: self.own_addresses(share),
+            udx: Some(UdxInfo { id: local, ..UdxInfo::default() }),
+            secret_stream: Some(1),
+            relay_addresses: relay_addresses.filter(|relays| !relays.is_empty()),
+            ..NoisePayload::default()
+        }
     }
 
     /// What to do besides answering. hyperdht.38
@@ -336,6 +381,9 @@ impl HyperDht {
         if payload.firewall == firewall::OPEN {
             return if client.port == 0 { Plan::Wait } else { Plan::Dial(client) };
         }
+        if self.status.remote.is_some() {
+            return Plan::Wait;
+        }
         if client.ip == request.to.ip && share {
             let theirs: Vec<Addr> =
                 payload.addresses4.iter().copied().filter(|addr| is_private(addr.ip)).collect();
@@ -343,10 +391,7 @@ impl HyperDht {
                 return Plan::Punch { from_puncher: false };
             }
         }
-        if self.status.remote.is_some() || !may_punch {
-            return Plan::Wait;
-        }
-        Plan::Punch { from_puncher: true }
+        if may_punch { Plan::Punch { from_puncher: true } } else { Plan::Wait }
     }
 
     fn session(&mut self, server: ServerId, session: SessionId) -> Option<&mut Session> {

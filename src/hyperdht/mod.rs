@@ -645,7 +645,13 @@ impl Machine for HyperDht {
             Input::StreamConnected { conn, socket, from } => self.stream_connected(cx, conn, socket, from),
             Input::StreamClosed { conn } => self.stream_closed(cx, conn),
             Input::Status(status) => self.status_changed(cx, status),
-            Input::Interfaces(interfaces) => self.interfaces = interfaces,
+            Input::Interfaces(interfaces) => {
+                let known = core::mem::replace(&mut self.interfaces, interfaces);
+                // hyperdht.55
+                if !known.is_empty() && known != self.interfaces {
+                    self.refresh_announcements(cx);
+                }
+            }
         }
     }
 

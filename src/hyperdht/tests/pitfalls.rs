@@ -312,7 +312,7 @@ fn a_flood_of_handshakes_is_bounded() {
         let out = outputs(&mut world, server, handshake(1, Addr::new([66, 6, 6, 6], 6), relayed));
         opened += out.iter().filter(|o| matches!(o, Output::Bind { .. })).count();
     }
-    assert!(opened <= limits::HYPERDHT_SESSIONS_PER_HOST && opened > 0);
+    assert_eq!(opened, limits::HYPERDHT_PUNCHES_PER_HOST);
     assert!(world.hosts[server].dht.pooled_sockets() <= limits::HYPERDHT_PUNCHES);
     assert!(world.hosts[server].dht.stats().handshakes_dropped > 800);
     let client = world.host(Shape::Open);
@@ -758,4 +758,105 @@ fn find_peer_names_each_node_that_knows_a_server() {
         .collect();
     nodes.sort_unstable();
     assert_eq!(nodes, [0, 1, 2].map(|n| world.server_addr(n)));
+}
+
+/// pitfalls 7.4: callers that say that they are open cost a stream each, so there is a bound as well; and those that
+/// cannot be served leave nothing.
+#[test]
+fn a_flood_of_open_callers_is_bounded() {
+    let (mut world, server) = served(1, Shape::Open);
+    let flood = |world: &mut World, from: u64, payload: &NoisePayload| {
+        let mut streams = 0;
+        for n in 0..1200 {
+            let noise = message(from + n, 1, 2, payload);
+            let peer = Some(Addr::new([7, 7, (n >> 8) as u8, n as u8], 7));
+            let relayed = Handshake { mode: mode::FROM_RELAY, noise, peer, relay: None };
+            let out = outputs(world, server, handshake(1, Addr::new([66, 6, 6, 6], 6), relayed));
+            streams += out.iter().filter(|o| matches!(o, Output::StreamOpen { .. })).count();
+        }
+        streams
+    };
+    assert_eq!(flood(&mut world, 5000, &NoisePayload::default()), 0);
+    assert_eq!(world.hosts[server].dht.sessions(), 0);
+    let open = NoisePayload { firewall: firewall::OPEN, ..caller(5) };
+    assert_eq!(flood(&mut world, 0, &open), limits::HYPERDHT_SESSIONS_PER_HOST);
+    let client = world.host(Shape::Open);
+    let conn = world.dial(client, 1, 3);
+    world.outcome(client, conn, SHORT).expect("an honest caller gets in");
+}
+
+/// A handshake whose outcome is known makes room for a new one.
+#[test]
+fn decided_handshakes_make_room() {
+    let (mut world, server) = served(1, Shape::Open);
+    let id = *world.hosts[server].dht.by_target.values().next().expect("a server");
+    let client = world.host(Shape::Consistent);
+    let conn = world.dial(client, 1, 3);
+    let ours = world.outcome(client, conn, SHORT).expect("connected");
+    joined(&mut world, client, &ours, server);
+    assert_eq!(world.hosts[server].dht.sessions(), 1);
+    world.run(Span::from_secs(9));
+    assert_eq!(world.hosts[server].dht.sessions(), 1, "copies may still come");
+    world.run(SHORT);
+    assert_eq!(world.hosts[server].dht.sessions(), 0);
+    assert_eq!(world.hosts[server].dht.server_key(id), Some(pair(1).public));
+}
+
+/// A node finds its own server by the network.
+#[test]
+fn a_node_connects_to_itself() {
+    let (mut world, server) = served(1, Shape::Open);
+    let conn = world.dial(server, 1, 2);
+    let ours = world.outcome(server, conn, SHORT).expect("connected");
+    joined(&mut world, server, &ours, server);
+}
+
+/// pitfalls 9.15: the server's stream may be faster than its last answer.
+// proves hyperdht.89
+#[test]
+fn a_packet_of_the_server_makes_the_path_at_any_step() {
+    for step in 0..12 {
+        let mut world = World::new(1);
+        nodes(&mut world, 7);
+        let server = world.host(Shape::Consistent);
+        let client = world.host(Shape::Consistent);
+        world.settle_nodes();
+        world.listen(server, 1);
+        let conn = world.dial(client, 1, 2);
+        world.run(Span::from_millis(75 + 5 * step));
+        let socket = world.hosts[client].dht.sockets.keys().next().copied().unwrap_or(SocketId::CLIENT);
+        let from = Addr::new([9, 9, 9, 9], 9);
+        world.input(client, Input::StreamConnected { conn, socket, from });
+        let ours = world.outcome(client, conn, SHORT).expect("connected");
+        assert_eq!(ours.path, Path::Punched, "step {step}");
+        assert!(world.hosts[client].dht.pooled_sockets() <= 1);
+        assert!(world.hosts[client].dht.tags.is_empty());
+    }
+}
+
+/// pitfalls 8.2: after the first answer nobody else is asked, and late answers change nothing.
+// proves hyperdht.15
+#[test]
+fn late_answers_change_nothing() {
+    let mut world = World::new(2);
+    nodes(&mut world, 5);
+    let server = world.host(Shape::Open);
+    world.listen(server, 1);
+    let client = world.host(Shape::Consistent);
+    let conn = world.dial(client, 1, 2);
+    world.outcome(client, conn, SHORT).expect("connected");
+    assert!(world.hosts[client].dht.tags.is_empty());
+    world.run(SHORT);
+    assert_eq!(world.take_accepted(server).len(), 1);
+    let asked: usize = world
+        .hosts
+        .iter()
+        .map(|host| {
+            host.asked
+                .iter()
+                .filter(|(c, from)| *c == command::PEER_HANDSHAKE && from.ip == world.hosts[client].ip)
+                .count()
+        })
+        .sum();
+    assert!(asked <= 2, "two at one time, then none: {asked}");
 }

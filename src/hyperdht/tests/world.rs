@@ -559,6 +559,10 @@ impl World {
         }
         stream.remote = Some((socket, remote, to));
         let from = stream.local;
+        let early = self.hosts[index].early.iter().any(|&(local, ..)| local == from);
+        if early && let Some(stream) = self.hosts[index].streams.get_mut(&conn) {
+            stream.heard = true;
+        }
         self.send(index, socket, to, None, Body::Stream { to: remote, from });
     }
 
