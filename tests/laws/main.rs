@@ -7,6 +7,7 @@ mod dht_rpc;
 mod hyperdht;
 mod node;
 mod secret_stream;
+mod udx;
 mod hyperswarm;
 mod protomux;
 mod protomux_rpc;
