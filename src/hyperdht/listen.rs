@@ -226,17 +226,21 @@ impl HyperDht {
     /// pitfalls 7.4: what a flood of messages can hold is bounded, in all and for one host. Handshakes with an outcome
     /// make room for new ones.
     fn room_for_session(&mut self, host: [u8; 4], punch: bool) -> bool {
-        let (mut all, mut unproven, mut of_host, mut punches_of_host) = (0, 0, 0, 0);
+        let all = self.sessions();
+        if all < limits::HYPERDHT_PUNCHES_PER_HOST {
+            return true; // no bound is lower
+        }
+        let full = all >= limits::HYPERDHT_SESSIONS;
+        let (mut unproven, mut of_host, mut punches_of_host) = (0, 0, 0);
         let mut oldest: Option<(Time, ServerId, SessionId)> = None;
         for (server, record) in self.servers.iter() {
             for (id, session) in record.sessions.iter() {
-                all += 1;
                 if session.unproven() {
                     unproven += 1;
                     of_host += usize::from(session.host == host);
                     let punching = matches!(&session.stage, Progress::Pending(p) if p.punch.is_some());
                     punches_of_host += usize::from(punching && session.host == host);
-                } else if let Some(at) = self.timers.get(Timer::SessionClear(server, id)) {
+                } else if full && let Some(at) = self.timers.get(Timer::SessionClear(server, id)) {
                     oldest = oldest.into_iter().chain([(at, server, id)]).min();
                 }
             }
@@ -247,7 +251,7 @@ impl HyperDht {
         {
             return false;
         }
-        if all >= limits::HYPERDHT_SESSIONS {
+        if full {
             let Some((_, server, id)) = oldest else { return false };
             self.clear_session(server, id);
         }

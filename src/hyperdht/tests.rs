@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use crate::base::{Addr, Key, hex};
 
+mod announcing;
 mod formats;
 mod pitfalls;
 mod served;
