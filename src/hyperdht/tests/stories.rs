@@ -77,3 +77,22 @@ fn two_consistent_nats_are_punched() {
         assert_eq!(world.hosts[server].dht.pooled_sockets(), 1);
     }
 }
+
+/// A lossy network makes connecting slower, not impossible.
+#[test]
+fn a_fifth_of_all_datagrams_may_be_lost() {
+    for (server, client) in [(Shape::Open, Shape::Consistent), (Shape::Consistent, Shape::Consistent)] {
+        for seed in 0..20 {
+            let mut world = World::new(seed);
+            nodes(&mut world, 7);
+            let server = world.host(server);
+            let client = world.host(client);
+            world.settle_nodes();
+            world.listen(server, 1);
+            world.loss = 200;
+            let conn = world.dial(client, 1, 2);
+            let outcome = world.outcome(client, conn, Span::from_secs(40));
+            assert!(outcome.is_ok(), "seed {seed}: {:?}", outcome.err());
+        }
+    }
+}

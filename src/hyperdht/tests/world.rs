@@ -88,7 +88,7 @@ struct Parcel {
 
 enum Waiting {
     Ask { tag: Tag, ask: Ask, left: u8 },
-    Query { tag: Tag },
+    Query { tag: Tag, ask: Ask, left: u8 },
 }
 
 struct Walk {
@@ -356,9 +356,9 @@ impl World {
             let host = &mut self.hosts[index];
             host.tid = host.tid.wrapping_add(1);
             let tid = host.tid;
-            host.waiting.insert(tid, Waiting::Query { tag });
             self.send_request(index, tid, &ask);
-            let at = self.now + Span::from_secs(2);
+            self.hosts[index].waiting.insert(tid, Waiting::Query { tag, ask, left: 4 });
+            let at = self.now + SECOND;
             self.hosts[index].resend.insert((at, tid), ());
         }
         self.hosts[index]
@@ -510,7 +510,7 @@ impl World {
     fn replied(&mut self, index: usize, tid: u16, reply: Reply) {
         match self.hosts[index].waiting.remove(&tid) {
             Some(Waiting::Ask { tag, .. }) => self.input(index, Input::Answer { tag, result: Ok(reply) }),
-            Some(Waiting::Query { tag }) => {
+            Some(Waiting::Query { tag, .. }) => {
                 self.input(index, Input::QueryReply { tag, reply: reply.clone() });
                 if let Some(walk) = self.hosts[index].walks.get_mut(&tag) {
                     walk.pending -= 1;
@@ -531,7 +531,13 @@ impl World {
                 self.hosts[index].waiting.insert(tid, Waiting::Ask { tag, ask, left: left - 1 });
             }
             Some(Waiting::Ask { tag, .. }) => self.input(index, Input::Answer { tag, result: Err(()) }),
-            Some(Waiting::Query { tag }) => {
+            Some(Waiting::Query { tag, ask, left }) if left > 1 => {
+                let at = self.now + SECOND;
+                self.hosts[index].resend.insert((at, tid), ());
+                self.send_request(index, tid, &ask);
+                self.hosts[index].waiting.insert(tid, Waiting::Query { tag, ask, left: left - 1 });
+            }
+            Some(Waiting::Query { tag, .. }) => {
                 if let Some(walk) = self.hosts[index].walks.get_mut(&tag) {
                     walk.pending -= 1;
                 }
