@@ -8,6 +8,7 @@ mod hyperbee;
 mod hypercore;
 mod hyperdht;
 mod hyperswarm;
+mod hyperswarm_rpc;
 mod protomux;
 mod protomux_rpc;
 mod registry;
