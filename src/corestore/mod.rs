@@ -1,7 +1,7 @@
-//! Many cores in one folder, and key pairs from names. Follows corestore.1 to corestore.20.
+//! Many cores in one folder, and key pairs from names. Follows corestore.1 to corestore.13.
 //!
-//! The layout is that of corestore 6 (`primary-key`, `cores/aa/bb/<discovery key>/`), the keys of new cores are those of
-//! corestore 7 (the hash of a version 1 manifest).
+//! The layout is that of corestore 6 (`primary-key`, `cores/aa/bb/<discovery key>/`), the keys of new cores are those
+//! of corestore 7 (the hash of a version 1 manifest).
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! Keys, what is signed, and who may sign. Follows hypercore.10 to hypercore.22.
+//! Keys, what is signed, and who may sign. Follows hypercore.10 to hypercore.23.
 
 use crate::base::{Error, Key};
 use crate::crypto::hash;

@@ -1,5 +1,5 @@
 //! An append-only log of blocks that anybody can check against one key, stored as hypercore 10 stores it.
-//! Follows hypercore.1 to hypercore.60. Read `tree.rs` and `oplog.rs` first.
+//! Follows hypercore.1 to hypercore.57. Read `tree.rs` and `oplog.rs` first.
 //!
 //! Blocks go to `data` at once, everything else to `oplog`; now and then (`limits::OPLOG_FLUSH`) what the oplog says is
 //! written into `tree` and `bitfield`, and a new header replaces its entries. In memory are the roots, the bits, the
@@ -667,7 +667,7 @@ impl Hypercore {
     /// After an entry: has it synced, and flushes if there are many. The entry is safe whether or not that works.
     fn written(&mut self, cx: &mut Cx<'_>) {
         self.sync_later(cx);
-        if self.oplog.len() >= limits::OPLOG_FLUSH || self.unflushed >= limits::DATA_FLUSH {
+        if self.oplog.entry_bytes() >= limits::OPLOG_FLUSH || self.unflushed >= limits::DATA_FLUSH {
             self.try_flush(cx);
         }
     }
@@ -764,7 +764,7 @@ impl Hypercore {
         if !self.open {
             return Ok(());
         }
-        let flushed = if self.read_only || self.oplog.len() == 0 { Ok(()) } else { self.flush(cx) };
+        let flushed = if self.read_only || self.oplog.entry_bytes() == 0 { Ok(()) } else { self.flush(cx) };
         self.release(cx);
         flushed
     }
@@ -812,7 +812,5 @@ fn check_block(
 
 #[cfg(test)]
 mod crash;
-#[cfg(test)]
-mod speed;
 #[cfg(test)]
 mod tests;

@@ -140,7 +140,7 @@ impl Oplog {
     }
 
     /// Bytes of the entries since the header.
-    pub fn len(&self) -> u64 {
+    pub fn entry_bytes(&self) -> u64 {
         self.len
     }
 
@@ -158,7 +158,8 @@ impl Oplog {
         self.file
     }
 
-    /// Forgets the entries behind `end` (a `Found::batch` or `Found::end`). They are cut from the file before the next is written.
+    /// Forgets the entries behind `end` (a `Found::batch` or `Found::end`). They are cut from the file before the
+    /// next is written.
     pub fn cut(&mut self, end: u64) {
         self.len = end;
         self.ragged = true;

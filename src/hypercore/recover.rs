@@ -1,4 +1,4 @@
-//! What is in the files becomes a core again, also after a crash (hypercore.50 to hypercore.54).
+//! What is in the files becomes a core again, also after a crash (hypercore.50 to hypercore.53).
 //!
 //! The header says how things were at the last flush; the entries of the oplog say what came since. A machine that
 //! crashed may have kept an entry but not the blocks it vouches for, since both were on their way at once: such an

@@ -1,4 +1,4 @@
-//! The files `tree`, `bitfield` and `data` of a core (hypercore.38 to hypercore.42).
+//! The files `tree`, `bitfield` and `data` of a core (hypercore.38 to hypercore.41).
 //!
 //! Nodes are kept in memory until `flush`, because the oplog has them too; nodes that were read are kept in a small
 //! cache. Blocks are written at once, into their place.

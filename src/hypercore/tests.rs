@@ -333,7 +333,7 @@ fn a_torn_header_leaves_the_other_slot() {
         other.disk.release();
         other.disk.put("core/oplog", &both);
         let mut core = other.open(Open::default()).expect("opens");
-        assert_eq!((core.length(), core.oplog.len()), (2 * n + 2, 0));
+        assert_eq!((core.length(), core.oplog.entry_bytes()), (2 * n + 2, 0));
         other.append(&mut core, &[b"c"]);
         other.disk.release();
         assert_eq!(other.open(Open::default()).expect("opens").length(), 2 * n + 3);

@@ -2,9 +2,9 @@
 //!
 //! At a crash of the machine each sector of 512 bytes that was written since its file's last sync is kept, lost (what
 //! was there at the sync comes back) or garbled (the bytes that were changed since the sync are random), each by
-//! itself, and the length of the file is the old or the new one. Bytes of a sector that nobody changed stay: no log of
-//! entries shorter than a sector could live on a disk that spoils its neighbours. A file that was never synced may be gone. Removing,
-//! renaming and truncating to the length at the sync are as safe as the trait says: `rename` is durable, `remove` is.
+//! itself, and the length of the file is the old or the new one. Bytes of a sector that nobody changed stay: no log
+//! of entries shorter than a sector could live on a disk that spoils its neighbours. A file that was never synced may
+//! be gone. `rename` and `remove` are durable at once.
 //!
 //! A crash of the process alone loses nothing: drop the handles with `release`.
 
@@ -123,8 +123,8 @@ impl RamDisk {
         self.capacity = bytes;
     }
 
-    /// After so many more changes (writes, truncations, syncs, renames, removals) every call that changes anything fails, as
-    /// if the process had been stopped there. None: no end.
+    /// After so many more changes (writes, truncations, syncs, renames, removals) every call that changes anything
+    /// fails, as if the process had been stopped there. None: no end.
     pub fn stop_after(&mut self, changes: Option<u64>) {
         self.budget = changes.map(|count| self.changes + count);
     }

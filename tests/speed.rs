@@ -1,21 +1,20 @@
-//! Floors for speed, on a real disk. Only release builds are measured:
-//! `cargo test --release --lib hypercore::speed -- --ignored --nocapture`.
+//! Floors for speed, on a real disk: `cargo test --release --test speed -- --ignored --nocapture --test-threads=1`.
 
 use std::time::Instant;
 
-use super::tests::keys;
-use super::*;
-use crate::base::{Disk, NoTrace, Seeded, Time};
-use crate::edge::files::Files;
+use seckel::base::{Cx, NoTrace, Seeded, Time};
+use seckel::crypto::KeyPair;
+use seckel::edge::files::Files;
+use seckel::hypercore::{Durability, Hypercore, Open};
 
-fn measured(name: &str, durability: Durability) {
+fn hypercore(name: &str, durability: Durability) {
     let folder = std::env::temp_dir().join(format!("seckel-speed-{}-{name}", std::process::id()));
     let _ = std::fs::remove_dir_all(&folder);
     let mut disk = Files::open(&folder).expect("a folder");
     let mut entropy = Seeded::new(1);
     let mut cx = Cx { now: Time::default(), entropy: &mut entropy, disk: &mut disk, trace: &mut NoTrace };
     let cx = &mut cx;
-    let open = Open { key_pair: Some(keys()), durability, ..Open::default() };
+    let open = Open { key_pair: Some(KeyPair::from_seed([1; 32])), durability, ..Open::default() };
     let mut core = Hypercore::open(cx, "core", open.clone()).expect("opens");
 
     let batch: Vec<[u8; 100]> = (0..1000).map(|n| [n as u8; 100]).collect();
@@ -71,12 +70,12 @@ fn measured(name: &str, durability: Durability) {
 /// pitfalls 14.13: a batch is one write.
 #[test]
 #[ignore = "measures; wants a quiet machine and a release build"]
-fn kernel() {
-    measured("kernel", Durability::Kernel);
+fn hypercore_kernel() {
+    hypercore("kernel", Durability::Kernel);
 }
 
 #[test]
 #[ignore = "measures; wants a quiet machine and a release build"]
-fn flush() {
-    measured("flush", Durability::Flush);
+fn hypercore_flush() {
+    hypercore("flush", Durability::Flush);
 }
