@@ -4,3 +4,4 @@ mod support;
 
 mod echo;
 mod garbage;
+mod swarm;
