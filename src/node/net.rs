@@ -46,6 +46,9 @@ pub struct CoreInfo {
     pub remote_length: u64,
 }
 
+/// A key of a B-tree and its value.
+pub type Pair = (Vec<u8>, Vec<u8>);
+
 /// How to take part in a topic.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct JoinOptions {
@@ -295,7 +298,7 @@ impl<'a> Net<'a> {
     }
 
     /// Entries of the B-tree on a core, in its order.
-    pub fn bee_list(&mut self, core: CoreId, range: &Range) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Error> {
+    pub fn bee_list(&mut self, core: CoreId, range: &Range) -> Result<Vec<Pair>, Error> {
         let state = self.node.cores.get_mut(core).ok_or(Error::Gone)?;
         let length = state.live.core.length();
         let mut cursor = state.bee.range(length, range.clone());

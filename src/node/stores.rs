@@ -221,7 +221,8 @@ impl Node {
             let (id, core, channel) = (place.conn, place.core, place.channel);
             match (output, channel, &mut conn.mux) {
                 (replicate::Output::Message { kind, bytes, .. }, Some(channel), Some(mux)) => {
-                    if mux.send(cx, channel, kind, &bytes) == Ok(false) {
+                    let room = mux.send(cx, channel, kind, &bytes);
+                    if room == Ok(false) {
                         self.tell_core(cx, core, replicate::Input::Writable { peer, writable: false });
                     }
                 }

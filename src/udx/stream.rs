@@ -612,10 +612,10 @@ impl Stream {
             self.congestion.on_idle();
         }
         let free = self.congestion.may_send(self.send.in_flight());
-        if free || self.probe_wanted {
-            if let Some(seq) = self.send.next_lost() {
-                return Some(self.transmit(now, path, seq));
-            }
+        if (free || self.probe_wanted)
+            && let Some(seq) = self.send.next_lost()
+        {
+            return Some(self.transmit(now, path, seq));
         }
         let payload = self.mtu.payload();
         let fits = self.send.has_new() && self.send.fits(self.window, payload);

@@ -39,6 +39,9 @@ pub struct Row {
     pub value: Value,
 }
 
+/// The rows of what was understood, and whether that was everything.
+pub type Explanation = (Vec<Row>, Result<(), Malformed>);
+
 /// What a field holds, as far as the format alone can say.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Value {
@@ -104,7 +107,7 @@ pub fn encode_into<T: Wire>(value: &mut T, out: &mut Vec<u8>) {
 }
 
 /// The fields of `bytes`, up to the first that is malformed.
-pub fn explain<T: Wire + Default>(bytes: &[u8]) -> (Vec<Row>, Result<(), Malformed>) {
+pub fn explain<T: Wire + Default>(bytes: &[u8]) -> Explanation {
     let mut rows = Vec::new();
     let mut c =
         Cursor { format: T::NAME, way: Way::Read { bytes, rows: Some(&mut rows) }, at: 0, end: bytes.len() };
@@ -124,7 +127,7 @@ pub fn invent<T: Wire + Default>(entropy: &mut dyn Entropy) -> T {
 #[derive(Clone, Copy)]
 pub struct Format {
     pub name: &'static str,
-    pub explain: fn(&[u8]) -> (Vec<Row>, Result<(), Malformed>),
+    pub explain: fn(&[u8]) -> Explanation,
     /// Decodes and encodes again.
     pub again: fn(&[u8]) -> Result<Vec<u8>, Malformed>,
     /// The bytes of an invented value.

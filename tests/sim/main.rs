@@ -5,3 +5,4 @@ mod support;
 mod echo;
 mod garbage;
 mod swarm;
+mod registry;
