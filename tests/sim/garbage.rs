@@ -244,8 +244,10 @@ fn lie(
             message.extend(b"hypercore/alpha");
             message.push(32);
             message.extend(discovery_key);
-            let handshake =
-                wire::hypercore::Handshake { seeks: true, capability: replicate::capability(core, handshake_hash, true) };
+            let handshake = wire::hypercore::Handshake {
+                seeks: true,
+                capability: replicate::capability(core, handshake_hash, true),
+            };
             message.extend(wire::encode(&handshake));
         }
         // A message on a channel.

@@ -45,8 +45,8 @@ impl Town {
         let n = self.clients.len();
         let host = self.world.add([30, 0, 3, n as u8 + 1]);
         self.world.start(host, joining());
-        let session =
-            Session::start(&mut self.world.net(host), self.keys.server, self.keys.core, true).expect("a new store");
+        let session = Session::start(&mut self.world.net(host), self.keys.server, self.keys.core, true)
+            .expect("a new store");
         self.clients.push(Citizen { host, session, reports: VecDeque::new() });
         n
     }
@@ -56,7 +56,8 @@ impl Town {
         self.world.crash(self.host);
         self.server = None;
         self.world.start(self.host, joining());
-        let server = Server::start(&mut self.world.net(self.host), Bounds::default()).expect("the store opens again");
+        let server =
+            Server::start(&mut self.world.net(self.host), Bounds::default()).expect("the store opens again");
         assert_eq!(server.keys(), self.keys, "the keys outlive a crash");
         self.server = Some(server);
     }
@@ -72,6 +73,12 @@ impl Town {
             Step::TimedOut if next >= until => return false,
             Step::TimedOut => {}
         }
+        self.take_turns();
+        true
+    }
+
+    /// Gives every program whose time has come its turn, and takes what clients have to report.
+    fn take_turns(&mut self) {
         let now = self.world.now();
         if let Some(server) = &mut self.server
             && server.deadline(now).is_some_and(|at| at <= now)
@@ -86,7 +93,6 @@ impl Town {
                 client.reports.push_back(report);
             }
         }
-        true
     }
 
     fn tell(&mut self, host: HostId, event: Event) {
@@ -103,18 +109,22 @@ impl Town {
     fn until(&mut self, seconds: u64, what: &str, mut done: impl FnMut(&Town) -> bool) {
         let until = self.world.now() + Span::from_secs(seconds);
         while !done(self) {
-            assert!(self.step(until), "{what}: not within {seconds} s\n{}", self.world.last_lines());
+            let moved = self.step(until);
+            assert!(moved, "{what}: not within {seconds} s\n{}", self.world.last_lines());
         }
     }
 
     fn reachable(&mut self) {
-        self.until(120, "the server is reachable", |town| town.server.as_ref().is_some_and(Server::reachable));
+        self.until(120, "the server is reachable", |town| {
+            town.server.as_ref().is_some_and(Server::reachable)
+        });
     }
 
     fn submit(&mut self, client: usize, line: &str) {
         let command = command::parse(line).expect("a command").expect("not empty");
         let citizen = &mut self.clients[client];
         citizen.session.submit(&mut self.world.net(citizen.host), command).expect("room for a command");
+        self.take_turns();
     }
 
     /// Types a line at a client and waits for what it comes to.
