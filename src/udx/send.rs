@@ -9,8 +9,8 @@ use crate::wire::udx::Block;
 
 /// udx.36: so many timeouts of one packet, the next ends the stream.
 const TIMEOUTS_MAX: u8 = 6;
-/// A ring that is empty and larger than this is given back.
-const KEEP: usize = 64 * 1024;
+/// A ring that is empty and larger than this is given back, so that an idle stream is small.
+const KEEP: usize = 4 * 1024;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Fate {
@@ -415,7 +415,7 @@ impl Send {
         if self.bytes.is_empty() && self.bytes.capacity() > KEEP {
             self.bytes = VecDeque::new();
         }
-        if self.flight.capacity() > KEEP / 256 {
+        if self.flight.capacity().max(self.order.capacity()) > KEEP / 64 {
             (self.flight, self.order, self.lost) = Default::default();
         }
     }

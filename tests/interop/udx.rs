@@ -559,3 +559,34 @@ fn our_window_stops_node() {
     let digest = real.digest.take().expect("set above");
     assert_eq!((digest.bytes, digest.wrong), (total, false));
 }
+
+/// What two of us reach on this machine. Run with `--release -- --ignored --nocapture`.
+#[test]
+#[ignore = "a measurement"]
+fn between_two_of_us() {
+    let mut here = Real::new();
+    let port = here.port();
+    let (tell, told) = channel();
+    let reader = std::thread::spawn(move || {
+        let mut there = Real::new();
+        there.digest = Some(Digest::default());
+        tell.send(there.port()).expect("the test lives");
+        let id = there.stream(2, 1, port);
+        there.until_event(&Event::Ended { stream: id });
+        there.end(id);
+        there.until_event(&Event::Closed { stream: id, why: Why::Ended });
+        let digest = there.digest.take().expect("set above");
+        assert_eq!((digest.bytes, digest.wrong), (BULK * 4, false));
+    });
+    let id = here.stream(1, 2, told.recv().expect("the reader lives"));
+    let began = Instant::now();
+    here.bulk(id, BULK * 4);
+    let mut stats = here.udx.stats(id);
+    here.until("the end", |real| {
+        stats = real.udx.stats(id).or(stats);
+        real.events.contains(&Event::Closed { stream: id, why: Why::Ended })
+    });
+    speed("between two of us", BULK * 4, began);
+    eprintln!("{stats:?}");
+    reader.join().expect("all arrived");
+}

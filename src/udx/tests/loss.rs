@@ -30,8 +30,8 @@ fn all_bytes_arrive_over_any_link() {
         let mut world = World::connected_at(seed, link.clone(), first);
         let sizes = [draw.below(400_000) as usize, draw.below(100_000) as usize];
         let sent = sizes.map(|size| pattern(size, seed));
-        for side in 0..2 {
-            world.feed(side, &sent[side], true);
+        for (side, bytes) in sent.iter().enumerate() {
+            world.feed(side, bytes, true);
         }
         world.run_to_close(Span::from_secs(3600));
         for side in 0..2 {

@@ -95,7 +95,7 @@ fn play(name: &str, connected: bool) {
     let mut player = Player::new(connected);
     for step in vector["expected"]["steps"].as_array().expect("steps") {
         let what = step["what"].as_str().expect("text");
-        player.now = player.now + Span::from_millis(5);
+        player.now += Span::from_millis(5);
         player.act(what);
         if let Some(bytes) = step["send"].as_str() {
             let bytes = hex::decode(bytes).expect("hex");

@@ -105,6 +105,9 @@ pub struct Packet {
     pub bytes: Vec<u8>,
 }
 
+/// Looks at a packet that leaves; false drops it.
+pub type Filter = Box<dyn FnMut(Time, &Packet) -> bool>;
+
 /// What machine saw, put together.
 #[derive(Default, Debug)]
 pub struct Seen {
@@ -128,7 +131,7 @@ pub struct World {
     pub streams: [StreamId; 2],
     pub seen: [Seen; 2],
     /// Sees every packet as it leaves; false drops it.
-    pub filter: Box<dyn FnMut(Time, &Packet) -> bool>,
+    pub filter: Filter,
     pub packets: usize,
     way: BTreeMap<(Time, u64), Packet>,
     count: u64,

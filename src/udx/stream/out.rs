@@ -1,0 +1,142 @@
+//! From what a stream wants to its next packet. Nothing is made before it is asked for, so all writes of a turn share
+//! packets (udx.54) and one ack serves all packets that came in it (udx.20).
+
+use super::{Path, Stream};
+use crate::base::Time;
+use crate::udx::Output;
+use crate::udx::seq::Seq;
+use crate::wire::udx::{HEADER_LEN, Header, Kind, Sack};
+use crate::wire::{self};
+
+impl Stream {
+    pub fn poll(&mut self, now: Time) -> Option<Output> {
+        let path = self.path()?;
+        if self.recv.ack_wanted && self.recv.has_gap() {
+            return Some(self.ack(path)); // data carries no blocks
+        }
+        if let Some(bytes) = self.messages.pop_front() {
+            return Some(self.bare(path, Kind::MESSAGE, &bytes));
+        }
+        if let Some(output) = self.poll_data(now, path) {
+            return Some(output);
+        }
+        if self.heartbeat_wanted {
+            self.heartbeat_wanted = false;
+            self.rest(now);
+            return Some(self.bare(path, Kind::HEARTBEAT, &[]));
+        }
+        self.recv.ack_wanted.then(|| self.ack(path))
+    }
+
+    fn poll_data(&mut self, now: Time, path: Path) -> Option<Output> {
+        let outstanding = self.send.outstanding();
+        if outstanding == 0 && self.send.has_new() && now.since(self.last_sent) > self.rtt.rto() {
+            self.congestion.on_idle();
+        }
+        let free = self.congestion.may_send(self.send.in_flight());
+        if (free || self.probe_wanted)
+            && let Some(seq) = self.send.next_lost()
+        {
+            return Some(self.transmit(now, path, seq));
+        }
+        let payload = self.mtu.payload();
+        let fits = self.send.has_new() && self.send.fits(self.window, payload);
+        if fits && (free || self.probe_wanted) {
+            let seq = self.send.cut(payload)?;
+            self.check_drain();
+            return Some(self.transmit(now, path, seq));
+        }
+        // what held us back: the congestion window, or something else
+        self.limited = !free && (fits || self.send.next_lost().is_some());
+        if self.probe_wanted
+            && let Some(seq) = self.send.tail()
+        {
+            return Some(self.transmit(now, path, seq)); // udx.41
+        }
+        self.probe_wanted = false;
+        None
+    }
+
+    fn transmit(&mut self, now: Time, path: Path, seq: Seq) -> Output {
+        let sending = self.send.transmit(seq, now);
+        self.congestion.on_sent();
+        if self.probe_wanted {
+            self.probe_wanted = false;
+            self.stats.probes += 1;
+            self.at.timeout = None;
+        }
+        if sending.again {
+            self.stats.resends += 1;
+        }
+        self.last_sent = now;
+        self.at.keep_alive = None;
+        if self.at.timeout.is_none() {
+            self.at.timeout = Some(now + self.backed_off());
+        }
+        self.arm_probe(now);
+        let path = match self.change {
+            Some(old) if seq < old.at && sending.timeouts == 0 => old.from, // udx.61
+            Some(_) | None => path,
+        };
+        let kind = Kind { data: sending.len() > 0 || !sending.end, end: sending.end, ..Kind::STATE };
+        let mut bytes = self.packet(path, kind, seq, sending.len());
+        self.send.copy(&sending, &mut bytes);
+        self.leave(path, bytes)
+    }
+
+    /// An ack, with blocks if there are gaps.
+    fn ack(&mut self, path: Path) -> Output {
+        let seq = self.send.next();
+        let mut sack = Sack { blocks: self.recv.blocks() };
+        let kind = if sack.blocks.is_empty() { Kind::STATE } else { Kind::SACK };
+        let mut bytes = self.packet(path, kind, seq, sack.blocks.len() * 8);
+        wire::encode_into(&mut sack, &mut bytes);
+        self.recv.ack_wanted = false;
+        self.leave(path, bytes)
+    }
+
+    /// The ack that a stream which is done still owes.
+    pub fn last_ack(&mut self) -> Option<Output> {
+        let path = self.path()?;
+        self.recv.ack_wanted.then(|| self.ack(path))
+    }
+
+    /// A packet that takes no sequence number.
+    fn bare(&mut self, path: Path, kind: Kind, payload: &[u8]) -> Output {
+        let mut bytes = self.packet(path, kind, self.send.next(), payload.len());
+        bytes.extend_from_slice(payload);
+        self.leave(path, bytes)
+    }
+
+    pub fn destroy_packet(&mut self) -> Option<Output> {
+        let path = self.path()?;
+        Some(self.bare(path, Kind::DESTROY, &[]))
+    }
+
+    /// A header, with room for `len` bytes behind it.
+    fn packet(&mut self, path: Path, kind: Kind, seq: Seq, len: usize) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(HEADER_LEN + len);
+        let mut header = Header {
+            kind,
+            data_offset: 0,
+            remote_id: path.remote_id,
+            window: self.recv.window(),
+            seq: seq.wire(),
+            ack: self.recv.next.wire(),
+        };
+        wire::encode_into(&mut header, &mut bytes);
+        self.recv.on_told();
+        bytes
+    }
+
+    fn leave(&mut self, path: Path, bytes: Vec<u8>) -> Output {
+        self.stats.packets_out += 1;
+        self.stats.bytes_out += bytes.len() as u64;
+        Output::Send { socket: path.socket, to: path.to, bytes, ttl: None }
+    }
+
+    /// The seq and ack that a late packet is answered with once the stream is gone.
+    pub fn numbers(&self) -> (u32, u32) {
+        (self.send.next().wire(), self.recv.next.wire())
+    }
+}
