@@ -5,8 +5,14 @@
 //! Not a test and not installed: `cargo build --release --example seckel-bench`.
 
 mod common;
+mod footprint;
 mod hyperbee;
 mod hypercore;
+mod process;
+mod registry;
+mod replication;
+mod rpc;
+mod secret;
 
 use common::{Args, Report};
 
@@ -27,13 +33,27 @@ fn main() {
     let report = match &bench[..] {
         "hypercore" => hypercore::run(&args),
         "hyperbee" => hyperbee::run(&args),
+        "replication" => replication::run(&args),
+        "secret" => secret::run(&args),
+        "rpc" => rpc::run(&args),
+        "footprint" => footprint::run(&args),
+        "registry" => registry::run(&args),
         _ => unknown(&bench),
     };
     report.print(&bench);
 }
 
-fn run_role(bench: &str, role: &str, _: &Args) {
-    unknown(&format!("{bench} --role {role}"));
+fn run_role(bench: &str, role: &str, opts: &Args) {
+    match bench {
+        "replication" => replication::role(role, opts),
+        "secret" => secret::role(role, opts),
+        "rpc" => rpc::role(role, opts),
+        "footprint" => footprint::role(role, opts),
+        "registry" => registry::role(role, opts),
+        _ => {
+            unknown(&format!("{bench} --role {role}"));
+        }
+    }
 }
 
 fn unknown(what: &str) -> Report {
