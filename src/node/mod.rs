@@ -18,6 +18,7 @@ use swarm::SwarmState;
 pub use crate::crypto::sign::KeyPair;
 pub use crate::dht_rpc::Config as DhtConfig;
 pub use crate::hyperbee::Range;
+pub use crate::hypercore::Durability;
 pub use crate::hyperdht::{ConnId, ConnectError, Path, ServerId};
 pub use crate::protomux_rpc::Failure;
 pub use net::{CoreInfo, JoinOptions, Net, NetStatus};
@@ -240,6 +241,8 @@ pub struct Node {
     calls: Slab<CallKind, CallState>,
 
     stores: Slab<StoreKind, StoreState>,
+    /// Of the stores that are opened from now on.
+    durability: Durability,
     cores: Slab<CoreKind, CoreState>,
     peers: BTreeMap<PeerId, Place>,
     next_peer: u64,
@@ -298,6 +301,7 @@ impl Node {
             rpcs: Slab::new(),
             calls: Slab::new(),
             stores: Slab::new(),
+            durability: Durability::Flush,
             cores: Slab::new(),
             peers: BTreeMap::new(),
             next_peer: 0,

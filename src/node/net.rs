@@ -4,7 +4,9 @@
 
 use super::stores::{CoreId, StoreId, StoreState};
 use super::swarm::SwarmState;
-use super::{CallId, CallState, Closed, ConnId, Dialing, KeyPair, Node, RpcId, ServerId, Serving};
+use super::{
+    CallId, CallState, Closed, ConnId, Dialing, Durability, KeyPair, Node, RpcId, ServerId, Serving,
+};
 use crate::base::{Addr, Cx, Error, Key, Span, Time};
 use crate::corestore::Corestore;
 use crate::hyperbee::Range;
@@ -193,9 +195,14 @@ impl<'a> Net<'a> {
         Ok(())
     }
 
+    /// What appends to the stores that are opened from now on outlive: a crash of the machine, unless this says else.
+    pub fn set_durability(&mut self, durability: Durability) {
+        self.node.durability = durability;
+    }
+
     /// Opens the store in the folder `dir` of this node's files; made if missing. One process at a time.
     pub fn store(&mut self, dir: &str) -> Result<StoreId, Error> {
-        let store = Corestore::open(&mut self.cx, dir)?;
+        let store = Corestore::open_with(&mut self.cx, dir, None, self.node.durability)?;
         Ok(self.node.stores.insert(StoreState { store }))
     }
 

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use seckel::base::{Addr, Error, Key, hex};
 use seckel::edge::host::{Host, NodeId, Wake};
-use seckel::node::{Config, ConnId, DhtConfig, Event, KeyPair, Net};
+use seckel::node::{Config, ConnId, DhtConfig, Durability, Event, KeyPair, Net};
 
 use super::common::{Tmp, cpu, now_ms, random_key, vm};
 
@@ -228,6 +228,12 @@ pub fn testnet_role(count: u64) -> ! {
     finish(&json!({}));
 }
 
+/// That of the Node.js packages: what was appended has reached the kernel. `BENCH_SYNC=1` measures what outlives a crash
+/// of the machine, in this process and in those that it starts.
+pub fn durability() -> Durability {
+    if std::env::var_os("BENCH_SYNC").is_some() { Durability::Flush } else { Durability::Kernel }
+}
+
 /// One node on loopback with its files.
 pub struct Program {
     pub host: Host,
@@ -254,6 +260,7 @@ impl Program {
         let folder = Tmp::new("node");
         let mut host = Host::open().expect("a host");
         let id = host.add(config(dht), folder.path()).expect("a node starts");
+        host.net(id).set_durability(durability());
         Program { host, id, folder }
     }
 
