@@ -1,5 +1,7 @@
 //! seckel against the real npm packages, in both directions. Needs Node 20 and npm; see `support`.
 
+#[path = "../process/seckel.rs"]
+mod seckel;
 mod support;
 
 mod corestore;
