@@ -255,7 +255,12 @@ impl Udx {
 
     /// Closes at once; what is queued is dropped, and the other side is told.
     pub fn destroy(&mut self, cx: &mut Cx<'_>, id: StreamId) -> Result<(), Error> {
-        let stream = self.streams.get_mut(id).filter(|stream| !stream.is_closed()).ok_or(Error::Gone)?;
+        let stream = self.streams.get_mut(id).ok_or(Error::Gone)?;
+        if stream.is_closed() {
+            stream.forget_unread(); // it ended well, but nobody wants the rest: `Closed` waits for nothing now
+            self.settle(id);
+            return Ok(());
+        }
         if let Some(goodbye) = stream.destroy_packet() {
             self.answers.push_back(goodbye); // as many as there are streams
         }

@@ -302,6 +302,13 @@ impl Stream {
         path
     }
 
+    /// Drops what the reader of a closed stream has not taken.
+    pub fn forget_unread(&mut self) {
+        self.recv.discard();
+        self.news.ended = false;
+        self.news.messages.clear();
+    }
+
     // ---- packets in
 
     /// Whether a packet from `socket` may touch the stream; connects a stream that expects one (udx.9, udx.15).

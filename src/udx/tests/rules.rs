@@ -760,3 +760,33 @@ fn data_and_end_out_of_order() {
     assert_eq!(world.next_event(), Some(Event::Ended { stream }));
     assert_eq!(world.next_event(), None);
 }
+
+#[test]
+fn a_closed_stream_with_unread_bytes_can_be_dropped() {
+    let mut world = pair(ms(1));
+    world.command(1, |udx, cx, stream| udx.set_reading(cx, stream, false)).expect("open");
+    world.feed(0, b"never read", true);
+    world.feed(1, b"", true);
+    world.run_for(secs(1));
+    assert_eq!(world.seen[0].closed, Some(Why::Ended));
+    assert_eq!(world.seen[1].closed, None, "the bytes are kept for the reader");
+    world.command(1, |udx, cx, stream| udx.destroy(cx, stream)).expect("still there");
+    world.settle();
+    assert_eq!(world.seen[1].closed, Some(Why::Ended));
+    assert!(world.udx[1].is_empty());
+}
+
+/// Thousands of idle streams cost their memory and nothing else.
+#[test]
+fn idle_streams_are_cheap() {
+    assert!(size_of::<crate::udx::stream::Stream>() <= 1280, "{}", size_of::<crate::udx::stream::Stream>());
+    let mut udx = Udx::new();
+    at(Time::ZERO, |cx| {
+        for local in 0..10_000 {
+            let id = udx.open(cx, local).expect("free");
+            udx.connect(cx, id, SERVER, local, address(1, SERVER)).expect("new");
+        }
+        assert_eq!((udx.poll_output(cx), udx.poll_event(), udx.poll_timeout()), (None, None, None));
+        assert!(udx.ready.is_empty() && udx.telling.is_empty());
+    });
+}
