@@ -121,7 +121,8 @@ pub const HYPERDHT_OUTPUTS: usize = 16384;
 pub const HYPERDHT_OWN_ADDRESSES: usize = 32;
 /// Relays that one attempt to connect remembers and tries; further ones are not tried.
 pub const HYPERDHT_RELAYS_TRIED: usize = 64;
-/// Handshakes that a node's servers remember (each for some 10 seconds after its outcome); then the oldest is forgotten.
+/// Handshakes that a node's servers remember (each for some 10 seconds after its outcome); then the oldest is
+/// forgotten.
 pub const HYPERDHT_SESSIONS: usize = 8192;
 /// Handshakes whose caller has not yet shown itself by a packet; further ones are dropped.
 pub const HYPERDHT_SESSIONS_UNPROVEN: usize = 4096;

@@ -284,7 +284,8 @@ enum Binding {
 
 /// A node of the hash table.
 ///
-/// Commands: `ask`, `cancel`, `respond`, `relay`, `query`, `cancel_query`, `suspend`, `resume`, `destroy`. Every `ask` that returns `Ok`
+/// Commands: `ask`, `cancel`, `respond`, `relay`, `query`, `cancel_query`, `suspend`, `resume`, `destroy`.
+/// Every `ask` that returns `Ok`
 /// ends with one `Event::Answer`, every `query` with one `Event::QueryDone`; after an `Err` nothing follows.
 /// Not done: bootstrap names (the layers above resolve them).
 pub struct DhtRpc {

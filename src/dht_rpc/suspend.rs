@@ -10,7 +10,8 @@ impl DhtRpc {
         matches!(self.binding, Binding::Suspended)
     }
 
-    /// Stops everything: requests in flight are lost, both sockets are closed. Queries go on after `resume`, and what is
+    /// Stops everything: requests in flight are lost, both sockets are closed. Queries go on after `resume`,
+    /// and what is
     /// asked meanwhile leaves then. (dht_rpc.92)
     pub fn suspend(&mut self, cx: &mut Cx<'_>) {
         if self.destroyed || self.suspended() || matches!(self.binding, Binding::Failed) {

@@ -16,8 +16,8 @@ mod recover;
 pub mod remote;
 pub mod replicate;
 mod serve;
-mod sync;
 pub mod store;
+mod sync;
 pub mod tree;
 
 pub use live::Live;

@@ -1,4 +1,5 @@
-//! udx: reliable ordered streams, many in a socket, over datagrams. Follows the rules of `vendor-protocol-notes/udx.md`.
+//! udx: reliable ordered streams, many in a socket, over datagrams. Follows the rules of
+//! `vendor-protocol-notes/udx.md`.
 //!
 //! `Udx` finds the stream of a packet and keeps the lists of streams that have something to send, to tell or to do
 //! later; `stream` is one stream, made of `send` (ring of unacked bytes and packets, loss detection), `recv` (order,

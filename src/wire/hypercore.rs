@@ -1,4 +1,5 @@
-//! Formats of hypercore replication: the channel's handshake, the ten messages (replication.1 to replication.10), and the
+//! Formats of hypercore replication: the channel's handshake, the ten messages (replication.1 to
+//! replication.10), and the
 //! tree node that they carry.
 
 use super::manifest::Manifest;

@@ -1,4 +1,5 @@
-//! `seckel-bench BENCH [--option value]...` prints one JSON line of figures: the same work, under the same names, as the
+//! `seckel-bench BENCH [--option value]...` prints one JSON line of figures: the same work, under the same
+//! names, as the
 //! scripts that measure the Node.js packages, so that both can take turns on one machine. `seckel-bench peer BENCH
 //! --role ROLE --opts JSON` is the other process of a bench that has two.
 //!

@@ -228,7 +228,8 @@ pub fn testnet_role(count: u64) -> ! {
     finish(&json!({}));
 }
 
-/// That of the Node.js packages: what was appended has reached the kernel. `BENCH_SYNC=1` measures what outlives a crash
+/// That of the Node.js packages: what was appended has reached the kernel. `BENCH_SYNC=1` measures what
+/// outlives a crash
 /// of the machine, in this process and in those that it starts.
 pub fn durability() -> Durability {
     if std::env::var_os("BENCH_SYNC").is_some() { Durability::Flush } else { Durability::Kernel }

@@ -119,9 +119,8 @@ impl Story {
                 net.answer(call, &body).expect("answered");
             }
             Event::Answer { call, result } => {
-                if seen.pending.remove(&call).is_some() && result.as_deref() == Ok(b"from us") {
-                    seen.echoes += 1;
-                }
+                let ours = seen.pending.remove(&call).is_some();
+                seen.echoes += usize::from(ours && result.as_deref() == Ok(b"from us"));
             }
             _ => {}
         }

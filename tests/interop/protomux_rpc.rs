@@ -361,7 +361,8 @@ fn capabilities_are_proven_in_both_directions() {
     let (hash, secret): ([u8; 64], Key) = ([0x33; 64], [8; 32]);
     for initiator in [false, true] {
         let capability = Some(rpc::capability(&hash, !initiator, &secret));
-        let start = json!({ "capability": { "initiator": initiator, "hash": hex::encode(&hash), "key": hex::encode(&secret) } });
+        let (hash_hex, secret_hex) = (hex::encode(&hash), hex::encode(&secret));
+        let start = json!({ "capability": { "initiator": initiator, "hash": hash_hex, "key": secret_hex } });
         let mut pair = Pair::with(Values::Buffer, &wire::encode(&Capability { capability }), start);
         pair.settle(json!([]));
         assert_eq!(pair.there, [json!({ "event": "open", "proven": true })]);

@@ -464,7 +464,7 @@ fn numbers_wrap_with_node() {
     });
     judge.stream(&mut real, 2, 1, json!({"echo": true, "seq": first, "ack": first}));
     real.lose = lossy(7, 50);
-    let sent: Vec<u8> = (0..100_000_u32).map(|n| (n * 7 >> 3) as u8).collect();
+    let sent: Vec<u8> = (0..100_000_u32).map(|n| ((n * 7) >> 3) as u8).collect();
     real.write(id, &sent);
     real.until("the echo", |real| real.data.get(&id).is_some_and(|data| data.len() == sent.len()));
     assert!(real.data[&id] == sent);

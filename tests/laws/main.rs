@@ -5,12 +5,12 @@
 
 mod dht_rpc;
 mod hyperdht;
-mod node;
-mod secret_stream;
-mod udx;
 mod hyperswarm;
+mod node;
 mod protomux;
 mod protomux_rpc;
+mod secret_stream;
+mod udx;
 
 use std::fmt::{Debug, Write as _};
 use std::panic::{AssertUnwindSafe, catch_unwind};

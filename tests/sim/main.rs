@@ -4,5 +4,5 @@ mod support;
 
 mod echo;
 mod garbage;
-mod swarm;
 mod registry;
+mod swarm;
