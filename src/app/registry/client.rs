@@ -66,7 +66,8 @@ pub struct Client {
     link: Link,
     /// Attempts that failed since the link was last up.
     failures: u32,
-    /// Until then a read waits for the first connection and the first sync.
+    started: Time,
+    /// Until then a read waits for the first sync.
     grace: Time,
     waiting: VecDeque<Command>,
     task: Option<Task>,
@@ -120,7 +121,9 @@ enum Phase {
 const DIAL_WAIT: Span = Span::from_secs(20);
 const RETRY_FIRST: Span = Span::from_millis(200);
 const RETRY_LAST: Span = Span::from_secs(10);
-const GRACE_AT_START: Span = Span::from_secs(8);
+/// How long a read right after the start waits for the connection: with a copy at hand, and without.
+const GRACE_AT_START: Span = Span::from_secs(3);
+const GRACE_WITHOUT_COPY: Span = Span::from_secs(10);
 const GRACE_WHEN_UP: Span = Span::from_secs(5);
 const READ_WAIT: Span = Span::from_secs(10);
 const CONNECT_WAIT: Span = Span::from_secs(12);
@@ -138,7 +141,8 @@ impl Client {
             me,
             link: Link::Down { retry: now },
             failures: 0,
-            grace: now + GRACE_AT_START,
+            started: now,
+            grace: now,
             waiting: VecDeque::new(),
             task: None,
             outputs: VecDeque::new(),
@@ -304,7 +308,9 @@ impl Client {
             Command::Lookup(_) | Command::List => {
                 // registry.16: at once, unless the answer is about to be a better one.
                 let wait = if self.reachable() { READ_WAIT } else { Span::ZERO };
-                self.task = Some(Task::Read { what: command, until: self.grace.max(now + wait) });
+                let start = if replica.length() > 0 { GRACE_AT_START } else { GRACE_WITHOUT_COPY };
+                let until = (now + wait).max(self.grace).max(self.started + start);
+                self.task = Some(Task::Read { what: command, until });
             }
             Command::Register(name) => self.begin_write(now, Method::Register, name),
             Command::Delete(name) => self.begin_write(now, Method::Delete, name),

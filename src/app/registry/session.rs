@@ -6,7 +6,9 @@ use super::client::{CALL_WAIT, CallFault, Client, Output, Pair, Replica, Report}
 use super::command::Command;
 use super::rules;
 use crate::base::{Error, Key, Time};
-use crate::node::{CallId, ConnId, CoreId, Event, Failure, JoinOptions, KeyPair, Net, Range, RpcId, StoreId};
+use crate::node::{
+    CallId, ConnId, CoreId, Durability, Event, Failure, JoinOptions, KeyPair, Net, Range, RpcId, StoreId,
+};
 
 const STORE: &str = "";
 
@@ -28,6 +30,8 @@ pub struct Session {
 impl Session {
     /// Opens the store and begins to connect. `serve`: let others copy from here, too.
     pub fn start(net: &mut Net<'_>, server: Key, core: Key, serve: bool) -> Result<Session, Error> {
+        // What a crash of the machine takes from a copy is copied again; the keys are synced all the same.
+        net.set_durability(Durability::Kernel);
         let store = net.store(STORE)?;
         // Derived from the primary key, which is on disk before it is used.
         let key_pair = net.key_pair(store, "registry client")?;

@@ -145,6 +145,9 @@ pub struct Server {
     /// Where the names and keys are kept
     #[arg(long, value_name = "DIR", default_value = "./registry-server")]
     pub storage: String,
+    /// Answer before the disk has it: names outlive a crash of the process, but not one of the machine
+    #[arg(long)]
+    pub unsynced: bool,
 }
 
 #[derive(Args, Debug)]

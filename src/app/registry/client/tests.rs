@@ -385,7 +385,7 @@ fn a_read_right_after_the_start_waits_for_the_first_sync() {
 fn a_read_does_not_wait_for_ever() {
     let mut desk = Desk::new(Copy { peers: 0, remote_length: 0, ..Copy::synced() });
     desk.say("lookup bob");
-    desk.wait(8_000);
+    desk.wait(3_000);
     let report = desk.report().expect("in the end");
     assert_eq!((report.outcome.text().as_str(), report.warning), ("Not found", Some(MAY_BE_OLD)));
 }
