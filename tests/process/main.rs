@@ -1,6 +1,7 @@
 //! The command line as processes: killed at any moment, started twice, interrupted, given nonsense.
 
 mod seckel;
+mod users;
 
 use std::collections::BTreeSet;
 use std::process::{Command, Output};

@@ -31,7 +31,7 @@ pub type Pair = (Vec<u8>, Vec<u8>);
 pub enum Output {
     /// Connect to the server; `link_up` or `link_down` follows.
     Dial,
-    /// Give the attempt up; nothing follows.
+    /// Give the connection or the attempt up; nothing follows.
     HangUp,
     /// Call the server; `answered` follows, unless `link_down` does.
     Call { ticket: u64, method: Method, name: String },
@@ -69,6 +69,8 @@ pub struct Client {
     started: Time,
     /// Until then a read waits for the first sync.
     grace: Time,
+    /// A call timed out: the connection is to be made anew.
+    stalled: bool,
     waiting: VecDeque<Command>,
     task: Option<Task>,
     outputs: VecDeque<Output>,
@@ -132,7 +134,7 @@ const SHOW_WAIT: Span = Span::from_secs(30);
 /// A write gives up after so many failed attempts to connect.
 const FAILURES_MAX: u32 = 2;
 /// How long the server may take for an answer.
-pub const CALL_WAIT: Span = Span::from_secs(20);
+pub const CALL_WAIT: Span = Span::from_secs(5);
 
 impl Client {
     /// `me` is the public key that the connection will prove.
@@ -143,6 +145,7 @@ impl Client {
             failures: 0,
             started: now,
             grace: now,
+            stalled: false,
             waiting: VecDeque::new(),
             task: None,
             outputs: VecDeque::new(),
@@ -178,6 +181,7 @@ impl Client {
     /// The connection broke, or an attempt failed. `draw`: any random number, so that clients do not come back all
     /// at once.
     pub fn link_down(&mut self, now: Time, draw: u64) {
+        self.stalled = false;
         let doubled = RETRY_FIRST * (1 << self.failures.min(10));
         let span = doubled.min(RETRY_LAST);
         let jitter = Span::from_micros(draw % (span.as_micros() / 4 + 1));
@@ -198,9 +202,10 @@ impl Client {
         }
         let text = match result {
             Ok(text) => text,
+            // registry.15: a server that was killed says nothing at all; it is looked for again.
             Err(CallFault::TimedOut) => {
-                let name = write.name.clone();
-                return self.finish(Outcome::Unknown { name }, None);
+                self.stalled = true;
+                return;
             }
             Err(CallFault::Failed(why)) => return self.finish(Outcome::Refused { why }, None),
         };
@@ -279,6 +284,10 @@ impl Client {
                 self.outputs.push_back(Output::Dial);
             }
             Link::Dialing { until } if until <= now => {
+                self.outputs.push_back(Output::HangUp);
+                self.link_down(now, draw);
+            }
+            Link::Up if self.stalled => {
                 self.outputs.push_back(Output::HangUp);
                 self.link_down(now, draw);
             }

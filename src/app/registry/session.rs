@@ -142,6 +142,7 @@ impl Session {
                 },
                 Output::HangUp => {
                     self.rpc = None;
+                    self.calls.clear();
                     if let Some(conn) = self.conn.take() {
                         net.destroy(conn);
                     }

@@ -202,8 +202,8 @@ pub fn server(args: &args::Server) -> Result<u8, Bad> {
     host.catch_signals()?;
     let dht = config(joining(bootstrap, ip, args.port));
     let id = add(&mut host, dht, folder)?;
-    let mut server = Server::start(&mut host.net(id), Bounds::default(), Durability::Flush)
-        .map_err(|error| storage_error(folder, error))?;
+    let mut server =
+        Server::start(&mut host.net(id), Bounds::default()).map_err(|error| storage_error(folder, error))?;
     let mut told = false;
     loop {
         if !told && server.reachable() {
@@ -274,8 +274,8 @@ fn demo_in(folder: &Path) -> Result<u8, Bad> {
     let place = folder.join("server");
     let joined = || DhtConfig { host: [127, 0, 0, 1], ..joining(vec![bootstrap], None, None) };
     let id = add(&mut host, config(joined()), &place)?;
-    let mut server = Server::start(&mut host.net(id), Bounds::default(), Durability::Flush)
-        .map_err(|error| storage_error(&place, error))?;
+    let mut server =
+        Server::start(&mut host.net(id), Bounds::default()).map_err(|error| storage_error(&place, error))?;
     while !server.reachable() {
         match host.wait(None)? {
             Wake::Event(from, event) if from == id => server.on_event(&mut host.net(id), event)?,

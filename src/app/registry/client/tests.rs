@@ -287,6 +287,24 @@ fn a_call_whose_answer_was_lost_is_made_again() {
 }
 
 #[test]
+fn a_server_that_says_nothing_is_looked_for_again() {
+    let mut desk = Desk::connected(Copy::synced());
+    desk.say("register alice");
+    let first = desk.ticket();
+    desk.client.answered(desk.now, first, Err(CallFault::TimedOut));
+    desk.tick();
+    assert_eq!(desk.output(), Some(Output::HangUp));
+    desk.wait(250);
+    assert_eq!(desk.output(), Some(Output::Dial));
+    desk.client.link_up(desk.now);
+    desk.tick();
+    let second = desk.ticket();
+    desk.copy.grow("alice", Some(ME));
+    desk.answer(second, "IDEMPOTENT");
+    assert_eq!(desk.text(), "Registered: alice");
+}
+
+#[test]
 fn a_link_that_stays_down_leaves_the_write_unknown() {
     let mut desk = Desk::connected(Copy::synced());
     desk.say("register alice");
