@@ -51,20 +51,8 @@ pub struct Server {
 impl Server {
     /// Opens the store, the core and the two servers (for calls, and for copies). `Error::Io(Locked)`: another process
     /// uses these files.
-<<<<<<< HEAD
-    ///
-    /// `durability`: what a name outlives once `OK` has left.
     pub fn start(net: &mut Net<'_>, bounds: Bounds) -> Result<Server, Error> {
         let store = net.store(STORE)?;
-=======
-    pub fn start(net: &mut Net<'_>, bounds: Bounds) -> Result<Server, Error> {
-        Server::start_with(net, bounds, Durability::Flush)
-    }
-
-    /// The same, with a choice what a name outlives once `OK` has left.
-    pub fn start_with(net: &mut Net<'_>, bounds: Bounds, durability: Durability) -> Result<Server, Error> {
-        let store = net.store_with(STORE, durability)?;
->>>>>>> 1d810e6 (Fifty kills of a server lose nothing; a client finds a server that was killed and came back)
         let key_pair = net.key_pair(store, "registry server")?;
         let core = net.core(store, rules::CORE_NAME)?;
         if net.core_info(core)?.length == 0 {

@@ -202,6 +202,9 @@ pub fn server(args: &args::Server) -> Result<u8, Bad> {
     host.catch_signals()?;
     let dht = config(joining(bootstrap, ip, args.port));
     let id = add(&mut host, dht, folder)?;
+    if args.unsynced {
+        host.net(id).set_durability(Durability::Kernel);
+    }
     let mut server =
         Server::start(&mut host.net(id), Bounds::default()).map_err(|error| storage_error(folder, error))?;
     let mut told = false;
