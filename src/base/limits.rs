@@ -162,9 +162,9 @@ pub const HEADER_MAX: usize = 64 << 20;
 pub const BUFFER_KEPT_MAX: usize = 1 << 20;
 /// Tree nodes of a core that were read and are kept; a newer one takes the place of an older.
 pub const TREE_CACHE: usize = 1024;
-/// Blocks whose presence a core keeps track of (one bit each); storing one beyond is refused.
+/// Blocks of a core (one bit of memory each that is here); a longer tree is refused.
 pub const BLOCKS_MAX: u64 = 1 << 32;
-/// Blocks and bytes that a core may have: what compact-encoding can say. More is refused.
+/// Bytes of all blocks of a core: what compact-encoding can say. More is refused.
 pub const LENGTH_MAX: u64 = (1 << 53) - 1;
 /// Bytes of a block that is appended; a longer one is refused, as upstream does.
 pub const BLOCK_MAX: usize = 15 << 20;

@@ -2,7 +2,7 @@
 //! `d` and offset `o` is `(2o + 1)·2^d - 1`. Nothing here knows hashes.
 //!
 //! All functions are total: where a number would pass 2^64 the result wraps, and callers bound what a peer sends
-//! (`limits::LENGTH_MAX`) before they come here.
+//! (`limits::BLOCKS_MAX`) before they come here.
 
 /// How far a node is above the leaves.
 pub const fn depth(index: u64) -> u32 {

@@ -430,7 +430,7 @@ impl Hypercore {
     /// that no mistake of a caller can damage what is stored. (hypercore.44)
     ///
     /// `Refused`: another fork, a tree that is not longer, a block without its leaf, or a manifest of another key.
-    /// `Full`: a block at or beyond `limits::BLOCKS_MAX`. After an error the core is as before.
+    /// Also `Refused`: a tree of more than `limits::BLOCKS_MAX` blocks. After an error the core is as before.
     pub fn apply(&mut self, cx: &mut Cx<'_>, change: Change) -> Result<(), Error> {
         self.check_write()?;
         let auth = self.check_manifest(change.manifest.as_ref(), change.upgrade.is_some())?;
@@ -519,15 +519,16 @@ impl Hypercore {
     }
 
     fn gather(&mut self, cx: &mut Cx<'_>, length: u64, fresh: &BTreeMap<u64, Node>) -> Result<Roots, Error> {
+        if length > limits::BLOCKS_MAX {
+            return Err(Error::Refused("a tree that is too long"));
+        }
         let found = Roots::gather(length, |index| match fresh.get(&index) {
             Some(node) => Ok(Some(*node)),
             None => self.store.node(cx, index),
         })?;
         match found {
-            Some(roots) if roots.byte_length() <= limits::LENGTH_MAX && length <= limits::LENGTH_MAX => {
-                Ok(roots)
-            }
-            _ => Err(Error::Refused("a root is missing, or too large")),
+            Some(roots) => Ok(roots),
+            None => Err(Error::Refused("a root is missing, or too large")),
         }
     }
 
@@ -567,6 +568,9 @@ impl Hypercore {
         let fresh: BTreeMap<u64, Node> = change.nodes.iter().map(|node| (node.index, *node)).collect();
         if fresh.keys().any(|index| flat_tree::right_span(*index) >= 2 * upgrade.length) {
             return Err(Error::Refused("a node beyond the tree"));
+        }
+        if upgrade.length > limits::BLOCKS_MAX {
+            return Err(Error::Refused("a tree that is too long"));
         }
         let roots = Roots::gather(upgrade.length, |index| match fresh.get(&index) {
             Some(node) => Ok(Some(*node)),
@@ -796,9 +800,6 @@ fn check_block(
 ) -> Result<(), Error> {
     if index >= roots.length() || len > limits::STORED_BLOCK_MAX {
         return Err(Error::Refused("a block beyond the tree, or too long"));
-    }
-    if index >= limits::BLOCKS_MAX {
-        return Err(Error::Full);
     }
     let leaf = match fresh.get(&(2 * index)) {
         Some(leaf) => Some(*leaf),

@@ -205,11 +205,11 @@ impl Oplog {
         header.external = None;
         let mut bytes = vec![0; Frame::BYTES];
         encode_into(header, &mut bytes);
+        let mut external = None;
         if self.external.is_some() || bytes.len() as u64 > SLOT {
-            let external = self.write_external(cx, &bytes[Frame::BYTES..], sync)?;
+            external = Some(self.write_external(cx, &bytes[Frame::BYTES..], sync)?);
             bytes.truncate(Frame::BYTES);
-            bytes.extend(encode(&Header { external: Some(external), ..Header::default() }));
-            self.external = Some(external);
+            bytes.extend(encode(&Header { external, ..Header::default() }));
         }
         let slot = usize::from(self.bits[0] == self.bits[1]);
         let bit = !self.bits[slot];
@@ -220,6 +220,7 @@ impl Oplog {
             cx.disk.sync(self.file)?;
         }
         self.torn = false;
+        self.external = external;
         self.bits[slot] = bit;
         self.len = 0;
         self.ragged = true;

@@ -76,32 +76,26 @@ impl Hypercore {
         self.edges.clear();
         self.fork = header.tree.fork;
         self.signature.clone_from(&header.tree.signature);
-        self.bits = self.store.read_bitfield(cx)?;
-        // hypercore.51: the header is checked by its CRC, the file of bits is not.
         let length = header.tree.length;
-        self.contiguous_length = header.contiguous_length.min(length).min(limits::BLOCKS_MAX);
-        self.bits.set_all_below(self.contiguous_length);
-        self.bits.set(length, u64::MAX, false);
-        self.contiguous_length = self.bits.first_unset(self.contiguous_length);
         let mut gathered = self.stored_roots(cx, length)?;
-        if gathered.is_none() && entries.iter().all(|found| found.entry.upgrade.is_none()) {
-            return Err(Error::Corrupt("tree: a root is missing"));
-        }
+        let kept = match &gathered {
+            Some(_) => length,
+            None => kept(entries, self.fork).ok_or(Error::Corrupt("tree: a root is missing"))?,
+        };
+        self.read_bits(cx, header, kept)?;
         let mut known = length;
         for (number, found) in entries.iter().enumerate() {
-            let next = self.replay_entry(cx, &found.entry, known)?;
-            match next {
+            let later = &entries[number + 1..];
+            match self.replay_entry(cx, &found.entry, known, later)? {
                 Replayed::Bad => return Ok(Some(number)),
                 Replayed::Same => {}
-                Replayed::Tree(roots) => {
-                    known = roots.length();
-                    gathered = Some(roots);
-                }
+                Replayed::Tree { length, roots } => (known, gathered) = (length, roots),
             }
-            // An entry before a truncation has roots that the truncation may have taken away.
+            // hypercore.47: a truncation may have taken away the roots of the trees before it; then those entries, and
+            // what they vouch for, were safe before.
             let Some(roots) = &gathered else { continue };
             self.roots = roots.clone();
-            if !self.vouched(cx, &found.entry, &entries[number + 1..])? {
+            if !self.vouched(cx, &found.entry, later)? {
                 return Ok(Some(number));
             }
         }
@@ -109,22 +103,38 @@ impl Hypercore {
         Ok(None)
     }
 
+    /// hypercore.51: the header is checked by its CRC, the file of bits is not.
+    fn read_bits(&mut self, cx: &mut Cx<'_>, header: &Header, kept: u64) -> Result<(), Error> {
+        self.bits = self.store.read_bitfield(cx)?;
+        let contiguous = header.contiguous_length.min(header.tree.length).min(kept);
+        self.bits.set_all_below(contiguous);
+        self.bits.set(header.tree.length, u64::MAX, false);
+        self.contiguous_length = self.bits.first_unset(contiguous);
+        Ok(())
+    }
+
     fn stored_roots(&mut self, cx: &mut Cx<'_>, length: u64) -> Result<Option<Roots>, Error> {
-        if length > limits::LENGTH_MAX {
+        if length > limits::BLOCKS_MAX {
             return Err(Error::Corrupt("oplog: length"));
         }
         Roots::gather(length, |index| self.store.node(cx, index))
     }
 
     /// hypercore.52: what an entry says, in the order user data, cut, nodes, bits, tree.
-    fn replay_entry(&mut self, cx: &mut Cx<'_>, entry: &Entry, length: u64) -> Result<Replayed, Error> {
+    fn replay_entry(
+        &mut self,
+        cx: &mut Cx<'_>,
+        entry: &Entry,
+        length: u64,
+        later: &[Found],
+    ) -> Result<Replayed, Error> {
         if let Some(update) = &entry.user_data {
             self.keep_user_data(update.clone());
         }
         if let Some(upgrade) = &entry.upgrade {
             let grows = upgrade.fork == self.fork && upgrade.ancestors == length && upgrade.length >= length;
             let cuts = upgrade.fork > self.fork && upgrade.ancestors <= length.min(upgrade.length);
-            if !(grows || cuts) || upgrade.length > limits::LENGTH_MAX {
+            if !(grows || cuts) || upgrade.length > limits::BLOCKS_MAX {
                 return Ok(Replayed::Bad);
             }
             if upgrade.fork != self.fork {
@@ -132,18 +142,29 @@ impl Hypercore {
                 self.keep_reorg(length, upgrade.fork, upgrade.ancestors);
             }
         }
+        if entry.nodes.iter().any(|node| node.index >= 2 * limits::BLOCKS_MAX) {
+            return Ok(Replayed::Bad);
+        }
         self.store.put_nodes(&entry.nodes);
-        if let Some(update) = entry.bitfield {
-            if !update.drop && update.start.saturating_add(update.length) > limits::BLOCKS_MAX {
-                return Ok(Replayed::Bad);
+        let (mut replayed, mut room) = (Replayed::Same, length);
+        if let Some(upgrade) = &entry.upgrade {
+            let roots = self.stored_roots(cx, upgrade.length)?;
+            room = match (&roots, kept(later, upgrade.fork)) {
+                (Some(_), _) => upgrade.length,
+                (None, Some(kept)) => kept,
+                (None, None) => return Ok(Replayed::Bad),
+            };
+            replayed = Replayed::Tree { length: upgrade.length, roots };
+            self.fork = upgrade.fork;
+            self.signature.clone_from(&upgrade.signature);
+        }
+        if let Some(mut update) = entry.bitfield {
+            if !update.drop {
+                update.length = update.length.min(room.saturating_sub(update.start)); // no bits beyond the tree
             }
             self.set_bits(update);
         }
-        let Some(upgrade) = &entry.upgrade else { return Ok(Replayed::Same) };
-        let Some(roots) = self.stored_roots(cx, upgrade.length)? else { return Ok(Replayed::Bad) };
-        self.fork = upgrade.fork;
-        self.signature.clone_from(&upgrade.signature);
-        Ok(Replayed::Tree(roots))
+        Ok(replayed)
     }
 
     /// hypercore.53: whether the blocks that an entry added are those whose leaves it vouches for. Blocks that
@@ -151,13 +172,16 @@ impl Hypercore {
     fn vouched(&mut self, cx: &mut Cx<'_>, entry: &Entry, later: &[Found]) -> Result<bool, Error> {
         let Some(update) = entry.bitfield.filter(|update| !update.drop) else { return Ok(true) };
         let end = update.start.saturating_add(update.length).min(self.roots.length());
-        for block in update.start..end {
-            let dropped = later.iter().filter_map(|found| found.entry.bitfield).any(|other| {
-                other.drop && other.start <= block && block < other.start.saturating_add(other.length)
-            });
-            if dropped {
+        let mut next = update.start;
+        while next < end {
+            let drops = later.iter().filter_map(|found| found.entry.bitfield).filter(|other| other.drop);
+            let mut ends = drops.map(|other| (other.start, other.start.saturating_add(other.length)));
+            if let Some((_, end)) = ends.find(|(start, end)| (start..end).contains(&&next)) {
+                next = end;
                 continue;
             }
+            let block = next;
+            next += 1;
             match self.store.read_block(cx, &self.roots, block) {
                 Ok(bytes) => self.unflushed += bytes.len() as u64,
                 Err(Error::Corrupt(_)) => return Ok(false),
@@ -168,11 +192,21 @@ impl Hypercore {
     }
 }
 
+/// How many blocks of a tree of that fork the entries leave; None if none of them truncates it.
+fn kept(entries: &[Found], fork: u64) -> Option<u64> {
+    let upgrades = entries.iter().filter_map(|found| found.entry.upgrade.as_ref());
+    upgrades.filter(|upgrade| upgrade.fork > fork).map(|upgrade| upgrade.ancestors).min()
+}
+
 enum Replayed {
     /// It does not follow from what was before.
     Bad,
     Same,
-    Tree(Roots),
+    /// Another tree; no roots if one of them is not stored.
+    Tree {
+        length: u64,
+        roots: Option<Roots>,
+    },
 }
 
 /// The key pair of a header. None if there is no secret, or if it is not that of the public key.

@@ -557,3 +557,85 @@ fn what_is_too_much_is_refused() {
         Some(limits::BLOCK_MAX)
     );
 }
+
+// proves hypercore.41
+#[test]
+fn only_flush_durability_syncs() {
+    for (durability, each) in [(Durability::Kernel, 0), (Durability::Flush, 2)] {
+        let mut bench = Bench::new();
+        let mut core = bench.open(Open { durability, ..Open::default() }).expect("opens");
+        bench.with(|cx| cx.disk.sync_pending()).expect("syncs");
+        let before = bench.disk.syncs();
+        for _ in 0..10 {
+            bench.append(&mut core, &[b"a"]);
+        }
+        bench.with(|cx| cx.disk.sync_pending()).expect("syncs");
+        assert_eq!(bench.disk.syncs() - before, each, "one sync of two files serves ten appends");
+        assert_eq!(bench.disk.content("core/tree").map(<[u8]>::len), Some(0), "nodes wait for a flush");
+        bench.with(|cx| core.flush(cx)).expect("flushes");
+        assert_eq!(bench.disk.content("core/tree").map(<[u8]>::len), Some(19 * 40));
+        assert_eq!(bench.disk.syncs() > before + each, durability == Durability::Flush);
+    }
+}
+
+/// What is in the files is drawn: nothing may panic, or take long.
+#[test]
+fn no_files_make_it_panic() {
+    use crate::wire::{encode, invent};
+    let mut bench = Bench::new();
+    let mut core = bench.create();
+    bench.append(&mut core, &[b"one", b"two", b"three"]);
+    bench.close(&mut core);
+    let whole = bench.disk.content("core/oplog").expect("there").to_vec();
+    let record = |payload: &[u8], bit: u32| {
+        let word = ((payload.len() as u32) << 2 | bit).to_le_bytes();
+        let crc = crc32fast::hash(&[&word[..], payload].concat()).to_le_bytes();
+        [&crc[..], &word, payload].concat()
+    };
+    let numbers = [0, 1, 2, 3, 4, 5, 1 << 20, (1 << 53) - 1];
+    for seed in 0..1500 {
+        let mut entropy = Seeded::new(seed);
+        let mut number = |entropy: &mut Seeded| numbers[crate::base::Entropy::below(entropy, 8) as usize];
+        let mut log = whole.clone();
+        if seed % 3 == 0 {
+            let mut header: Header = invent(&mut entropy);
+            header.external = None;
+            header.tree.length = number(&mut entropy);
+            header.contiguous_length = number(&mut entropy);
+            let payload = encode(&header);
+            if payload.len() < 4000 {
+                log[4096..8192].fill(0);
+                let record = record(&payload, 1);
+                log[4096..4096 + record.len()].copy_from_slice(&record);
+            }
+        }
+        for _ in 0..3 {
+            let mut entry: Entry = invent(&mut entropy);
+            if let Some(upgrade) = &mut entry.upgrade {
+                upgrade.fork = number(&mut entropy);
+                (upgrade.ancestors, upgrade.length) = (number(&mut entropy), number(&mut entropy));
+            }
+            if let Some(update) = &mut entry.bitfield {
+                (update.start, update.length) = (number(&mut entropy), number(&mut entropy));
+            }
+            for node in &mut entry.nodes {
+                (node.index, node.size) = (number(&mut entropy), number(&mut entropy));
+            }
+            log.extend(record(&encode(&entry), 1));
+        }
+        let mut drawn = Bench { disk: bench.disk.clone(), entropy: Seeded::new(1) };
+        drawn.disk.release();
+        drawn.disk.put("core/oplog", &log);
+        let Ok(mut core) = drawn.open(Open::default()) else { continue };
+        for block in [0, 1, 2, core.length().wrapping_sub(1), core.length(), u64::MAX] {
+            let _ = drawn.with(|cx| core.get(cx, block));
+            let _ = drawn.with(|cx| core.tree_node(cx, block));
+            let _ = drawn.with(|cx| core.byte_offset(cx, block));
+            let _ = drawn.with(|cx| core.seek(cx, block));
+            let _ = drawn.with(|cx| core.clear(cx, block, u64::MAX));
+        }
+        let _ = drawn.with(|cx| core.append(cx, &[b"more"]));
+        let _ = drawn.with(|cx| core.truncate(cx, 1));
+        let _ = drawn.with(|cx| core.close(cx));
+    }
+}

@@ -1,7 +1,7 @@
 //! Hashes of the Merkle tree, and the roots of a growing one. Follows hypercore.2 to hypercore.7.
 
 use super::flat_tree;
-use crate::base::Key;
+use crate::base::{Key, limits};
 use crate::crypto::hash::blake2b_256;
 use crate::wire::hypercore::Node;
 
@@ -55,8 +55,10 @@ impl Roots {
         let mut roots = Roots { nodes: Vec::new(), length, byte_length: 0 };
         for index in flat_tree::full_roots(length) {
             let Some(root) = node(index)? else { return Ok(None) };
-            let Some(sum) = roots.byte_length.checked_add(root.size) else { return Ok(None) };
-            roots.byte_length = sum;
+            match roots.byte_length.checked_add(root.size) {
+                Some(sum) if sum <= limits::LENGTH_MAX => roots.byte_length = sum,
+                Some(_) | None => return Ok(None),
+            }
             roots.nodes.push(root);
         }
         Ok(Some(roots))

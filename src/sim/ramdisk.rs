@@ -13,6 +13,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::base::{Disk, DiskError, Entropy, FileId, Mode, Seeded};
 
 const SECTOR: usize = 512;
+/// Bytes of one file: holes take memory here. A write beyond is refused as a full disk.
+const FILE_MAX: u64 = 1 << 28;
 
 /// What a crash can bring back: the sector at the last sync, and which of its bytes were changed since.
 #[derive(Clone)]
@@ -255,6 +257,9 @@ impl Disk for RamDisk {
         }
         let len = self.at(file)?.bytes.len() as u64;
         let end = at.checked_add(bytes.len() as u64).ok_or(DiskError::Full)?;
+        if end > FILE_MAX {
+            return Err(DiskError::Full);
+        }
         let room = self.capacity.map_or(u64::MAX, |capacity| capacity.saturating_sub(self.used()));
         let fits = len.saturating_add(room).min(end);
         if fits <= at && fits < end {
@@ -277,7 +282,7 @@ impl Disk for RamDisk {
         self.change()?;
         let old = self.at(file)?.bytes.len() as u64;
         let room = self.capacity.map_or(u64::MAX, |capacity| capacity.saturating_sub(self.used()));
-        if len > old && len - old > room {
+        if len > FILE_MAX || len > old && len - old > room {
             return Err(DiskError::Full);
         }
         let content = self.at(file)?;
