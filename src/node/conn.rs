@@ -36,6 +36,8 @@ pub(super) struct Conn {
     pub why: Option<Closed>,
     /// The transport holds more than it likes.
     pub full: bool,
+    /// The program knows of it. A connection of the swarm is told of once hyperswarm keeps it.
+    pub told: bool,
 }
 
 impl Node {
@@ -329,7 +331,9 @@ impl Node {
             Some(why) => why,
         };
         self.swarm_closed(cx, id);
-        self.tell(Event::Closed { conn: id, why });
+        if conn.told {
+            self.tell(Event::Closed { conn: id, why });
+        }
     }
 
     /// Refuses remote opens that the program has had its chance to want.
@@ -387,6 +391,10 @@ impl Node {
         body: &[u8],
         timeout: Option<crate::base::Span>,
     ) -> Result<CallId, Error> {
+        let &(on, _) = self.rpcs.get(rpc).ok_or(Error::Gone)?;
+        if self.conns.get(&on).is_some_and(|conn| conn.full) {
+            return Err(Error::Full);
+        }
         let (conn, machine) = self.find_rpc(rpc).ok_or(Error::Gone)?;
         let request = machine.request(cx, method, body, timeout)?;
         self.touch(conn);

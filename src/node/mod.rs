@@ -367,6 +367,7 @@ impl Machine for Node {
             }
             Input::Interfaces(hosts) => {
                 self.dht.handle_input(cx, crate::hyperdht::Input::Interfaces(hosts.to_vec()));
+                self.tell_swarm(cx, crate::hyperswarm::Input::NetworkChange);
             }
         }
         self.settle(cx);

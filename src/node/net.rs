@@ -158,7 +158,7 @@ impl<'a> Net<'a> {
         Ok(rpc)
     }
 
-    /// Calls a method; `Event::Answer` brings what comes of it, exactly once.
+    /// Calls a method; `Event::Answer` brings what comes of it, exactly once. `Error::Full`: too much is unsent.
     pub fn call(
         &mut self,
         rpc: RpcId,
@@ -346,6 +346,14 @@ impl<'a> Net<'a> {
             let _ = swarm.machine.leave(&mut self.cx, topic);
         }
         self.node.settle(&mut self.cx);
+    }
+
+    /// `Event::Flushed` tells when all that the swarm has found by now is connected or given up.
+    pub fn flush(&mut self) -> Result<(), Error> {
+        let swarm = self.node.swarm.as_mut().ok_or(Error::NotOpen)?;
+        swarm.machine.flush(&mut self.cx)?;
+        self.node.settle(&mut self.cx);
+        Ok(())
     }
 
     /// The open connections.

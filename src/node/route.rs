@@ -19,7 +19,7 @@ use super::{Closed, Event, Node, Output, ROUNDS_MAX};
 use crate::base::{Cx, Machine};
 use crate::protomux::{self, Protomux};
 use crate::secret_stream::{self, SecretStream};
-use crate::{dht_rpc, hyperdht, udx};
+use crate::{dht_rpc, hyperdht, hyperswarm, udx};
 
 impl Node {
     pub(super) fn settle(&mut self, cx: &mut Cx<'_>) {
@@ -83,6 +83,7 @@ impl Node {
             }
             dht_rpc::Event::NetworkUpdate { online } => {
                 self.dht.handle_input(cx, hyperdht::Input::NetworkUpdate { online });
+                self.tell_swarm(cx, hyperswarm::Input::Online(online));
             }
             dht_rpc::Event::BindFailed => self.tell(Event::BindFailed),
             dht_rpc::Event::Committed { .. }
@@ -210,6 +211,7 @@ impl Node {
             wanted: Vec::new(),
             why: None,
             full: false,
+            told: !swarm,
         };
         self.conns.insert(id, conn);
         self.touch(id);

@@ -53,7 +53,7 @@ impl Node {
         }
     }
 
-    fn tell_swarm(&mut self, cx: &mut Cx<'_>, input: hyperswarm::Input) {
+    pub(super) fn tell_swarm(&mut self, cx: &mut Cx<'_>, input: hyperswarm::Input) {
         if let Some(swarm) = &mut self.swarm {
             swarm.machine.handle_input(cx, input);
         }
@@ -151,7 +151,9 @@ impl Node {
                 let Some(swarm) = &self.swarm else { return };
                 let Some(&conn) = swarm.links.get(&link) else { return };
                 let path = swarm.paths.get(&link).copied().unwrap_or(Path::Direct);
-                let server = self.conns.get(&conn).and_then(|conn| conn.server);
+                let Some(state) = self.conns.get_mut(&conn) else { return };
+                state.told = true;
+                let server = state.server;
                 self.tell(Event::Connected { conn, server, key, initiator, swarm: true, path });
             }
             hyperswarm::Event::Flushed { .. } => self.tell(Event::Flushed),

@@ -200,7 +200,7 @@ fn a_node_survives_mutated_frames() {
             let message = lie(&mut draw, &formats, &victim.key.public, &info.key, &info.discovery_key, &hash);
             sent += 1;
             let _ = world.net(liar).send(conn, &message);
-            if draw.chance(300) {
+            if draw.chance(100) {
                 drain(&mut world, &victim, Span::from_millis(20));
             }
         }
