@@ -55,6 +55,8 @@ pub struct Report {
 
 /// The read was answered without the server.
 pub const MAY_BE_OLD: &str = "the server is not reachable; this is from the local copy and may be old";
+/// The server is there, but the copy does not grow to the length that peers tell of.
+pub const BEHIND: &str = "the local copy is not complete yet; this may be old";
 /// The write is done, but waiting for the replica was given up.
 pub const NOT_SHOWN: &str = "the write is done, but the local copy does not show it yet";
 
@@ -71,6 +73,8 @@ pub struct Client {
     grace: Time,
     /// A call timed out: the connection is to be made anew.
     stalled: bool,
+    /// Until then reads do not wait for the copy to grow: some peer told of a length that nobody delivers.
+    impatient: Time,
     waiting: VecDeque<Command>,
     task: Option<Task>,
     outputs: VecDeque<Output>,
@@ -128,6 +132,7 @@ const GRACE_AT_START: Span = Span::from_secs(3);
 const GRACE_WITHOUT_COPY: Span = Span::from_secs(10);
 const GRACE_WHEN_UP: Span = Span::from_secs(5);
 const READ_WAIT: Span = Span::from_secs(10);
+const IMPATIENCE: Span = Span::from_secs(60);
 const CONNECT_WAIT: Span = Span::from_secs(12);
 const WRITE_WAIT: Span = Span::from_secs(60);
 const SHOW_WAIT: Span = Span::from_secs(30);
@@ -146,6 +151,7 @@ impl Client {
             started: now,
             grace: now,
             stalled: false,
+            impatient: now,
             waiting: VecDeque::new(),
             task: None,
             outputs: VecDeque::new(),
@@ -305,18 +311,10 @@ impl Client {
             Command::WhoAmI => self.finish(Outcome::WhoAmI { key: self.me }, None),
             Command::Help => self.finish(Outcome::Help, None),
             Command::Exit => {}
-            Command::Status => {
-                let status = Status {
-                    reachable: self.reachable(),
-                    length: replica.length(),
-                    peers: replica.peers(),
-                    remote_length: replica.remote_length(),
-                };
-                self.finish(Outcome::Status(status), None);
-            }
-            Command::Lookup(_) | Command::List => {
+            Command::Lookup(_) | Command::List | Command::Status => {
                 // registry.16: at once, unless the answer is about to be a better one.
-                let wait = if self.reachable() { READ_WAIT } else { Span::ZERO };
+                let patient = self.reachable() && self.impatient <= now;
+                let wait = if patient { READ_WAIT } else { Span::ZERO };
                 let start = if replica.length() > 0 { GRACE_AT_START } else { GRACE_WITHOUT_COPY };
                 let until = (now + wait).max(self.grace).max(self.started + start);
                 self.task = Some(Task::Read { what: command, until });
@@ -351,7 +349,24 @@ impl Client {
         if !fresh && !alone && now < until {
             return false;
         }
-        let warning = if fresh { None } else { Some(MAY_BE_OLD) };
+        if !fresh && self.reachable() {
+            self.impatient = now + IMPATIENCE;
+        }
+        if *what == Command::Status {
+            let status = Status {
+                reachable: self.reachable(),
+                length: replica.length(),
+                peers: replica.peers(),
+                remote_length: replica.remote_length(),
+            };
+            self.finish(Outcome::Status(status), None);
+            return true;
+        }
+        let warning = match (fresh, self.reachable()) {
+            (true, _) => None,
+            (false, true) => Some(BEHIND),
+            (false, false) => Some(MAY_BE_OLD),
+        };
         if replica.length() == 0 && !(self.reachable() && replica.peers() > 0) {
             // registry.17
             self.finish(Outcome::NeverSynced, None);

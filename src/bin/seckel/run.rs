@@ -34,6 +34,8 @@ impl From<String> for Bad {
     }
 }
 
+/// After how long a server says that it does not find its network.
+const HINT: Span = Span::from_secs(5);
 /// How long leaving may take.
 const LEAVE: Span = Span::from_millis(2_000);
 
@@ -208,14 +210,25 @@ pub fn server(args: &args::Server) -> Result<u8, Bad> {
     let mut server =
         Server::start(&mut host.net(id), Bounds::default()).map_err(|error| storage_error(folder, error))?;
     let mut told = false;
+    let mut hint = Some(host.now() + HINT);
     loop {
+        if hint.is_some_and(|at| at <= host.now()) {
+            hint = None;
+            if !told {
+                warn(&format!(
+                    "still looking for the network; is there a node at {}?",
+                    args.network.bootstrap
+                ));
+            }
+        }
         if !told && server.reachable() {
             told = true;
             say(&format!("Server Public Key: {}", hex::encode(&server.keys().server)));
             say(&format!("Database Core Key: {}", hex::encode(&server.keys().core)));
         }
         let now = host.now();
-        match host.wait(patience(now, server.deadline(now)))? {
+        let deadline = [hint, server.deadline(now)].into_iter().flatten().min();
+        match host.wait(patience(now, deadline))? {
             Wake::Event(_, Event::BindFailed) => return Err(no_port(args.port.unwrap_or(0))),
             Wake::Event(id, event) => server.on_event(&mut host.net(id), event)?,
             Wake::TimedOut => server.on_timeout(&mut host.net(id))?,
@@ -346,6 +359,7 @@ impl Talk {
                 asked = false;
                 match typed {
                     Typed::End => return Ok(()),
+                    Typed::NotText => say("Error: the line is not UTF-8 text"),
                     Typed::Line(line) => match command::parse(&line) {
                         Ok(None) => {}
                         Ok(Some(Command::Exit)) => return Ok(()),

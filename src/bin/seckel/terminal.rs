@@ -18,6 +18,8 @@ pub const PROMPT: &str = "registry> ";
 #[derive(Debug, PartialEq, Eq)]
 pub enum Typed {
     Line(String),
+    /// A line that is not UTF-8.
+    NotText,
     /// End of input, or Ctrl-C at the prompt.
     End,
 }
@@ -104,7 +106,10 @@ fn read(mut input: impl BufRead, to_loop: &SyncSender<Typed>, wake: impl Fn()) {
         let read = input.by_ref().take(LINE_MAX).read_until(b'\n', &mut bytes);
         let typed = match read {
             Ok(0) | Err(_) => Typed::End,
-            Ok(_) => Typed::Line(String::from_utf8_lossy(&bytes).trim_end_matches(['\r', '\n']).to_owned()),
+            Ok(_) => match String::from_utf8(bytes) {
+                Ok(line) => Typed::Line(line.trim_end_matches(['\r', '\n']).to_owned()),
+                Err(_) => Typed::NotText,
+            },
         };
         let last = typed == Typed::End;
         if to_loop.send(typed).is_err() {
@@ -143,7 +148,7 @@ mod tests {
         read(&b"register a\r\n\nlookup \xff\nlast"[..], &to_loop, || {});
         let got: Vec<Typed> = typed.try_iter().collect();
         let line = |text: &str| Typed::Line(text.to_owned());
-        assert_eq!(got, [line("register a"), line(""), line("lookup \u{fffd}"), line("last"), Typed::End]);
+        assert_eq!(got, [line("register a"), line(""), Typed::NotText, line("last"), Typed::End]);
     }
 
     #[test]

@@ -408,6 +408,30 @@ fn a_read_does_not_wait_for_ever() {
     assert_eq!((report.outcome.text().as_str(), report.warning), ("Not found", Some(MAY_BE_OLD)));
 }
 
+/// A peer that lies about its length costs one wait, not one for each read.
+#[test]
+fn a_length_that_never_comes_is_waited_for_once() {
+    let mut desk = Desk::connected(Copy { remote_length: 1_000_000, ..Copy::synced() });
+    desk.say("lookup bob");
+    assert_eq!(desk.report(), None);
+    desk.wait(10_000);
+    assert_eq!(desk.report().expect("in the end").warning, Some(BEHIND));
+    desk.say("lookup bob");
+    assert_eq!(desk.report().expect("at once").warning, Some(BEHIND));
+    desk.copy.remote_length = 1;
+    desk.say("lookup bob");
+    assert_eq!(desk.text(), "Not found");
+}
+
+#[test]
+fn status_right_after_the_start_waits_for_the_connection() {
+    let mut desk = Desk::new(Copy::default());
+    desk.say("status");
+    assert_eq!(desk.report(), None);
+    desk.down();
+    assert_eq!(desk.text(), "Server: unreachable\nReplica length: 0\nPeers: 0");
+}
+
 // proves registry.17
 #[test]
 fn a_client_that_never_synced_says_so() {
