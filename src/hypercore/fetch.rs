@@ -11,7 +11,7 @@ use super::flat_tree::Walk;
 use super::proof::{self, Held};
 use super::replicate::{Event, Fault, Peer, PeerId, Replicator};
 use super::{Change, Hypercore, Upgrade};
-use crate::base::{Cx, Span};
+use crate::base::{Cx, Error, Span};
 use crate::wire::hypercore::{
     Cancel, Data, Grow, INVALID_REQUEST, NOT_AVAILABLE, NoData, Request, Want, Wanted, kind,
 };
@@ -47,10 +47,10 @@ struct Asked {
     manifest: bool,
     /// How many cancels were sent before it. (replication.85)
     tick: u64,
-    /// How many requests were sent before it.
-    serial: u64,
     /// Tree nodes that will be here with the answer and that later requests to this peer count on.
     promised: Vec<u64>,
+    /// It counts on such a node itself.
+    counts: bool,
 }
 
 /// What is asked of one peer.
@@ -62,10 +62,11 @@ pub(super) struct Asking {
     /// Ids that were cancelled, with the count of cancels up to then.
     cancelled: VecDeque<(u64, u64)>,
     tick: u64,
-    serial: u64,
+    /// What the requests that are not answered promise. (replication.93)
     promised: BTreeSet<u64>,
-    /// Requests before this one may count on nodes that did not come.
-    broken: u64,
+    /// Answers that wait for a promised node: peers answer in any order.
+    early: BTreeMap<u64, Vec<(Asked, Data)>>,
+    early_count: usize,
     /// Blocks before this one are here, asked for, or not at the peer.
     next: u64,
     /// Nothing from `next` on.
@@ -81,7 +82,7 @@ pub(super) struct Asking {
 
 impl Asking {
     pub(super) fn len(&self) -> usize {
-        self.asked.len()
+        self.asked.len() + self.early_count
     }
 
     /// Blocks from this one on may be at the peer now.
@@ -120,23 +121,24 @@ impl Asking {
         while let Some((_, id)) = self.cancelled.pop_front_if(|(tick, _)| *tick <= asked.tick) {
             self.free.insert(id);
         }
-        for node in &asked.promised {
-            self.promised.remove(node);
-        }
         Some(asked)
     }
 
-    /// Later requests that are on their way counted on the nodes of this one.
-    fn broke(&mut self) {
-        self.broken = self.serial;
-        self.promised.clear();
+    /// What a request promised has come, or will not. Gives the answers that wait for it.
+    fn settle(&mut self, asked: &Asked) -> Vec<(Asked, Data)> {
+        let mut early = Vec::new();
+        for node in &asked.promised {
+            self.promised.remove(node);
+            early.extend(self.early.remove(node).unwrap_or_default());
+        }
+        self.early_count -= early.len();
+        early
     }
 
     /// Takes back the request for a block. Its id is used again only when the peer has seen that.
     fn cancel(&mut self, block: u64) -> Option<(u64, Asked)> {
         let id = self.asked.iter().find(|(_, asked)| asked.block == Some(block)).map(|(id, _)| *id)?;
         let asked = self.asked.remove(&id)?;
-        self.broke();
         self.tick += 1;
         self.cancelled.push_back((self.tick, id));
         Some((id, asked))
@@ -354,11 +356,11 @@ impl Replicator {
         let Some(peer) = self.peers.get_mut(&id) else { return false };
         let length = core.length();
         let asking = &mut peer.asking;
-        let (mut promised, mut nodes) = (Vec::new(), 0);
+        let (mut promised, mut nodes, mut counts) = (Vec::new(), 0, false);
         if let Some(index) = block.filter(|index| *index < length) {
-            let mut has = |node| match asking.promised.contains(&node) {
-                true => Ok(true),
-                false => Ok(core.tree_node(cx, node)?.is_some()),
+            let mut has = |node| {
+                counts = asking.promised.contains(&node) && core.tree_node(cx, node)?.is_none();
+                Ok(counts || core.tree_node(cx, node)?.is_some())
             };
             let Ok(levels) = proof::missing_nodes(length, 2 * index, &mut has) else { return false };
             nodes = levels;
@@ -375,9 +377,8 @@ impl Replicator {
         let upgrade = upgrade.then(|| Grow { start: length, length: peer.sync.length - length });
         let manifest = core.manifest().is_none() && peer.sync.has_manifest;
         let (request, fork) = (asking.id(), peer.sync.fork);
-        asking.serial += 1;
-        let (tick, serial) = (asking.tick, asking.serial);
-        asking.asked.insert(request, Asked { fork, block, upgrade, manifest, tick, serial, promised });
+        let tick = asking.tick;
+        asking.asked.insert(request, Asked { fork, block, upgrade, manifest, tick, promised, counts });
         if let Some(index) = block {
             self.inflight.entry(index).or_default().push(id);
         }
@@ -394,6 +395,19 @@ impl Replicator {
     }
 
     // ---- answers
+
+    /// A request is over without success: others may be asked, and what waits for its answer waits in vain.
+    fn give_up(&mut self, id: PeerId, asked: &Asked) {
+        self.forget(id, asked);
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        let mut lost = peer.asking.settle(asked);
+        while let Some((asked, _)) = lost.pop() {
+            self.forget(id, &asked);
+            if let Some(peer) = self.peers.get_mut(&id) {
+                lost.extend(peer.asking.settle(&asked));
+            }
+        }
+    }
 
     /// What was asked is no longer asked of this peer; others may be.
     fn forget(&mut self, id: PeerId, asked: &Asked) {
@@ -419,7 +433,11 @@ impl Replicator {
         for (_, asked) in std::mem::take(&mut peer.asking.asked) {
             self.forget(id, &asked);
         }
-        peer.asking.broke();
+        for (asked, _) in std::mem::take(&mut peer.asking.early).into_values().flatten() {
+            self.forget(id, &asked);
+        }
+        peer.asking.early_count = 0;
+        peer.asking.promised.clear();
     }
 
     /// A peer that broke the protocol is asked for nothing any more, and told nothing. (replication.89)
@@ -441,7 +459,6 @@ impl Replicator {
         let Some(peer) = self.peers.get_mut(&id) else { return };
         let Some(asked) = peer.asking.take(no_data.request) else { return };
         self.stats.no_data += 1;
-        peer.asking.broke();
         let count = match no_data.reason {
             NOT_AVAILABLE => &mut peer.asking.not_available,
             INVALID_REQUEST => &mut peer.asking.invalid,
@@ -449,7 +466,7 @@ impl Replicator {
         };
         *count += 1;
         let over = *count >= NO_DATA_MAX;
-        self.forget(id, &asked);
+        self.give_up(id, &asked);
         if over {
             return self.pause(cx, core, id, Fault::NoData);
         }
@@ -463,80 +480,94 @@ impl Replicator {
             self.stats.unasked += 1; // replication.90
             return;
         };
+        let mut answers = vec![(asked, data)];
+        while let Some((asked, data)) = answers.pop() {
+            if !self.take_answer(cx, core, id, asked, data, &mut answers) {
+                return answers.into_iter().for_each(|(asked, _)| self.give_up(id, &asked));
+            }
+        }
+        self.update_peer(cx, core, id);
+    }
+
+    /// Takes one answer; those that waited for it are put to `answers`. False if the peer is to be left alone.
+    fn take_answer(
+        &mut self,
+        cx: &mut Cx<'_>,
+        core: &mut Hypercore,
+        id: PeerId,
+        asked: Asked,
+        data: Data,
+        answers: &mut Vec<(Asked, Data)>,
+    ) -> bool {
+        let Some(peer) = self.peers.get_mut(&id) else { return false };
         if !matches(&asked, &data) || data.fork != core.fork() {
-            peer.asking.broke();
             peer.asking.empty += 1;
             let over = peer.asking.empty >= NO_DATA_MAX;
-            self.forget(id, &asked);
+            self.give_up(id, &asked);
             if over {
-                return self.pause(cx, core, id, Fault::Proof(proof::Fault::Unasked));
+                self.pause(cx, core, id, Fault::Proof(proof::Fault::Unasked));
             }
-            return self.update_peer(cx, core, id);
+            return !over;
         }
-        let loose = asked.serial <= peer.asking.broken;
         let stale = asked.upgrade.is_some_and(|upgrade| upgrade.start != core.length());
         let size = data.block.as_ref().map(|block| (block.index, block.value.len() as u64));
-        match self.store(cx, core, data) {
-            Ok(()) => {
+        match check(cx, core, &data) {
+            Ok(mut change) => {
+                change.block = data.block.map(|block| (block.index, block.value));
+                if let Err(error) = core.apply(cx, change) {
+                    return self.on_store_failed(cx, core, id, &asked, error);
+                }
+                answers.extend(peer.asking.settle(&asked));
                 self.forget(id, &asked);
                 self.stored();
                 if let Some((index, bytes)) = size {
-                    self.on_block(core, id, index, bytes);
+                    self.on_block(cx, core, id, index, bytes);
                 }
-                self.update_peer(cx, core, id);
                 if asked.upgrade.is_some() {
                     self.update_all(cx, core);
                 }
+                true
             }
-            Err(proof::Fault::Storage(error)) => {
-                self.stall(cx, error); // replication.92
-                self.forget(id, &asked);
+            Err(proof::Fault::Loose { node }) if asked.counts && peer.asking.promised.contains(&node) => {
+                // replication.93
+                peer.asking.early.entry(node).or_default().push((asked, data));
+                peer.asking.early_count += 1;
+                true
             }
-            // Another peer's answer came first, or what this one builds on did not come.
-            Err(fault) if stale || (loose && matches!(fault, proof::Fault::Loose { .. })) => {
-                self.forget(id, &asked);
-                self.update_peer(cx, core, id);
+            Err(proof::Fault::Storage(error)) => self.on_store_failed(cx, core, id, &asked, error),
+            // Another peer's answer came first, or what this one counts on did not come.
+            Err(fault) if stale || (asked.counts && matches!(fault, proof::Fault::Loose { .. })) => {
+                self.give_up(id, &asked);
+                true
             }
             Err(fault) => {
                 self.stats.invalid_data += 1;
-                self.forget(id, &asked);
+                self.give_up(id, &asked);
                 self.pause(cx, core, id, Fault::Proof(fault));
+                false
             }
         }
     }
 
-    /// Verifies all of an answer, then stores it. (replication.29 to replication.36, replication.91)
-    fn store(&mut self, cx: &mut Cx<'_>, core: &mut Hypercore, data: Data) -> Result<(), proof::Fault> {
-        let roots = core.roots().to_vec();
-        let prologue = core.manifest().and_then(|manifest| manifest.prologue);
-        let held = Held {
-            length: core.length(),
-            fork: core.fork(),
-            roots: &roots,
-            prologue: prologue.map(|prologue| (prologue.hash, prologue.length)),
-        };
-        let grown = proof::verify(&held, &mut |index| core.tree_node(cx, index), &data)?;
-        let mut change = Change { nodes: grown.nodes.clone(), ..Change::default() };
-        if grown.grew || data.manifest.is_some() {
-            let auth = auth(core, data.manifest.as_ref()).ok_or(proof::Fault::Manifest)?;
-            if grown.grew {
-                let state = TreeState { hash: grown.hash(), length: grown.length, fork: core.fork() };
-                let signature = data.upgrade.and_then(|upgrade| upgrade.signature).unwrap_or_default();
-                if !auth.verify(&state, &signature) {
-                    return Err(proof::Fault::Signature);
-                }
-                change.upgrade = Some(Upgrade { fork: core.fork(), length: grown.length, signature });
-            }
-            if core.manifest().is_none() {
-                change.manifest = Some(auth.manifest().clone());
-            }
+    /// A disk that fails is not the peer's fault. (replication.92)
+    fn on_store_failed(
+        &mut self,
+        cx: &mut Cx<'_>,
+        core: &mut Hypercore,
+        id: PeerId,
+        asked: &Asked,
+        why: Error,
+    ) -> bool {
+        self.give_up(id, asked);
+        match why {
+            Error::Io(_) | Error::Corrupt(_) => self.stall(cx, why),
+            _ => self.pause(cx, core, id, Fault::Proof(proof::Fault::Storage(why))),
         }
-        change.block = data.block.map(|block| (block.index, block.value));
-        core.apply(cx, change).map_err(proof::Fault::Storage)
+        false
     }
 
     /// A block is here: nobody else needs to send it.
-    fn on_block(&mut self, core: &Hypercore, from: PeerId, index: u64, bytes: u64) {
+    fn on_block(&mut self, cx: &mut Cx<'_>, core: &mut Hypercore, from: PeerId, index: u64, bytes: u64) {
         self.stats.blocks_received += 1;
         self.stats.bytes_received += bytes;
         self.waited.remove(&index);
@@ -549,12 +580,42 @@ impl Replicator {
             if let Some((request, asked)) = peer.asking.cancel(index) {
                 peer.send(kind::CANCEL, Cancel { request });
                 self.stats.cancels += 1;
-                self.forget(other, &asked);
+                self.give_up(other, &asked);
             }
         }
         self.tell(Event::Downloaded { index });
-        self.have(core, index);
+        self.have(cx, core, index);
     }
+}
+
+/// Verifies all of an answer: what it changes, still without its block. (replication.29 to replication.36, replication.91)
+fn check(cx: &mut Cx<'_>, core: &mut Hypercore, data: &Data) -> Result<Change, proof::Fault> {
+    let roots = core.roots().to_vec();
+    let prologue = core.manifest().and_then(|manifest| manifest.prologue);
+    let held = Held {
+        length: core.length(),
+        fork: core.fork(),
+        roots: &roots,
+        prologue: prologue.map(|prologue| (prologue.hash, prologue.length)),
+    };
+    let mut grown = proof::verify(&held, &mut |index| core.tree_node(cx, index), data)?;
+    let mut change = Change { nodes: std::mem::take(&mut grown.nodes), ..Change::default() };
+    if grown.grew || data.manifest.is_some() {
+        let auth = auth(core, data.manifest.as_ref()).ok_or(proof::Fault::Manifest)?;
+        if grown.grew {
+            let state = TreeState { hash: grown.hash(), length: grown.length, fork: core.fork() };
+            let signature =
+                data.upgrade.as_ref().and_then(|upgrade| upgrade.signature.clone()).unwrap_or_default();
+            if !auth.verify(&state, &signature) {
+                return Err(proof::Fault::Signature);
+            }
+            change.upgrade = Some(Upgrade { fork: core.fork(), length: grown.length, signature });
+        }
+        if core.manifest().is_none() {
+            change.manifest = Some(auth.manifest().clone());
+        }
+    }
+    Ok(change)
 }
 
 /// Behind the last block that the peer can prove to us. (replication.80)

@@ -2,7 +2,7 @@
 //! replication.58.
 
 use super::bitfield::PAGE_BITS;
-use super::replicate::{Close, Event, PeerId, Replicator};
+use super::replicate::{Close, Event, Peer, PeerId, Replicator};
 use super::{Hypercore, flat_tree};
 use crate::base::{Cx, limits};
 use crate::wire::hypercore::{Bitfield, Range, Sync, Want, kind};
@@ -50,12 +50,7 @@ impl Replicator {
             let Some(peer) = self.peers.get_mut(&id) else { continue };
             peer.sync_due = true;
             peer.asking.retry();
-            if peer.sync.fork == core.fork() && core.length() > peer.sync.length && !peer.can_upgrade {
-                peer.can_upgrade = can_upgrade(cx, core, peer.sync.length);
-                if peer.can_upgrade {
-                    peer.upgradable = (peer.sync.length, peer.sync.fork);
-                }
-            }
+            review(cx, core, peer);
             if before < now.1 && core.has(before) {
                 let new = core.bits().first_unset(before).min(now.1) - before;
                 self.broadcast(core, id, before, new, false);
@@ -64,10 +59,15 @@ impl Replicator {
         }
     }
 
-    /// Tells every peer about a block that came.
-    pub(super) fn have(&mut self, core: &Hypercore, index: u64) {
+    /// Tells every peer about a block that came; with its proof some may be led to our length who could not before.
+    pub(super) fn have(&mut self, cx: &mut Cx<'_>, core: &mut Hypercore, index: u64) {
         let ids: Vec<PeerId> = self.peers.keys().copied().collect();
-        ids.into_iter().for_each(|id| self.broadcast(core, id, index, 1, false));
+        for id in ids {
+            if let Some(peer) = self.peers.get_mut(&id) {
+                peer.sync_due |= review(cx, core, peer);
+            }
+            self.broadcast(core, id, index, 1, false);
+        }
     }
 
     /// Tells a peer that blocks came or went, if it should care. (replication.44 to replication.46)
@@ -179,6 +179,17 @@ fn words(core: &Hypercore, from: u64, to: u64) -> Vec<u32> {
         at = stop;
     }
     words
+}
+
+/// Looks again whether our length can be proved to a peer that is behind; true if that is new. (replication.43)
+fn review(cx: &mut Cx<'_>, core: &mut Hypercore, peer: &mut Peer) -> bool {
+    let behind = peer.sync.fork == core.fork() && core.length() > peer.sync.length;
+    if !behind || peer.can_upgrade || !can_upgrade(cx, core, peer.sync.length) {
+        return false;
+    }
+    peer.can_upgrade = true;
+    peer.upgradable = (peer.sync.length, peer.sync.fork);
+    true
 }
 
 /// Whether our length can be proved to somebody who has `length` blocks. (replication.41)

@@ -1,1 +1,458 @@
-//! seckel and the real packages: replication.
+//! seckel and the real packages: replication of cores, over secret streams on TCP.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use seckel::base::{Cx, Machine, NoTrace, Seeded, Time, hex};
+use seckel::crypto::KeyPair;
+use seckel::hypercore::live::Live;
+use seckel::hypercore::replicate::{ALIAS, Close, Event, Input, Output, PROTOCOL, PeerId};
+use seckel::hypercore::{Hypercore, Open};
+use seckel::protomux::{self, ChannelId, Protomux};
+use seckel::secret_stream::{self, SecretStream};
+use seckel::sim::ramdisk::RamDisk;
+use serde_json::{Value, json};
+
+use crate::support::{Node, skipped};
+
+const SEED: [u8; 32] = [0x21; 32];
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// One connection: bytes, secret stream, channels.
+struct Conn {
+    tcp: TcpStream,
+    stream: SecretStream,
+    mux: Protomux,
+    channel: Option<ChannelId>,
+    out: Vec<u8>,
+    closed: bool,
+}
+
+/// Our core with its connections.
+struct Ours {
+    live: Live,
+    conns: Vec<Conn>,
+    disk: RamDisk,
+    entropy: Seeded,
+    start: Instant,
+    events: Vec<Event>,
+    closes: Vec<Close>,
+}
+
+macro_rules! cx {
+    ($ours:expr) => {
+        &mut Cx {
+            now: Time::from_micros($ours.start.elapsed().as_micros() as u64),
+            entropy: &mut $ours.entropy,
+            disk: &mut $ours.disk,
+            trace: &mut NoTrace,
+        }
+    };
+}
+
+fn made(n: u64, size: usize) -> Vec<u8> {
+    let size = if size == 0 { 7 + (n % 40) as usize } else { size };
+    let mut block = format!("block {n} ").into_bytes();
+    while block.len() < size {
+        block.push(b'.');
+    }
+    block
+}
+
+impl Ours {
+    fn new(open: Open) -> Ours {
+        let (mut entropy, mut disk) = (Seeded::new(5), RamDisk::new());
+        let cx = &mut Cx { now: Time::ZERO, entropy: &mut entropy, disk: &mut disk, trace: &mut NoTrace };
+        let live = Live::new(Hypercore::open(cx, "core", open).expect("it opens"));
+        let (start, events, closes) = (Instant::now(), Vec::new(), Vec::new());
+        Ours { live, conns: Vec::new(), disk, entropy, start, events, closes }
+    }
+
+    fn writer(compat: bool) -> Ours {
+        Ours::new(Open { key_pair: Some(KeyPair::from_seed(SEED)), compat, ..Open::default() })
+    }
+
+    fn replica(opened: &Value) -> Ours {
+        let key = hex::decode(opened["key"].as_str().expect("a key")).expect("hex");
+        let mut ours = Ours::new(Open { key: Some(key.try_into().expect("32 bytes")), ..Open::default() });
+        ours.live.download_all(cx!(ours), true);
+        ours
+    }
+
+    fn append(&mut self, from: u64, count: u64, size: usize) {
+        let blocks: Vec<Vec<u8>> = (from..from + count).map(|n| made(n, size)).collect();
+        let blocks: Vec<&[u8]> = blocks.iter().map(|block| &block[..]).collect();
+        self.live.append(cx!(self), &blocks).expect("a writer");
+    }
+
+    fn connect(&mut self, opened: &Value, initiator: bool) {
+        let port = opened["port"].as_u64().expect("a port") as u16;
+        let tcp = TcpStream::connect(("127.0.0.1", port)).expect("node listens");
+        tcp.set_nodelay(true).expect("a socket");
+        tcp.set_nonblocking(true).expect("a socket");
+        let pair = KeyPair::from_seed([self.conns.len() as u8; 32]);
+        let stream = SecretStream::handshake(cx!(self), initiator, &pair);
+        let (mux, out) = (Protomux::new(), Vec::new());
+        self.conns.push(Conn { tcp, stream, mux, channel: None, out, closed: false });
+    }
+
+    /// One round of everything. True if something moved.
+    fn turn(&mut self) -> bool {
+        let mut moved = false;
+        if self.live.poll_timeout().is_some_and(|deadline| deadline.at <= cx!(self).now) {
+            self.live.handle_timeout(cx!(self));
+        }
+        for number in 0..self.conns.len() {
+            moved |= self.read(number);
+            moved |= self.stream_events(number);
+            self.mux_events(number);
+        }
+        while let Some(output) = self.live.poll_output(cx!(self)) {
+            moved = true;
+            match output {
+                Output::Message { peer, kind, bytes } => {
+                    let conn = &mut self.conns[peer.0 as usize];
+                    let channel = conn.channel.expect("open");
+                    conn.mux.cork();
+                    conn.mux.send(cx!(self), channel, kind, &bytes).expect("room");
+                }
+                Output::Close { peer, why } => {
+                    let conn = &mut self.conns[peer.0 as usize];
+                    if let Some(channel) = conn.channel.take() {
+                        conn.mux.close(cx!(self), channel).expect("open");
+                    }
+                    self.closes.push(why);
+                }
+                Output::Open { peer } => self.open_channel(peer.0 as usize),
+            }
+        }
+        while let Some(event) = self.live.poll_event() {
+            self.events.push(event);
+        }
+        for number in 0..self.conns.len() {
+            moved |= self.write(number);
+        }
+        moved
+    }
+
+    fn read(&mut self, number: usize) -> bool {
+        let conn = &mut self.conns[number];
+        let mut bytes = vec![0; 1 << 18];
+        match conn.tcp.read(&mut bytes) {
+            Ok(0) => {
+                conn.closed = true;
+                false
+            }
+            Ok(count) => {
+                conn.stream.handle_input(cx!(self), secret_stream::Input::Bytes(&bytes[..count]));
+                true
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => false,
+            Err(_) => {
+                conn.closed = true;
+                false
+            }
+        }
+    }
+
+    fn stream_events(&mut self, number: usize) -> bool {
+        let mut moved = false;
+        while let Some(event) = self.conns[number].stream.poll_event() {
+            moved = true;
+            match event {
+                secret_stream::Event::Open { .. } => self.open_channel(number),
+                secret_stream::Event::Message(message) => {
+                    let conn = &mut self.conns[number];
+                    conn.mux.handle_input(cx!(self), protomux::Input::Message(&message));
+                    self.mux_events(number);
+                }
+                _ => {}
+            }
+        }
+        moved
+    }
+
+    fn open_channel(&mut self, number: usize) {
+        let conn = &mut self.conns[number];
+        let hash = *conn.stream.handshake_hash().expect("open");
+        let handshake = self.live.local_handshake(&hash, conn.stream.initiator());
+        let id = *self.live.core.discovery_key();
+        let open = protomux::Open {
+            aliases: &[ALIAS],
+            handshake: &handshake,
+            ..protomux::Open::new(PROTOCOL, Some(&id))
+        };
+        conn.channel = Some(conn.mux.open(cx!(self), open).expect("a channel"));
+    }
+
+    fn mux_events(&mut self, number: usize) {
+        let peer = PeerId(number as u64);
+        loop {
+            let conn = &mut self.conns[number];
+            let Some(event) = conn.mux.poll_event() else { return };
+            match event {
+                protomux::Event::Opened { handshake, .. } => {
+                    let hash = *conn.stream.handshake_hash().expect("open");
+                    let initiator = conn.stream.initiator();
+                    let input = Input::PeerOpened {
+                        peer,
+                        remote_handshake: &handshake,
+                        handshake_hash: &hash,
+                        initiator,
+                    };
+                    self.live.handle_input(cx!(self), input);
+                }
+                protomux::Event::Message { kind, bytes, .. } => {
+                    self.live.handle_input(cx!(self), Input::Message { peer, kind, bytes: &bytes });
+                }
+                protomux::Event::Closed { .. } => {
+                    conn.channel = None;
+                    self.live.handle_input(cx!(self), Input::PeerClosed { peer });
+                }
+                protomux::Event::Wanted { .. } => self.open_channel(number),
+                protomux::Event::Drained => {}
+            }
+        }
+    }
+
+    fn write(&mut self, number: usize) -> bool {
+        let mut moved = false;
+        let conn = &mut self.conns[number];
+        conn.mux.uncork();
+        while let Some(output) = conn.mux.poll_output(cx!(self)) {
+            moved = true;
+            if let protomux::Output::Message(message) = output {
+                conn.stream.send(cx!(self), &message).expect("room");
+            }
+        }
+        while let Some(output) = conn.stream.poll_output(cx!(self)) {
+            if let secret_stream::Output::Write(bytes) = output {
+                conn.out.extend_from_slice(&bytes);
+            }
+        }
+        while !conn.out.is_empty() {
+            match conn.tcp.write(&conn.out) {
+                Ok(count) => {
+                    conn.out.drain(..count);
+                    moved = true;
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(_) => {
+                    conn.closed = true;
+                    break;
+                }
+            }
+        }
+        let writable = conn.out.len() < 1 << 20;
+        let peer = PeerId(number as u64);
+        self.live.handle_input(cx!(self), Input::Writable { peer, writable });
+        moved
+    }
+
+    /// Goes on until `done`.
+    fn until(&mut self, what: &str, done: impl Fn(&Ours) -> bool) {
+        let begin = Instant::now();
+        while !done(self) {
+            if !self.turn() {
+                std::thread::sleep(Duration::from_micros(100));
+            }
+            assert!(
+                begin.elapsed() < PATIENCE,
+                "{what}: {:?}, {:?}",
+                self.live.replicator.stats(),
+                self.events.last()
+            );
+        }
+    }
+
+    /// Asks Node and goes on until it answers.
+    fn ask(&mut self, node: Node, todo: Value) -> (Node, Value) {
+        let what = todo.to_string();
+        let asking = std::thread::spawn(move || {
+            let mut node = node;
+            let said = node.ask(&todo);
+            (node, said)
+        });
+        let begin = Instant::now();
+        while !asking.is_finished() {
+            if !self.turn() {
+                std::thread::sleep(Duration::from_micros(100));
+            }
+            let (stats, peers) = (self.live.replicator.stats(), self.live.peers().collect::<Vec<_>>());
+            assert!(begin.elapsed() < PATIENCE, "node does not answer {what}: {stats:?} {peers:?}");
+        }
+        asking.join().expect("an answer")
+    }
+
+    fn assert_blocks(&mut self, count: u64, size: usize) {
+        assert_eq!(self.live.core.length(), count);
+        for index in 0..count {
+            let block = self.live.core.get(cx!(self), index).expect("a disk that works");
+            assert!(block == Some(made(index, size)), "block {index}");
+        }
+        let faults: Vec<&Event> = self.events.iter().filter(|e| matches!(e, Event::Fault { .. })).collect();
+        assert!(faults.is_empty() && self.closes.is_empty(), "{faults:?} {:?}", self.closes);
+    }
+}
+
+fn start(open: Value) -> (Node, Value) {
+    let mut node = Node::start("replication.js", &[]);
+    let opened = node.ask(&json!({ "open": open }));
+    (node, opened)
+}
+
+fn full(ours: &Ours, count: u64) -> bool {
+    ours.live.core.contiguous_length() == count
+}
+
+/// The cores that there are: of hypercore 10, compat, version 0 and version 1 manifests.
+fn kinds() -> Vec<Value> {
+    let seed = hex::encode(&SEED);
+    vec![
+        json!({"seed": seed, "v10": true, "compat": true}),
+        json!({"seed": seed, "compat": true}),
+        json!({"seed": seed, "version": 0}),
+        json!({"seed": seed}),
+    ]
+}
+
+/// pitfalls 14.1: every kind of core, from Node's writer to our replica.
+#[test]
+fn node_writes_we_read() {
+    if skipped("node_writes_we_read") {
+        return;
+    }
+    for (round, kind) in kinds().into_iter().enumerate() {
+        let (mut node, opened) = start(kind.clone());
+        node.ask(&json!({"append": {"from": 0, "count": 300}}));
+        let mut ours = Ours::replica(&opened);
+        ours.connect(&opened, true);
+        ours.until("the first blocks", |ours| full(ours, 300));
+        let mut total = 300;
+        for count in [1, 1, 7, 100] {
+            node.ask(&json!({"append": {"from": total, "count": count}}));
+            total += count;
+            ours.until("a live append", |ours| full(ours, total));
+        }
+        ours.assert_blocks(total, 0);
+        let (mut node, state) = ours.ask(node, json!({"state": {}}));
+        assert_eq!(state["errors"], json!([]), "round {round}");
+        node.ask(&json!({"append": {"from": total, "count": 1}}));
+        ours.until("one more", |ours| full(ours, total + 1));
+        node.finish();
+    }
+}
+
+/// pitfalls 14.1: every kind of core, from our writer to Node's replica.
+#[test]
+fn we_write_node_reads() {
+    if skipped("we_write_node_reads") {
+        return;
+    }
+    for (v10, compat) in [(true, true), (true, false), (false, true), (false, false)] {
+        let mut ours = Ours::writer(compat);
+        ours.append(0, 300, 0);
+        let key = hex::encode(ours.live.core.key());
+        let (node, opened) = start(json!({"key": key, "v10": v10, "initiator": true}));
+        ours.connect(&opened, false);
+        let (mut node, said) = ours.ask(node, json!({"update": {"length": 300}}));
+        assert_eq!(said, json!({"length": 300, "fork": 0}));
+        let mut total = 300;
+        for count in [1, 1, 7, 100] {
+            ours.append(total, count, 0);
+            total += count;
+            (node, _) = ours.ask(node, json!({"update": {"length": total}}));
+        }
+        let said;
+        (node, said) = ours.ask(node, json!({"check": {"from": 0, "count": total}}));
+        assert_eq!(said, json!({"ok": total}));
+        if !v10 {
+            // A seek: Node asks us for the way to a byte.
+            let bytes: usize = (0..57).map(|n| made(n, 0).len()).sum();
+            let said;
+            (node, said) = ours.ask(node, json!({"seek": {"bytes": bytes + 3}}));
+            assert_eq!(said, json!({"at": [57, 3]}));
+        }
+        let (node, state) = ours.ask(node, json!({"state": {}}));
+        assert_eq!(state["errors"], json!([]));
+        assert_eq!(state["contiguous"], total);
+        assert_eq!(ours.live.replicator.stats().invalid_requests, 0);
+        node.finish();
+    }
+}
+
+/// Node reads from our replica what Node wrote and nobody of us signed; then lives on appends that pass through us.
+#[test]
+fn we_pass_on_what_node_wrote() {
+    if skipped("we_pass_on_what_node_wrote") {
+        return;
+    }
+    for kind in kinds() {
+        let (mut writer, opened) = start(kind);
+        writer.ask(&json!({"append": {"from": 0, "count": 400}}));
+        let mut ours = Ours::replica(&opened);
+        ours.connect(&opened, true);
+        let (reader, there) = start(json!({"key": opened["key"]}));
+        ours.connect(&there, true);
+        ours.until("the first blocks", |ours| full(ours, 400));
+        let (reader, said) = ours.ask(reader, json!({"check": {"from": 0, "count": 400}}));
+        assert_eq!(said, json!({"ok": 400}));
+        writer.ask(&json!({"append": {"from": 400, "count": 3}}));
+        let (reader, _) = ours.ask(reader, json!({"update": {"length": 403}}));
+        let (reader, said) = ours.ask(reader, json!({"check": {"from": 400, "count": 3}}));
+        assert_eq!(said, json!({"ok": 3}));
+        ours.assert_blocks(403, 0);
+        let (reader, state) = ours.ask(reader, json!({"state": {}}));
+        assert_eq!(state["errors"], json!([]));
+        reader.finish();
+        writer.finish();
+    }
+}
+
+/// Node's reader that has a part only, and is asked for that.
+#[test]
+fn a_sparse_node_is_asked_for_what_it_has() {
+    if skipped("a_sparse_node_is_asked_for_what_it_has") {
+        return;
+    }
+    let mut writer = Ours::writer(false);
+    writer.append(0, 900, 0);
+    let (reader, there) = start(json!({"key": hex::encode(writer.live.core.key())}));
+    writer.connect(&there, true);
+    let (reader, _) = writer.ask(reader, json!({"update": {"length": 900}}));
+    let (reader, said) = writer.ask(reader, json!({"check": {"from": 500, "count": 200}}));
+    assert_eq!(said, json!({"ok": 200}));
+    drop(writer);
+    let mut ours = Ours::replica(&there);
+    ours.connect(&there, true);
+    ours.until("what it has", |ours| (500..700).all(|index| ours.live.core.has(index)));
+    assert_eq!(ours.live.core.bits().count(0, 900), 200);
+    assert_eq!(ours.live.replicator.stats().no_data, 0);
+    let (reader, state) = ours.ask(reader, json!({"state": {}}));
+    assert_eq!(state["errors"], json!([]));
+    reader.finish();
+}
+
+#[test]
+fn ten_thousand_blocks_each_way() {
+    if skipped("ten_thousand_blocks_each_way") {
+        return;
+    }
+    let (mut node, opened) = start(json!({"seed": hex::encode(&SEED)}));
+    node.ask(&json!({"append": {"from": 0, "count": 10_000, "size": 100}}));
+    let mut ours = Ours::replica(&opened);
+    ours.connect(&opened, true);
+    let begin = Instant::now();
+    ours.until("all blocks", |ours| full(ours, 10_000));
+    eprintln!("from node: {:?}", begin.elapsed());
+    ours.assert_blocks(10_000, 100);
+    let (reader, there) = start(json!({"key": opened["key"]}));
+    ours.connect(&there, true);
+    let begin = Instant::now();
+    let (reader, said) = ours.ask(reader, json!({"check": {"from": 0, "count": 10_000, "size": 100}}));
+    eprintln!("to node: {:?}", begin.elapsed());
+    assert_eq!(said, json!({"ok": 10_000}));
+    reader.finish();
+    node.finish();
+}

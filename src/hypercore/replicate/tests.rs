@@ -51,11 +51,12 @@ fn appends_reach_everybody() {
 /// 2 to 6 peers, any links, cut and joined at any time: in the end everybody has the same verified blocks.
 #[test]
 fn every_world_ends_alike() {
-    for seed in 0..40 {
+    for seed in 0..50 {
         let mut draw = Seeded::new(seed).fork("world");
         let mut world = World::new(seed);
         let writer = world.writer(draw.chance(300));
         let count = draw.below(120);
+        world.scramble = 800 * draw.below(2);
         world.append(writer, &blocks(0, count));
         for _ in 0..1 + draw.below(5) {
             world.replica();

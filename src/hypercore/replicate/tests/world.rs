@@ -8,6 +8,7 @@ use crate::crypto::sign::KeyPair;
 use crate::hypercore::Open;
 use crate::hypercore::live::Live;
 use crate::hypercore::replicate::*;
+use crate::wire::hypercore::kind;
 
 pub struct Node {
     pub live: Live,
@@ -36,6 +37,8 @@ pub struct World {
     pub nodes: Vec<Node>,
     pub links: Vec<Link>,
     pub entropy: Seeded,
+    /// Answers overtake each other, as those of upstream do: permille.
+    pub scramble: u64,
     /// What was sent, by message number.
     pub sent: [u64; 10],
     /// Changes a message on its way: link, receiving end, number, bytes.
@@ -61,6 +64,7 @@ impl World {
             nodes: Vec::new(),
             links: Vec::new(),
             entropy: Seeded::new(seed),
+            scramble: 0,
             sent: [0; 10],
             tamper: None,
         }
@@ -170,7 +174,17 @@ impl World {
         let link = &mut self.links[peer.0 as usize];
         let to = usize::from(link.ends[0] == from);
         if link.up[1 - to] {
-            link.queues[to].push_back((now + link.delay, parcel));
+            let queue = &mut link.queues[to];
+            queue.push_back((now + link.delay, parcel));
+            let data = |parcel: &Parcel| matches!(parcel, Parcel::Message(kind::DATA, _));
+            let mut at = queue.len() - 1;
+            while at > 0 && data(&queue[at].1) && data(&queue[at - 1].1) && self.entropy.chance(self.scramble)
+            {
+                let times = (queue[at].0, queue[at - 1].0);
+                queue.swap(at, at - 1);
+                (queue[at].0, queue[at - 1].0) = times;
+                at -= 1;
+            }
         }
     }
 

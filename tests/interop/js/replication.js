@@ -1,0 +1,89 @@
+'use strict'
+// A hypercore that is exchanged over TCP on loopback, inside a secret stream.
+const fs = require('fs')
+const net = require('net')
+const os = require('os')
+const path = require('path')
+const SecretStream = require('@hyperswarm/secret-stream')
+const crypto = require('hypercore-crypto')
+const { serve } = require('./common.js')
+
+const hex = (buffer) => Buffer.from(buffer).toString('hex')
+const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'seckel-replication-'))
+// Nobody waits longer for an answer.
+setTimeout(() => process.exit(1), 90000).unref()
+process.on('exit', () => fs.rmSync(folder, { recursive: true, force: true }))
+
+let core = null
+let server = null
+const errors = []
+const made = (n, size) => Buffer.from(`block ${n} `.padEnd(size || 7 + (n % 40), '.'))
+
+const steps = {
+  async open ({ key, seed, compat, version, v10, initiator }) {
+    const Hypercore = v10 ? require('hypercore-v10') : require('hypercore')
+    const opts = { compat: !!compat }
+    if (seed) {
+      opts.keyPair = crypto.keyPair(Buffer.from(seed, 'hex'))
+      if (version !== undefined) {
+        opts.manifest = { version, signers: [{ publicKey: opts.keyPair.publicKey }] }
+      }
+    }
+    core = key ? new Hypercore(folder, Buffer.from(key, 'hex'), opts) : new Hypercore(folder, opts)
+    core.on('verification-error', (err) => errors.push(err.message))
+    await core.ready()
+    server = net.createServer((socket) => {
+      const stream = new SecretStream(!!initiator, socket)
+      stream.on('error', (err) => errors.push(err.message))
+      core.replicate(stream)
+    })
+    await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve))
+    return { key: hex(core.key), port: server.address().port }
+  },
+  async append ({ from, count, size }) {
+    const blocks = []
+    for (let i = 0; i < count; i++) blocks.push(made(from + i, size))
+    await core.append(blocks)
+    return { length: core.length }
+  },
+  async update ({ length }) {
+    while (core.length < length) {
+      if (!(await core.update({ wait: true }))) await new Promise((resolve) => setTimeout(resolve, 5))
+    }
+    return { length: core.length, fork: core.fork }
+  },
+  // Gets every block and compares it with what was appended.
+  async check ({ from, count, size }) {
+    const range = core.download({ start: from, end: from + count })
+    await range.done()
+    for (let i = from; i < from + count; i++) {
+      const block = await core.get(i)
+      if (!block.equals(made(i, size))) return { wrong: i }
+    }
+    return { ok: count }
+  },
+  async get ({ index }) {
+    return { block: hex(await core.get(index, { timeout: 10000 })) }
+  },
+  async seek ({ bytes }) {
+    return { at: await core.seek(bytes, { timeout: 10000 }) }
+  },
+  async clear ({ start, end }) {
+    await core.clear(start, end)
+    return {}
+  },
+  state () {
+    return {
+      length: core.length,
+      contiguous: core.contiguousLength,
+      manifest: !!core.manifest,
+      peers: core.peers.map((p) => ({ length: p.remoteLength, contiguous: p.remoteContiguousLength, paused: !!p.paused })),
+      errors
+    }
+  }
+}
+
+serve((todo) => {
+  const [name] = Object.keys(todo)
+  return steps[name](todo[name])
+})
