@@ -350,7 +350,7 @@ fn we_write_node_reads() {
     if skipped("we_write_node_reads") {
         return;
     }
-    for (v10, compat) in [(true, true), (true, false), (false, true), (false, false)] {
+    for (v10, compat) in [(false, false), (false, true), (true, true), (true, false)] {
         let mut ours = Ours::writer(compat);
         ours.append(0, 300, 0);
         let key = hex::encode(ours.live.core.key());

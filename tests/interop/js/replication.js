@@ -22,7 +22,7 @@ const made = (n, size) => Buffer.from(`block ${n} `.padEnd(size || 7 + (n % 40),
 const steps = {
   async open ({ key, seed, compat, version, v10, initiator }) {
     const Hypercore = v10 ? require('hypercore-v10') : require('hypercore')
-    const opts = { compat: !!compat }
+    const opts = compat === undefined ? {} : { compat }
     if (seed) {
       opts.keyPair = crypto.keyPair(Buffer.from(seed, 'hex'))
       if (version !== undefined) {
@@ -47,8 +47,8 @@ const steps = {
     return { length: core.length }
   },
   async update ({ length }) {
-    while (core.length < length) {
-      if (!(await core.update({ wait: true }))) await new Promise((resolve) => setTimeout(resolve, 5))
+    if (core.length < length) {
+      await new Promise((resolve) => core.on('append', () => core.length >= length && resolve()))
     }
     return { length: core.length, fork: core.fork }
   },
