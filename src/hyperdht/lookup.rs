@@ -1,5 +1,6 @@
 //! Who serves a topic or a key, and telling the network that we do. Follows hyperdht.90 to hyperdht.93.
 
+use super::values::{Wanted, store_ask};
 use super::*;
 use crate::base::Error;
 use crate::wire::hyperdht::{LookupReply, command};
@@ -9,14 +10,14 @@ const FULL: usize = 20;
 
 #[derive(Debug)]
 pub struct Lookup {
-    topic: Key,
-    what: What,
+    pub(super) topic: Key,
+    pub(super) what: What,
     seen: BTreeSet<Key>,
     /// Writes under way.
-    pending: usize,
-    /// Announcements to be made once what is being taken back is gone.
+    pub(super) pending: usize,
+    /// Writes to be made once what is being taken back is gone.
     announcements: Vec<Ask>,
-    walked: bool,
+    pub(super) walked: bool,
     /// Any node answered.
     heard: bool,
     /// Announcements that were taken.
@@ -24,7 +25,7 @@ pub struct Lookup {
 }
 
 #[derive(Debug)]
-enum What {
+pub(super) enum What {
     FindPeer,
     Lookup,
     /// `clear`: also take back what older announcements of ours left.
@@ -36,6 +37,31 @@ enum What {
     Unannounce {
         pair: KeyPair,
     },
+    /// Only the walk: nodes.
+    Nodes,
+    /// One node: whether it answers.
+    Ping,
+    Value(Wanted),
+    /// A walk, then this command to the closest. See `values.rs`.
+    Store {
+        command: u64,
+        value: Vec<u8>,
+    },
+}
+
+impl Lookup {
+    pub(super) fn new(topic: Key, what: What) -> Lookup {
+        Lookup {
+            topic,
+            what,
+            seen: BTreeSet::new(),
+            pending: 0,
+            announcements: Vec::new(),
+            walked: false,
+            heard: false,
+            taken: 0,
+        }
+    }
 }
 
 impl HyperDht {
@@ -89,17 +115,12 @@ impl HyperDht {
             self.forget_record(&topic, &key);
         }
         let asked = if matches!(what, What::FindPeer) { command::FIND_PEER } else { command::LOOKUP };
-        let lookup = self.lookups.insert(Lookup {
-            topic,
-            what,
-            seen: BTreeSet::new(),
-            pending: 0,
-            announcements: Vec::new(),
-            walked: false,
-            heard: false,
-            taken: 0,
-        });
-        self.query(Purpose::Lookup(lookup), Query::new(topic, asked, None));
+        self.walk(what, Query::new(topic, asked, None))
+    }
+
+    pub(super) fn walk(&mut self, what: What, query: Query) -> LookupId {
+        let lookup = self.lookups.insert(Lookup::new(query.target, what));
+        self.query(Purpose::Lookup(lookup), query);
         lookup
     }
 
@@ -112,6 +133,8 @@ impl HyperDht {
         }
         let value = reply.value.as_deref();
         let peers = match lookup.what {
+            What::Value(_) => return self.value_found(id, reply),
+            What::Nodes | What::Ping | What::Store { .. } => return,
             What::FindPeer => value.and_then(|v| wire::decode::<Peer>(v).ok()).into_iter().collect(),
             What::Lookup | What::Announce { .. } | What::Unannounce { .. } => {
                 value.and_then(|v| wire::decode::<LookupReply>(v).ok()).map_or_else(Vec::new, |l| l.peers)
@@ -167,6 +190,10 @@ impl HyperDht {
                 });
             }
         }
+        if let What::Store { command, value } = &lookup.what {
+            asks =
+                closest.iter().filter_map(|reply| store_ask(lookup.topic, *command, value, reply)).collect();
+        }
         lookup.announcements = asks;
         self.lookup_ended(id);
     }
@@ -174,6 +201,7 @@ impl HyperDht {
     pub(super) fn lookup_written(&mut self, id: LookupId, announce: bool, result: Result<Reply, ()>) {
         let Some(lookup) = self.lookups.get_mut(id) else { return };
         lookup.pending -= 1;
+        lookup.heard |= result.is_ok();
         if announce && result.is_ok_and(|reply| reply.error == 0) {
             lookup.taken += 1;
         }
@@ -194,7 +222,10 @@ impl HyperDht {
             return;
         }
         let event = match lookup.what {
-            What::FindPeer | What::Lookup => Event::LookupDone { lookup: id, ok: lookup.heard },
+            What::FindPeer | What::Lookup | What::Nodes | What::Ping | What::Value(_) => {
+                Event::LookupDone { lookup: id, ok: lookup.heard }
+            }
+            What::Store { .. } => Event::Stored { lookup: id, nodes: lookup.taken },
             // pitfalls 5.1: an announcement that nobody took is none.
             What::Announce { .. } => Event::Announced { announce: id, ok: lookup.taken > 0 },
             What::Unannounce { .. } => Event::Unannounced { announce: id, ok: lookup.heard },

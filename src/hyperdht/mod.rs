@@ -28,6 +28,7 @@ mod punch;
 mod records;
 mod relay;
 mod rounds;
+mod values;
 #[cfg(test)]
 mod tests;
 
@@ -219,6 +220,18 @@ pub enum Event {
         lookup: LookupId,
         ok: bool,
     },
+    /// A lookup of a value has found it, or a newer one. Its hash or signature was checked.
+    Value {
+        lookup: LookupId,
+        /// The number of a mutable value.
+        seq: u64,
+        value: Vec<u8>,
+    },
+    /// Storing a value has ended: so many nodes took it.
+    Stored {
+        lookup: LookupId,
+        nodes: usize,
+    },
     /// An announcement has ended; `ok` is whether any node took it.
     Announced {
         announce: AnnounceId,
@@ -336,7 +349,7 @@ enum Stage {
 }
 
 /// The machine. Commands: `connect`, `destroy`, `listen`, `unlisten`, `set_denied`, `find_peer`, `lookup`, `announce`,
-/// `unannounce`. Not done: blind relays, random NATs (refused with `ConnectError::RandomizedNat`), reusable sockets,
+/// `unannounce`, `find_nodes`, `ping`, `find_immutable`, `store_immutable`, `find_mutable`, `store_mutable`. Not done: blind relays, random NATs (refused with `ConnectError::RandomizedNat`), reusable sockets,
 /// plugins, suspend.
 #[derive(Debug)]
 pub struct HyperDht {

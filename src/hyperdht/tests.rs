@@ -9,6 +9,7 @@ mod formats;
 mod pitfalls;
 mod served;
 mod stories;
+mod values;
 mod world;
 
 /// The vectors of upstream with that name.

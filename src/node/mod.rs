@@ -4,6 +4,7 @@
 //! `Host` and `World` drive it by the five methods of a machine; programs use it through `Net`.
 
 mod conn;
+mod lookups;
 mod net;
 mod route;
 mod stores;
@@ -19,7 +20,7 @@ pub use crate::crypto::sign::KeyPair;
 pub use crate::dht_rpc::Config as DhtConfig;
 pub use crate::hyperbee::Range;
 pub use crate::hypercore::Durability;
-pub use crate::hyperdht::{ConnId, ConnectError, Path, ServerId};
+pub use crate::hyperdht::{ConnId, ConnectError, LookupId, Path, ServerId};
 pub use crate::protomux_rpc::Failure;
 pub use net::{CoreInfo, JoinOptions, Net, NetStatus};
 pub use stores::{CoreId, CoreKind, StoreId, StoreKind};
@@ -217,6 +218,22 @@ pub enum Event {
     Left {
         topic: Key,
     },
+    /// A lookup of a topic met a peer; each is told once.
+    Found {
+        lookup: LookupId,
+        peer: crate::wire::hyperdht::Peer,
+    },
+    /// A lookup of a value found it, or a newer one.
+    Value {
+        lookup: LookupId,
+        seq: u64,
+        value: Vec<u8>,
+    },
+    /// A lookup, an announcement, a storing or a ping has ended. `ok`: somebody answered, or took it.
+    LookupDone {
+        lookup: LookupId,
+        ok: bool,
+    },
     /// The disk refused to make something durable: nothing leaves this node any more.
     DiskFailed(Error),
 }
@@ -237,6 +254,8 @@ pub struct Node {
     /// What connections that are being made were asked for.
     dialing: BTreeMap<ConnId, Dialing>,
     servers: BTreeMap<ServerId, Serving>,
+    /// What the program asks the network, and hyperswarm does not.
+    lookups: BTreeSet<LookupId>,
     rpcs: Slab<RpcKind, (ConnId, crate::protomux::ChannelId)>,
     calls: Slab<CallKind, CallState>,
 
@@ -298,6 +317,7 @@ impl Node {
             stream_owners: BTreeMap::new(),
             dialing: BTreeMap::new(),
             servers: BTreeMap::new(),
+            lookups: BTreeSet::new(),
             rpcs: Slab::new(),
             calls: Slab::new(),
             stores: Slab::new(),

@@ -65,6 +65,14 @@ impl<'a> Net<'a> {
         Net { node, cx }
     }
 
+    pub(super) fn node(&self) -> &Node {
+        self.node
+    }
+
+    pub(super) fn parts(&mut self) -> (&mut Node, &mut Cx<'a>) {
+        (self.node, &mut self.cx)
+    }
+
     pub fn now(&self) -> Time {
         self.cx.now
     }

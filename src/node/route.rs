@@ -8,7 +8,7 @@
 //! | hyperdht | StreamOpen, StreamExpect, StreamConnect, StreamDestroy | udx |
 //! | hyperdht | Probe, Bind, Close | the world |
 //! | hyperdht | Connected | a new connection |
-//! | hyperdht | Peer, LookupDone, Announced, Failed | hyperswarm, the program |
+//! | hyperdht | Peer, Value, LookupDone, Announced, Stored, Failed | hyperswarm, the program |
 //! | udx | Connected, Closed | hyperdht |
 //! | udx | Data, Message, Ended, Drained, Closed | the connection |
 //! | hyperswarm | Listen, Lookup, Announce, Connect, … | hyperdht |
@@ -174,10 +174,26 @@ impl Node {
                 self.servers.remove(&server);
                 self.tell(Event::Unlistened { server });
             }
-            hyperdht::Event::Peer { lookup, peer, .. } => self.swarm_peer(cx, lookup, peer),
-            hyperdht::Event::LookupDone { lookup, ok } => self.swarm_asked(cx, lookup, ok),
-            hyperdht::Event::Announced { announce, ok } => self.swarm_asked(cx, announce, ok),
-            hyperdht::Event::Unannounced { announce, ok } => self.swarm_asked(cx, announce, ok),
+            hyperdht::Event::Peer { lookup, peer, .. } => {
+                if self.lookups.contains(&lookup) {
+                    self.tell(Event::Found { lookup, peer });
+                } else {
+                    self.swarm_peer(cx, lookup, peer);
+                }
+            }
+            hyperdht::Event::Value { lookup, seq, value } => self.tell(Event::Value { lookup, seq, value }),
+            hyperdht::Event::LookupDone { lookup, ok } => self.lookup_done(cx, lookup, ok),
+            hyperdht::Event::Announced { announce, ok } => self.lookup_done(cx, announce, ok),
+            hyperdht::Event::Unannounced { announce, ok } => self.lookup_done(cx, announce, ok),
+            hyperdht::Event::Stored { lookup, nodes } => self.lookup_done(cx, lookup, nodes > 0),
+        }
+    }
+
+    fn lookup_done(&mut self, cx: &mut Cx<'_>, lookup: hyperdht::LookupId, ok: bool) {
+        if self.lookups.remove(&lookup) {
+            self.tell(Event::LookupDone { lookup, ok });
+        } else {
+            self.swarm_asked(cx, lookup, ok);
         }
     }
 

@@ -6,6 +6,7 @@
 //! Not a test and not installed: `cargo build --release --example seckel-bench`.
 
 mod common;
+mod dht;
 mod footprint;
 mod hyperbee;
 mod hypercore;
@@ -37,6 +38,7 @@ fn main() {
         "replication" => replication::run(&args),
         "secret" => secret::run(&args),
         "rpc" => rpc::run(&args),
+        "dht" => dht::run(&args),
         "footprint" => footprint::run(&args),
         "registry" => registry::run(&args),
         _ => unknown(&bench),
@@ -49,6 +51,7 @@ fn run_role(bench: &str, role: &str, opts: &Args) {
         "replication" => replication::role(role, opts),
         "secret" => secret::role(role, opts),
         "rpc" => rpc::role(role, opts),
+        "dht" => dht::role(role, opts),
         "footprint" => footprint::role(role, opts),
         "registry" => registry::role(role, opts),
         _ => {

@@ -1,0 +1,110 @@
+//! Asking nodes, and small values that the network keeps for anybody: the client's side. What a node keeps for others is
+//! in `records.rs`. Follows hyperdht.94 and hyperdht.95. Read `lookup.rs` first.
+
+use super::lookup::{Lookup, What};
+use super::records::mutable_signable;
+use super::*;
+use crate::crypto::sign;
+use crate::wire::dht_rpc as rpc;
+use crate::wire::hyperdht::{Mutable, MutableGet, MutablePut, Signature, command};
+
+/// A value that is looked for.
+#[derive(Debug)]
+pub(super) enum Wanted {
+    /// It is what the hash says.
+    Immutable,
+    /// It is signed by this key, and its number is at least this.
+    Mutable { key: Key, seq: u64 },
+}
+
+impl HyperDht {
+    /// Walks to the nodes closest to `target`; ends with `LookupDone`.
+    pub fn find_nodes(&mut self, _: &mut Cx<'_>, target: Key) -> LookupId {
+        let query = Query { internal: true, ..Query::new(target, rpc::FIND_NODE, None) };
+        self.walk(What::Nodes, query)
+    }
+
+    /// Asks one node whether it is there; ends with `LookupDone`.
+    pub fn ping(&mut self, _: &mut Cx<'_>, node: Addr) -> LookupId {
+        let mut lookup = Lookup::new(Key::default(), What::Ping);
+        (lookup.pending, lookup.walked) = (1, true);
+        let lookup = self.lookups.insert(lookup);
+        self.ask(Purpose::LookupWrite { lookup, announce: false }, Ask::internal(node, rpc::PING));
+        lookup
+    }
+
+    /// Looks for the value with this hash: `Event::Value` if a node has it, then `LookupDone`. hyperdht.94
+    pub fn find_immutable(&mut self, _: &mut Cx<'_>, hash: Key) -> LookupId {
+        self.walk(What::Value(Wanted::Immutable), Query::new(hash, command::IMMUTABLE_GET, None))
+    }
+
+    /// Looks for the value that `key` signed, with a number of at least `seq`: `Event::Value` for the first and for each
+    /// that is newer than those before, then `LookupDone`. hyperdht.95
+    pub fn find_mutable(&mut self, _: &mut Cx<'_>, key: Key, seq: u64) -> LookupId {
+        let value = wire::encode(&MutableGet { seq });
+        let query = Query::new(target(&key), command::MUTABLE_GET, Some(value));
+        self.walk(What::Value(Wanted::Mutable { key, seq }), query)
+    }
+
+    /// Has the network keep a value, under its hash (`target_of_value`); ends with `Event::Stored`. `Invalid` if it is
+    /// longer than any node takes. hyperdht.94
+    pub fn store_immutable(&mut self, _: &mut Cx<'_>, value: &[u8]) -> Result<LookupId, crate::Error> {
+        check_length(value)?;
+        let query = Query::new(hash::blake2b_256(&[value]), command::IMMUTABLE_GET, None);
+        Ok(self.walk(What::Store { command: command::IMMUTABLE_PUT, value: value.to_vec() }, query))
+    }
+
+    /// Has the network keep a value under our key; one with a higher `seq` replaces it. Ends with `Event::Stored`.
+    /// `Invalid` if it is longer than any node takes. hyperdht.95
+    pub fn store_mutable(
+        &mut self,
+        _: &mut Cx<'_>,
+        pair: &KeyPair,
+        seq: u64,
+        value: &[u8],
+    ) -> Result<LookupId, crate::Error> {
+        check_length(value)?;
+        let signature = Signature(pair.sign(&mutable_signable(seq, value)));
+        let put = MutablePut { key: pair.public, seq, value: value.to_vec(), signature };
+        let asked = wire::encode(&MutableGet { seq: 0 });
+        let query = Query::new(target(&pair.public), command::MUTABLE_GET, Some(asked));
+        Ok(self.walk(What::Store { command: command::MUTABLE_PUT, value: wire::encode(&put) }, query))
+    }
+
+    /// A node answered with what may be the value.
+    pub(super) fn value_found(&mut self, id: LookupId, reply: &Reply) {
+        let Some(lookup) = self.lookups.get_mut(id) else { return };
+        let (What::Value(wanted), Some(value)) = (&mut lookup.what, &reply.value) else { return };
+        match wanted {
+            Wanted::Immutable => {
+                if hash::blake2b_256(&[value]) != lookup.topic {
+                    return;
+                }
+                self.events.push_back(Event::Value { lookup: id, seq: 0, value: value.clone() });
+                // Nobody can have another one.
+                self.lookups.remove(id);
+                self.cancel(|purpose| matches!(purpose, Purpose::Lookup(l) if *l == id));
+                self.events.push_back(Event::LookupDone { lookup: id, ok: true });
+            }
+            Wanted::Mutable { key, seq } => {
+                let Ok(Mutable { seq: found, value, signature }) = wire::decode(value) else { return };
+                if found < *seq || !sign::verify(key, &mutable_signable(found, &value), &signature.0) {
+                    return;
+                }
+                *seq = found.saturating_add(1);
+                self.events.push_back(Event::Value { lookup: id, seq: found, value });
+            }
+        }
+    }
+}
+
+fn check_length(value: &[u8]) -> Result<(), crate::Error> {
+    let fits = value.len() <= limits::HYPERDHT_VALUE_MAX;
+    if fits { Ok(()) } else { Err(crate::Error::Invalid("a value that no node would keep")) }
+}
+
+/// What a node near the target is asked after the walk, if it gave a token.
+pub(super) fn store_ask(target: Key, command: u64, value: &[u8], reply: &Reply) -> Option<Ask> {
+    let (token, value) = (Some(reply.token?), Some(value.to_vec()));
+    Some(Ask { target: Some(target), token, value, ..Ask::new(reply.from, command) })
+}

@@ -1,0 +1,83 @@
+//! What a program can ask the DHT itself. Each question ends with `Event::LookupDone`.
+
+use super::net::Net;
+use super::{KeyPair, LookupId};
+use crate::base::{Addr, Error, Key};
+use crate::dht_rpc::Stats;
+
+impl Net<'_> {
+    /// Who is announced under `topic`: `Event::Found` for each peer.
+    pub fn lookup(&mut self, topic: Key) -> LookupId {
+        let (node, cx) = self.parts();
+        let lookup = node.dht.lookup(cx, topic);
+        self.asked(lookup)
+    }
+
+    /// Announces a key, and nodes through which it can be reached, under `topic`.
+    pub fn announce(&mut self, topic: Key, key_pair: &KeyPair, relays: Vec<Addr>) -> LookupId {
+        let (node, cx) = self.parts();
+        let lookup = node.dht.announce(cx, topic, key_pair.clone(), relays, false);
+        self.asked(lookup)
+    }
+
+    /// Takes an announcement back.
+    pub fn unannounce(&mut self, topic: Key, key_pair: &KeyPair) -> LookupId {
+        let (node, cx) = self.parts();
+        let lookup = node.dht.unannounce(cx, topic, key_pair.clone());
+        self.asked(lookup)
+    }
+
+    /// Walks to the nodes closest to `target`.
+    pub fn find_nodes(&mut self, target: Key) -> LookupId {
+        let (node, cx) = self.parts();
+        let lookup = node.dht.find_nodes(cx, target);
+        self.asked(lookup)
+    }
+
+    /// Asks one node whether it is there.
+    pub fn ping(&mut self, node_addr: Addr) -> LookupId {
+        let (node, cx) = self.parts();
+        let lookup = node.dht.ping(cx, node_addr);
+        self.asked(lookup)
+    }
+
+    /// Has the network keep a value under its hash. `Invalid` if it is too long.
+    pub fn store_immutable(&mut self, value: &[u8]) -> Result<LookupId, Error> {
+        let (node, cx) = self.parts();
+        let lookup = node.dht.store_immutable(cx, value)?;
+        Ok(self.asked(lookup))
+    }
+
+    /// Looks for the value with this hash: `Event::Value` if somebody has it.
+    pub fn find_immutable(&mut self, hash: Key) -> LookupId {
+        let (node, cx) = self.parts();
+        let lookup = node.dht.find_immutable(cx, hash);
+        self.asked(lookup)
+    }
+
+    /// Has the network keep a value under our key; one with a higher `seq` replaces it. `Invalid` if it is too long.
+    pub fn store_mutable(&mut self, key_pair: &KeyPair, seq: u64, value: &[u8]) -> Result<LookupId, Error> {
+        let (node, cx) = self.parts();
+        let lookup = node.dht.store_mutable(cx, key_pair, seq, value)?;
+        Ok(self.asked(lookup))
+    }
+
+    /// Looks for the value of `key`, number `seq` or higher: `Event::Value` for each that is newer than those before.
+    pub fn find_mutable(&mut self, key: Key, seq: u64) -> LookupId {
+        let (node, cx) = self.parts();
+        let lookup = node.dht.find_mutable(cx, key, seq);
+        self.asked(lookup)
+    }
+
+    /// Counts of requests since the node started.
+    pub fn dht_stats(&self) -> Stats {
+        self.node().rpc.stats()
+    }
+
+    fn asked(&mut self, lookup: LookupId) -> LookupId {
+        let (node, cx) = self.parts();
+        node.lookups.insert(lookup);
+        node.settle(cx);
+        lookup
+    }
+}
