@@ -1,5 +1,6 @@
-//! How many packets may be in flight: slow start, then CUBIC with a Reno floor (RFC 9438), proportional rate reduction
-//! in recovery (RFC 6937), all in whole numbers so that it is the same on every machine. Follows udx.50 to udx.53.
+//! How many packets may be in flight: slow start that ends when round trips get longer (HyStart++, RFC 9406), then CUBIC
+//! with a Reno floor (RFC 9438), proportional rate reduction in recovery (RFC 6937), all in whole numbers so that it is
+//! the same on every machine. Follows udx.50 to udx.53 and udx.56.
 
 use crate::base::{Span, Time};
 
@@ -9,6 +10,12 @@ const MIN: u64 = 4;
 const MAX: u64 = 1 << 14;
 /// Parts of a packet.
 const UNIT: u64 = 1024;
+/// A round trip that is longer by this than in the round before shows a queue.
+const QUEUE: [Span; 2] = [Span::from_millis(4), Span::from_millis(16)];
+/// Samples of a round that say something together.
+const SAMPLES: u32 = 4;
+/// Rounds at a quarter of the growth before slow start ends.
+const CAUTIOUS_ROUNDS: u32 = 5;
 
 #[derive(Debug)]
 pub(super) struct Congestion {
@@ -20,9 +27,22 @@ pub(super) struct Congestion {
     plateau: u64,
     /// When the present growth began, and what Reno would have by now.
     epoch: Option<(Time, u64)>,
+    round: Round,
     reduction: Option<Reduction>,
     /// To take a reduction back that turns out to be for nothing.
     before: Option<(u64, u64, u64)>,
+}
+
+/// The least round trips of this round and of the one before, while slow start lasts.
+#[derive(Default, Debug)]
+struct Round {
+    /// Packets that are still to arrive until it ends.
+    left: usize,
+    samples: u32,
+    least: Option<Span>,
+    before: Option<Span>,
+    /// A queue was seen: rounds of caution that are left, and the round trip that would show it was none.
+    cautious: Option<(u32, Span)>,
 }
 
 /// Packets in and out since recovery began.
@@ -42,6 +62,7 @@ impl Default for Congestion {
             threshold: u64::MAX,
             plateau: 0,
             epoch: None,
+            round: Round::default(),
             reduction: None,
             before: None,
         }
@@ -72,6 +93,43 @@ impl Congestion {
         }
     }
 
+    /// The last round trip, told before the packets that it came with.
+    pub fn on_sample(&mut self, sample: Span) {
+        let round = &mut self.round;
+        round.samples += 1;
+        round.least = Some(round.least.map_or(sample, |least| least.min(sample)));
+        let (Some(least), true) = (round.least, round.samples >= SAMPLES) else { return };
+        match (round.cautious, round.before) {
+            (Some((_, queued)), _) if least < queued => round.cautious = None,
+            (None, Some(before)) => {
+                let eighth = Span::from_micros(before.as_micros() / 8).max(QUEUE[0]).min(QUEUE[1]);
+                if least >= before + eighth {
+                    round.cautious = Some((CAUTIOUS_ROUNDS, least)); // udx.56
+                }
+            }
+            (Some(_), _) | (None, None) => {}
+        }
+    }
+
+    /// Counts rounds, each a window of packets; true: slow start has been cautious for long enough.
+    fn count_round(&mut self, delivered: usize) -> bool {
+        let window = self.window();
+        let round = &mut self.round;
+        if round.left > delivered {
+            round.left -= delivered;
+            return false;
+        }
+        let before = round.least.or(round.before);
+        *round = Round { left: window, before, cautious: round.cautious, ..Round::default() };
+        match &mut round.cautious {
+            Some((left, _)) => {
+                *left -= 1;
+                *left == 0
+            }
+            None => false,
+        }
+    }
+
     /// `delivered` packets arrived; `limited`: the window was what held the sender back before.
     pub fn on_delivered(&mut self, now: Time, delivered: usize, in_flight: usize, limited: bool, rtt: Span) {
         if self.reduction.is_some() {
@@ -79,7 +137,13 @@ impl Congestion {
         } else if !limited {
             self.epoch = None; // udx.52
         } else if self.in_slow_start() {
-            self.window = (self.window + delivered as u64 * UNIT).min(self.threshold);
+            if self.count_round(delivered) {
+                self.round = Round::default();
+                (self.threshold, self.plateau) = (self.window, self.window);
+                return;
+            }
+            let share = if self.round.cautious.is_some() { 4 } else { 1 };
+            self.window = (self.window + delivered as u64 * UNIT / share).min(self.threshold);
         } else {
             self.grow(now, delivered as u64, rtt);
         }
@@ -135,6 +199,7 @@ impl Congestion {
         self.plateau = if self.window < self.plateau { self.window * 17 / 20 } else { self.window };
         self.threshold = (self.window * 7 / 10).max(MIN * UNIT);
         self.epoch = None;
+        self.round = Round::default();
     }
 
     fn share(&mut self, delivered: u64, in_flight: u64) {
@@ -261,6 +326,26 @@ mod tests {
             assert!(sent <= 2 * arrived + 1 && in_flight <= 70, "{sent} {arrived} {in_flight}");
         }
         assert_eq!(in_flight, 70, "it converges on the new window");
+    }
+
+    #[test]
+    fn slow_start_ends_when_a_queue_shows() {
+        // proves udx.56
+        let mut cc = Congestion::default();
+        let mut window_of_round = Vec::new();
+        // the path holds 100 packets in 20 ms; more wait
+        for _ in 0..14 {
+            let window = cc.window();
+            window_of_round.push(window);
+            let rtt = Span::from_micros(20_000 * (window as u64).max(100) / 100);
+            for acked in 1..=window {
+                cc.on_sample(rtt);
+                cc.on_delivered(Time::ZERO, 1, window - acked, true, rtt);
+            }
+        }
+        assert!(!cc.in_slow_start());
+        assert!(cc.window() < 1000, "{window_of_round:?}");
+        assert!(window_of_round.contains(&160) && !window_of_round.contains(&1280), "{window_of_round:?}");
     }
 
     #[test]

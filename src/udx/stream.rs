@@ -427,6 +427,7 @@ impl Stream {
             report.rtt.or(report.most.filter(|_| self.rtt.srtt.is_none() || self.timeouts > 1))
         {
             self.rtt.sample(now, sample);
+            self.congestion.on_sample(sample);
             // udx.34: only now is it known how long to wait; the ack of a packet sent twice says nothing of that
             self.timeouts = 0;
             self.probes = 0;
