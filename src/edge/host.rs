@@ -12,7 +12,7 @@ use signal_hook_mio::v1_0::Signals;
 
 use super::files::Files;
 use super::os::{OsEntropy, interfaces};
-use super::udp::Udp;
+use super::udp::{Inbox, Left, Udp};
 use crate::base::{Cx, Error, Machine, SocketId, Span, Time, Timers, Trace, limits};
 use crate::node::{Config, Event, Input, Net, Node, Output};
 
@@ -36,8 +36,10 @@ const SIGNALS: Token = Token(1);
 const FIRST_SOCKET: usize = 2;
 /// How often the interfaces are looked at (libudx: 5 s).
 const INTERFACES_EVERY: Span = Span::from_secs(5);
-/// Datagrams taken from one socket before the others have their turn.
-const DATAGRAMS_PER_TURN: usize = 128;
+/// Calls that take datagrams from one socket before the others have their turn.
+const RECEIVES_PER_TURN: usize = 4;
+/// Events in a row that the program takes before what it asked for meanwhile is carried out.
+const EVENTS_PER_TURN: usize = 256;
 
 /// A node and what it has of the world.
 struct Seat {
@@ -66,7 +68,11 @@ pub struct Host {
     woken: bool,
     interfaces: Vec<[u8; 4]>,
     interfaces_at: Time,
-    buffer: Vec<u8>,
+    inbox: Inbox,
+    /// Sockets that may have more than was taken.
+    unread: BTreeSet<Token>,
+    /// Events that the program took since outputs were last carried out.
+    told: usize,
 }
 
 fn os(error: io::Error) -> Error {
@@ -94,7 +100,9 @@ impl Host {
             woken: false,
             interfaces: interfaces(),
             interfaces_at: Time::ZERO,
-            buffer: vec![0; 65_536],
+            inbox: Inbox::default(),
+            unread: BTreeSet::new(),
+            told: 0,
         })
     }
 
@@ -168,12 +176,11 @@ impl Host {
             self.now() + Span::from_micros(u64::try_from(patience.as_micros()).unwrap_or(u64::MAX))
         });
         loop {
-            self.carry_out();
             if self.interrupted {
                 self.interrupted = false;
                 return Ok(Wake::Interrupted);
             }
-            if let Some((id, event)) = self.pending.pop_front() {
+            if let Some((id, event)) = self.next_event() {
                 return Ok(Wake::Event(id, event));
             }
             if self.woken {
@@ -187,6 +194,32 @@ impl Host {
         }
     }
 
+    /// Events come before outputs: what the program does about them leaves in the same datagrams.
+    fn next_event(&mut self) -> Option<(NodeId, Event)> {
+        if self.told < EVENTS_PER_TURN {
+            if self.pending.is_empty() {
+                self.collect();
+            }
+            if let Some(event) = self.pending.pop_front() {
+                self.told += 1;
+                return Some(event);
+            }
+        }
+        self.told = 0;
+        self.carry_out();
+        self.pending.pop_front()
+    }
+
+    /// Takes the events of touched nodes.
+    fn collect(&mut self) {
+        for &id in &self.touched {
+            let Some(seat) = self.seats.get_mut(id.0).and_then(Option::as_mut) else { continue };
+            while let Some(event) = seat.node.poll_event() {
+                self.pending.push_back((id, event));
+            }
+        }
+    }
+
     /// Sleeps until something is ready, then takes it in.
     fn turn(&mut self, until: Option<Time>) -> Result<(), Error> {
         let mut next = self.interfaces_at + INTERFACES_EVERY;
@@ -196,7 +229,7 @@ impl Host {
         if let Some((at, _)) = self.deadlines.next() {
             next = next.min(at);
         }
-        let sleep = next.since(self.now());
+        let sleep = if self.unread.is_empty() { next.since(self.now()) } else { Span::ZERO };
         let mut ready = core::mem::replace(&mut self.ready, Events::with_capacity(0));
         let polled = self.poll.poll(&mut ready, Some(Duration::from_micros(sleep.as_micros())));
         if let Err(error) = polled
@@ -213,12 +246,17 @@ impl Host {
                         self.send_waiting(token);
                     }
                     if event.is_readable() {
-                        self.receive(token);
+                        self.unread.insert(token);
                     }
                 }
             }
         }
         self.ready = ready;
+        for token in core::mem::take(&mut self.unread) {
+            if self.receive(token) == Left::Perhaps {
+                self.unread.insert(token);
+            }
+        }
         self.run_timers();
         self.look_at_interfaces();
         Ok(())
@@ -261,33 +299,28 @@ impl Host {
         }
     }
 
-    fn receive(&mut self, token: Token) {
-        let Some(&(id, socket)) = self.owners.get(&token) else { return };
-        for round in 0.. {
-            let now = self.now();
-            let Some(seat) = self.seats.get_mut(id.0).and_then(Option::as_mut) else { return };
-            let Seat { node, disk, entropy, trace, sockets } = seat;
-            let Some((udp, _)) = sockets.get_mut(&socket) else { return };
-            let mut cx = Cx { now, entropy, disk, trace: &mut **trace };
-            let mut taken = 0;
-            while taken < DATAGRAMS_PER_TURN {
-                let Some((from, len)) = udp.receive(&mut self.buffer) else { break };
-                taken += 1;
-                if len <= limits::DATAGRAM_MAX {
-                    let bytes = &self.buffer[..len];
-                    node.handle_input(&mut cx, Input::Datagram { socket, from, bytes });
+    fn receive(&mut self, token: Token) -> Left {
+        let now = self.now();
+        let Some(&(id, socket)) = self.owners.get(&token) else { return Left::Nothing };
+        let Some(seat) = self.seats.get_mut(id.0).and_then(Option::as_mut) else { return Left::Nothing };
+        let Seat { node, disk, entropy, trace, sockets } = seat;
+        let Some((udp, _)) = sockets.get(&socket) else { return Left::Nothing };
+        let mut cx = Cx { now, entropy, disk, trace: &mut **trace };
+        self.touched.insert(id);
+        for _ in 0..RECEIVES_PER_TURN {
+            let (count, left) = self.inbox.receive(udp);
+            for index in 0..count {
+                if let Some((from, bytes, each)) = self.inbox.get(index)
+                    && each <= limits::DATAGRAM_MAX
+                {
+                    node.handle_input(&mut cx, Input::Datagrams { socket, from, bytes, each });
                 }
             }
-            self.touched.insert(id);
-            // mio tells of readiness once: what is left must be taken now, with answers sent in between.
-            if taken < DATAGRAMS_PER_TURN {
-                return;
-            }
-            self.carry_out();
-            if round % 16 == 15 {
-                self.run_timers();
+            if left == Left::Nothing {
+                return left;
             }
         }
+        Left::Perhaps
     }
 
     fn send_waiting(&mut self, token: Token) {
@@ -317,17 +350,13 @@ impl Host {
             let Some(output) = node.poll_output(&mut cx) else { break };
             match output {
                 Output::Send { socket, to, bytes, ttl } => {
-                    if let Some((udp, token)) = sockets.get_mut(&socket) {
-                        let waited = udp.is_waiting();
-                        udp.send(to, bytes, ttl);
-                        if !waited && udp.is_waiting() {
-                            let both = Interest::READABLE | Interest::WRITABLE;
-                            let _ = self.poll.registry().reregister(udp.source(), *token, both);
-                        }
+                    if let Some((udp, _)) = sockets.get_mut(&socket) {
+                        udp.send(to, &bytes, ttl);
                     }
                 }
                 Output::Close { socket } => {
                     if let Some((mut udp, token)) = sockets.remove(&socket) {
+                        udp.flush();
                         let _ = self.poll.registry().deregister(udp.source());
                         self.owners.remove(&token);
                     }
@@ -352,6 +381,14 @@ impl Host {
             }
         }
         let Some(seat) = self.seats.get_mut(id.0).and_then(Option::as_mut) else { return };
+        for (udp, token) in seat.sockets.values_mut() {
+            let waited = udp.is_waiting();
+            udp.flush();
+            if !waited && udp.is_waiting() {
+                let both = Interest::READABLE | Interest::WRITABLE;
+                let _ = self.poll.registry().reregister(udp.source(), *token, both);
+            }
+        }
         while let Some(event) = seat.node.poll_event() {
             self.pending.push_back((id, event));
         }

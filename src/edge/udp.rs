@@ -1,8 +1,12 @@
 //! UDP sockets: bound with the buffers that UDX asks for, never blocking, a bounded queue where the kernel is full.
+//! Datagrams of one size to one address leave in one call, and what the kernel joined on its way in arrives in one.
 
+use std::array;
 use std::collections::VecDeque;
-use std::io::{self, ErrorKind};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::io::{self, ErrorKind, IoSliceMut};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+
+use quinn_udp::{RecvMeta, Transmit, UdpSocketState};
 
 use crate::base::Addr;
 use crate::base::limits;
@@ -11,18 +15,48 @@ use crate::base::limits;
 const RECV_BUFFERS: [usize; 4] = [1 << 20, 512 << 10, 256 << 10, 208 << 10];
 const SEND_BUFFER: usize = 212_992;
 const TTL: u8 = 64;
+/// Bytes that leave in one call: what fits into an IP packet.
+const BURST: usize = 65_000;
+/// Buffers that are filled by one call, and the size of each: the most that the kernel joins.
+const BUFFERS: usize = 8;
+const BUFFER: usize = 65_536;
 
-/// A datagram that the kernel would not take yet.
-struct Waiting {
-    to: Addr,
+/// Datagrams to one address that leave in one call: all of `each` bytes but the last, which may be shorter.
+#[derive(Debug, Default)]
+struct Burst {
+    to: Option<Addr>,
     bytes: Vec<u8>,
+    each: usize,
+    count: usize,
     ttl: Option<u8>,
+}
+
+impl Burst {
+    fn takes(&self, to: Addr, len: usize, ttl: Option<u8>, most: usize) -> bool {
+        self.to == Some(to)
+            && ttl.is_none()
+            && self.ttl.is_none()
+            && self.count < most
+            && (1..=self.each).contains(&len)
+            && self.bytes.len() == self.count * self.each
+            && self.bytes.len() + len <= BURST
+    }
+
+    fn add(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+        self.count += 1;
+    }
 }
 
 /// A bound UDP socket.
 pub struct Udp {
     socket: mio::net::UdpSocket,
-    waiting: VecDeque<Waiting>,
+    state: UdpSocketState,
+    /// What leaves with the next `flush`.
+    burst: Burst,
+    waiting: VecDeque<Burst>,
+    /// Datagrams in `waiting`.
+    waiting_count: usize,
     /// Datagrams dropped because the queue was full, or because the kernel refused them.
     pub dropped: u64,
 }
@@ -38,9 +72,17 @@ impl Udp {
         }
         let _ = socket.set_send_buffer_size(SEND_BUFFER);
         socket.bind(&SocketAddr::from((host, port)).into())?;
+        let state = UdpSocketState::new((&socket).into())?;
         let socket = mio::net::UdpSocket::from_std(socket.into());
         socket.set_ttl(u32::from(TTL))?;
-        Ok(Udp { socket, waiting: VecDeque::new(), dropped: 0 })
+        Ok(Udp {
+            socket,
+            state,
+            burst: Burst::default(),
+            waiting: VecDeque::new(),
+            waiting_count: 0,
+            dropped: 0,
+        })
     }
 
     pub fn source(&mut self) -> &mut mio::net::UdpSocket {
@@ -54,24 +96,38 @@ impl Udp {
         }
     }
 
-    /// Sends, or keeps for later if the kernel is full. Other failures lose the datagram, as a network may.
-    pub fn send(&mut self, to: Addr, bytes: Vec<u8>, ttl: Option<u8>) {
-        if !self.waiting.is_empty() || !self.try_send(to, &bytes, ttl) {
-            if self.waiting.len() < limits::SOCKET_QUEUE_MAX {
-                self.waiting.push_back(Waiting { to, bytes, ttl });
-            } else {
-                self.dropped += 1;
-            }
+    /// Sends a datagram at the latest at the next `flush`.
+    pub fn send(&mut self, to: Addr, bytes: &[u8], ttl: Option<u8>) {
+        if !self.burst.takes(to, bytes.len(), ttl, self.state.max_gso_segments()) {
+            self.flush();
+            (self.burst.to, self.burst.each, self.burst.ttl) = (Some(to), bytes.len(), ttl);
+        }
+        self.burst.add(bytes);
+    }
+
+    /// Sends, or keeps for later if the kernel is full. Other failures lose datagrams, as a network may.
+    pub fn flush(&mut self) {
+        let Some(to) = self.burst.to.take() else { return };
+        let mut burst = core::mem::take(&mut self.burst);
+        if self.waiting.is_empty() && self.try_send(to, &burst) {
+            burst.bytes.clear();
+            self.burst = Burst { bytes: burst.bytes, ..Burst::default() };
+        } else if self.waiting_count + burst.count <= limits::SOCKET_QUEUE_MAX {
+            self.waiting_count += burst.count;
+            self.waiting.push_back(Burst { to: Some(to), ..burst });
+        } else {
+            self.dropped += burst.count as u64;
         }
     }
 
     /// True once nothing waits.
     pub fn send_waiting(&mut self) -> bool {
-        while let Some(Waiting { to, bytes, ttl }) = self.waiting.pop_front() {
-            if !self.try_send(to, &bytes, ttl) {
-                self.waiting.push_front(Waiting { to, bytes, ttl });
+        while let Some(burst) = self.waiting.pop_front() {
+            if burst.to.is_some_and(|to| !self.try_send(to, &burst)) {
+                self.waiting.push_front(burst);
                 return false;
             }
+            self.waiting_count -= burst.count;
         }
         true
     }
@@ -81,18 +137,17 @@ impl Udp {
     }
 
     /// False if the kernel is full.
-    fn try_send(&mut self, to: Addr, bytes: &[u8], ttl: Option<u8>) -> bool {
+    fn try_send(&mut self, to: Addr, burst: &Burst) -> bool {
         let target = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::from(to.ip), to.port));
-        if let Some(ttl) = ttl {
+        if let Some(ttl) = burst.ttl {
             let _ = self.socket.set_ttl(u32::from(ttl));
         }
-        let sent = loop {
-            match self.socket.send_to(bytes, target) {
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                other => break other,
-            }
+        let sent = if burst.count > 1 {
+            self.send_joined(target, burst)
+        } else {
+            self.send_one(target, &burst.bytes)
         };
-        if ttl.is_some() {
+        if burst.ttl.is_some() {
             let _ = self.socket.set_ttl(u32::from(TTL));
         }
         match sent {
@@ -101,24 +156,87 @@ impl Udp {
                 self.dropped += 1;
                 true
             }
-            Ok(_) => true,
+            Ok(()) => true,
         }
     }
 
-    /// The next datagram, if there is one: its source and its length in `buffer`.
-    pub fn receive(&mut self, buffer: &mut [u8]) -> Option<(Addr, usize)> {
+    fn send_one(&self, target: SocketAddr, bytes: &[u8]) -> io::Result<()> {
         loop {
-            match self.socket.recv_from(buffer) {
-                Ok((len, from)) => match from.ip() {
-                    IpAddr::V4(ip) => return Some((Addr::new(ip.octets(), from.port()), len)),
-                    IpAddr::V6(_) => {}
-                },
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return None,
-                // An ICMP answer to something that was sent earlier: not about what comes in.
-                Err(error)
-                    if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::ConnectionRefused) => {}
-                Err(_) => return None,
+            match self.socket.send_to(bytes, target) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                other => return other.map(drop),
             }
         }
+    }
+
+    fn send_joined(&self, target: SocketAddr, burst: &Burst) -> io::Result<()> {
+        let transmit = Transmit {
+            destination: target,
+            ecn: None,
+            contents: &burst.bytes,
+            segment_size: Some(burst.each),
+            src_ip: None,
+        };
+        match self.socket.try_io(|| self.state.try_send((&self.socket).into(), &transmit)) {
+            Err(error) if error.kind() != ErrorKind::WouldBlock => {
+                // This way out does not take them joined: one by one, as far as it takes them.
+                burst.bytes.chunks(burst.each).try_for_each(|bytes| match self.send_one(target, bytes) {
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(()),
+                    other => other,
+                })
+            }
+            other => other,
+        }
+    }
+}
+
+/// Where datagrams arrive.
+pub struct Inbox {
+    bytes: Vec<u8>,
+    filled: [RecvMeta; BUFFERS],
+}
+
+/// What a socket still has.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Left {
+    Nothing,
+    Perhaps,
+}
+
+impl Default for Inbox {
+    fn default() -> Inbox {
+        Inbox { bytes: vec![0; BUFFERS * BUFFER], filled: [RecvMeta::default(); BUFFERS] }
+    }
+}
+
+impl Inbox {
+    /// Takes what one call brings. Returns how many buffers that filled.
+    pub fn receive(&mut self, udp: &Udp) -> (usize, Left) {
+        let mut parts = self.bytes.chunks_exact_mut(BUFFER);
+        let mut buffers: [_; BUFFERS] =
+            array::from_fn(|_| IoSliceMut::new(parts.next().expect("as many buffers as there are")));
+        let take = || udp.state.recv((&udp.socket).into(), &mut buffers, &mut self.filled);
+        match udp.socket.try_io(take) {
+            // Fewer than there was room for: the kernel had no more, and tells of what comes after.
+            Ok(count) if count < BUFFERS && cfg!(any(target_os = "linux", target_os = "android")) => {
+                (count, Left::Nothing)
+            }
+            Ok(count) => (count, Left::Perhaps),
+            // An ICMP answer to something that was sent earlier: not about what comes in.
+            Err(error) if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::ConnectionRefused) => {
+                (0, Left::Perhaps)
+            }
+            Err(_) => (0, Left::Nothing),
+        }
+    }
+
+    /// A filled buffer: its source, its bytes, and the length of each datagram in it; only the last may be shorter.
+    pub fn get(&self, index: usize) -> Option<(Addr, &[u8], usize)> {
+        let meta = self.filled.get(index)?;
+        let SocketAddr::V4(from) = meta.addr else { return None };
+        let start = index * BUFFER;
+        let bytes = self.bytes.get(start..start + meta.len)?;
+        let from = Addr::new(from.ip().octets(), from.port());
+        (meta.stride > 0).then_some((from, bytes, meta.stride))
     }
 }

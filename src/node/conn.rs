@@ -61,9 +61,11 @@ impl Node {
             Use::Rpc(_, rpc) => Deadline::earliest(earliest, rpc.poll_timeout()),
             Use::Core(..) => earliest,
         });
-        match deadline {
-            Some(deadline) => self.conn_deadlines.set(id, deadline.at),
-            None => self.conn_deadlines.clear(id),
+        // One that moved away is seen to when it would have come: each message moves the keep-alive.
+        if let Some(deadline) = deadline
+            && self.conn_deadlines.get(id).is_none_or(|known| deadline.at < known)
+        {
+            self.conn_deadlines.set(id, deadline.at);
         }
     }
 
@@ -119,6 +121,7 @@ impl Node {
             match event {
                 protomux::Event::Wanted { protocol, id: name } => {
                     conn.wanted.push((protocol, name));
+                    self.wanting.insert(id);
                     self.serve_wanted_cores(cx, id);
                 }
                 protomux::Event::Opened { channel, handshake } => match conn.channels.get_mut(&channel) {
@@ -238,11 +241,7 @@ impl Node {
                 self.tell(Event::Call { call, rpc, conn, from, method, body: value });
             }
             protomux_rpc::Event::Answer { request, result } => {
-                let found = self.calls.iter().find_map(|(id, state)| match *state {
-                    CallState::Ours { rpc: on, request: asked } if on == rpc && asked == request => Some(id),
-                    CallState::Ours { .. } | CallState::Theirs { .. } => None,
-                });
-                if let Some(call) = found {
+                if let Some(call) = self.asked.remove(&(rpc, request)) {
                     self.calls.remove(call);
                     self.tell(Event::Answer { call, result });
                 }
@@ -341,9 +340,7 @@ impl Node {
         if !self.drained {
             return;
         }
-        let ids: Vec<ConnId> =
-            self.conns.iter().filter(|(_, conn)| !conn.wanted.is_empty()).map(|(&id, _)| id).collect();
-        for id in ids {
+        while let Some(id) = self.wanting.pop_first() {
             let Some(conn) = self.conns.get_mut(&id) else { continue };
             let Some(mux) = &mut conn.mux else { continue };
             for (protocol, name) in conn.wanted.drain(..) {
@@ -398,6 +395,8 @@ impl Node {
         let (conn, machine) = self.find_rpc(rpc).ok_or(Error::Gone)?;
         let request = machine.request(cx, method, body, timeout)?;
         self.touch(conn);
-        Ok(self.calls.insert(CallState::Ours { rpc, request }))
+        let call = self.calls.insert(CallState::Ours);
+        self.asked.insert((rpc, request), call);
+        Ok(call)
     }
 }

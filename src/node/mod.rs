@@ -61,6 +61,13 @@ pub enum Input<'a> {
         from: Addr,
         bytes: &'a [u8],
     },
+    /// Several datagrams from one source, `each` bytes long; only the last may be shorter.
+    Datagrams {
+        socket: SocketId,
+        from: Addr,
+        bytes: &'a [u8],
+        each: usize,
+    },
     Bound {
         socket: SocketId,
         local: Addr,
@@ -258,6 +265,8 @@ pub struct Node {
     lookups: BTreeSet<LookupId>,
     rpcs: Slab<RpcKind, (ConnId, crate::protomux::ChannelId)>,
     calls: Slab<CallKind, CallState>,
+    /// Our calls by what their channel calls them.
+    asked: BTreeMap<(RpcId, crate::protomux_rpc::RequestId), CallId>,
 
     stores: Slab<StoreKind, StoreState>,
     /// Of the stores that are opened from now on.
@@ -266,6 +275,8 @@ pub struct Node {
     peers: BTreeMap<PeerId, Place>,
     next_peer: u64,
 
+    /// Connections on which something was opened that the program may want.
+    wanting: BTreeSet<ConnId>,
     touched_conns: BTreeSet<ConnId>,
     touched_cores: BTreeSet<CoreId>,
     conn_deadlines: Timers<ConnId>,
@@ -300,7 +311,7 @@ struct Serving {
 /// Where a call stands.
 #[derive(Clone, Copy, Debug)]
 enum CallState {
-    Ours { rpc: RpcId, request: crate::protomux_rpc::RequestId },
+    Ours,
     Theirs { rpc: RpcId, call: crate::protomux_rpc::CallId },
 }
 
@@ -320,11 +331,13 @@ impl Node {
             lookups: BTreeSet::new(),
             rpcs: Slab::new(),
             calls: Slab::new(),
+            asked: BTreeMap::new(),
             stores: Slab::new(),
             durability: Durability::Flush,
             cores: Slab::new(),
             peers: BTreeMap::new(),
             next_peer: 0,
+            wanting: BTreeSet::new(),
             touched_conns: BTreeSet::new(),
             touched_cores: BTreeSet::new(),
             conn_deadlines: Timers::new(),
@@ -368,6 +381,11 @@ impl Machine for Node {
         self.refuse_unwanted(cx);
         match input {
             Input::Datagram { socket, from, bytes } => self.take_datagram(cx, socket, from, bytes),
+            Input::Datagrams { socket, from, bytes, each } => {
+                for bytes in bytes.chunks(each.max(1)) {
+                    self.take_datagram(cx, socket, from, bytes);
+                }
+            }
             Input::Bound { socket, local } => {
                 if Self::is_rpc_socket(socket) {
                     self.rpc.handle_input(cx, crate::dht_rpc::Input::Bound { socket, local });
