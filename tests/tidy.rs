@@ -165,6 +165,7 @@ fn crates_are_named_in_their_folder_alone() {
         ("sodiumoxide::", "crypto"),
         ("mio::", "edge"),
         ("socket2::", "edge"),
+        ("quinn_udp::", "edge"),
         ("getrandom::", "edge"),
         ("signal_hook", "edge"),
         ("clap::", "bin"),
