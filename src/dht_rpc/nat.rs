@@ -140,7 +140,7 @@ mod tests {
     use crate::dht_rpc::vectors::vectors;
 
     /// pitfalls 4.8: the sampler of dht-rpc, against its vectors. proves dht_rpc.27, dht_rpc.28, dht_rpc.29 and
-    /// dht_rpc.30
+    /// proves dht_rpc.30
     #[test]
     fn decisions_are_those_of_node() {
         for vector in vectors("nat-sampler") {

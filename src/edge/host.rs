@@ -170,11 +170,13 @@ impl Host {
         Net::new(node, Cx { now, entropy, disk, trace: &mut **trace })
     }
 
-    /// The next thing that happened; waits for it at most `patience` (`None`: as long as it takes).
+    /// The next thing that happened; waits for it at most `patience` (`None`: as long as it takes). Before it has
+    /// waited long enough it always looks at the sockets once, with no patience at all too.
     pub fn wait(&mut self, patience: Option<Duration>) -> Result<Wake, Error> {
         let until = patience.map(|patience| {
             self.now() + Span::from_micros(u64::try_from(patience.as_micros()).unwrap_or(u64::MAX))
         });
+        let mut looked = false;
         loop {
             if self.interrupted {
                 self.interrupted = false;
@@ -187,10 +189,11 @@ impl Host {
                 self.woken = false;
                 return Ok(Wake::Woken);
             }
-            if until.is_some_and(|until| until <= self.now()) {
+            if looked && until.is_some_and(|until| until <= self.now()) {
                 return Ok(Wake::TimedOut);
             }
             self.turn(until)?;
+            looked = true;
         }
     }
 

@@ -588,7 +588,8 @@ impl Replicator {
     }
 }
 
-/// Verifies all of an answer: what it changes, still without its block. (replication.29 to replication.36, replication.91)
+/// Verifies all of an answer: what it changes, still without its block. (replication.29 to replication.36,
+/// replication.91)
 fn check(cx: &mut Cx<'_>, core: &mut Hypercore, data: &Data) -> Result<Change, proof::Fault> {
     let roots = core.roots().to_vec();
     let prologue = core.manifest().and_then(|manifest| manifest.prologue);

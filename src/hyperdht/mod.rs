@@ -28,9 +28,9 @@ mod punch;
 mod records;
 mod relay;
 mod rounds;
-mod values;
 #[cfg(test)]
 mod tests;
+mod values;
 
 pub use connect::ConnectOptions;
 pub use failure::ConnectError;
@@ -349,7 +349,8 @@ enum Stage {
 }
 
 /// The machine. Commands: `connect`, `destroy`, `listen`, `unlisten`, `set_denied`, `find_peer`, `lookup`, `announce`,
-/// `unannounce`, `find_nodes`, `ping`, `find_immutable`, `store_immutable`, `find_mutable`, `store_mutable`. Not done: blind relays, random NATs (refused with `ConnectError::RandomizedNat`), reusable sockets,
+/// `unannounce`, `find_nodes`, `ping`, `find_immutable`, `store_immutable`, `find_mutable`, `store_mutable`.
+/// Not done: blind relays, random NATs (refused with `ConnectError::RandomizedNat`), reusable sockets,
 /// plugins, suspend.
 #[derive(Debug)]
 pub struct HyperDht {

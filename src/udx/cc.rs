@@ -1,4 +1,5 @@
-//! How many packets may be in flight: slow start that ends when round trips get longer (HyStart++, RFC 9406), then CUBIC
+//! How many packets may be in flight: slow start that ends when round trips get longer (HyStart++, RFC 9406),
+//! then CUBIC
 //! with a Reno floor (RFC 9438), proportional rate reduction in recovery (RFC 6937), all in whole numbers so that it is
 //! the same on every machine. Follows udx.50 to udx.53 and udx.56.
 
