@@ -132,8 +132,9 @@ impl Files {
 
     fn file(&mut self, id: FileId) -> Result<&File, DiskError> {
         let slot = self.slot(id)?;
-        let (path, mode, used) = (slot.path.clone(), slot.mode, slot.used);
+        let used = slot.used;
         if slot.file.is_none() {
+            let (path, mode) = (slot.path.clone(), slot.mode);
             self.make_room();
             let file = self.open_at_system(&path, mode)?;
             self.slot(id)?.file = Some(file);

@@ -14,8 +14,11 @@ use crate::wire::oplog::StoredNode;
 use crate::wire::{decode, encode_into};
 
 const NODE: u64 = StoredNode::BYTES as u64;
-/// Nodes that are read at once, because neighbours are asked for together.
+/// Neighbours that are read at once: the tree over 16 blocks, which a block's path ends in. The last of them belongs to
+/// the paths of many blocks, is kept longer, and read alone.
 const READ_AHEAD: u64 = 32;
+/// Such runs of neighbours that are kept.
+const GROUPS: usize = 8;
 /// The first bytes of a tree file of hypercore 9.
 const OLD_TREE: [u8; 4] = [0x05, 0x02, 0x57, 0x02];
 
@@ -27,8 +30,10 @@ pub struct Store {
     data: Option<FileId>,
     /// Nodes that are not in the file yet. (size, hash)
     pending: BTreeMap<u64, (u64, Key)>,
-    /// Nodes that are in the file; a node's slot follows from its index. Empty until one is read.
+    /// Nodes far above the leaves that are in the file; a node's slot follows from its index. Empty until one is read.
     cache: Vec<Option<Node>>,
+    /// Neighbours as they are in the file, by where they begin; their place follows from that.
+    groups: Vec<Option<(u64, Vec<u8>)>>,
     /// The tree file is to be cut to this many blocks at the next flush, before nodes are written.
     cut_to: Option<u64>,
     /// The block read last, and where it ends: the next one begins there.
@@ -43,6 +48,7 @@ impl Store {
             data: None,
             pending: BTreeMap::new(),
             cache: Vec::new(),
+            groups: Vec::new(),
             cut_to: None,
             last: None,
         };
@@ -114,49 +120,52 @@ impl Store {
         if self.cut_to.is_some_and(|blocks| flat_tree::right_span(index) >= 2 * blocks) {
             return Ok(None);
         }
+        if index % READ_AHEAD != READ_AHEAD - 1 {
+            return self.low_node(cx, index);
+        }
         match self.cache.get(cache_slot(index)) {
             Some(Some(node)) if node.index == index => return Ok(Some(*node)),
             _ => {}
         }
-        self.read_nodes(cx, index)
-    }
-
-    fn read_nodes(&mut self, cx: &mut Cx<'_>, wanted: u64) -> Result<Option<Node>, Error> {
-        let first = wanted - wanted % READ_AHEAD;
-        let mut bytes = [0; (READ_AHEAD * NODE) as usize];
-        let Some(at) = first.checked_mul(NODE) else { return Ok(None) };
+        let mut bytes = [0; NODE as usize];
+        let Some(at) = index.checked_mul(NODE) else { return Ok(None) };
         let read = read_at(cx, self.tree, at, &mut bytes)?;
-        if self.cache.is_empty() {
-            self.cache = vec![None; limits::TREE_CACHE];
-        }
-        let mut found = None;
-        for (index, chunk) in (first..).zip(bytes[..read].chunks_exact(NODE as usize)) {
-            let stored: StoredNode = decode(chunk)?;
-            let absent = stored == StoredNode::default();
-            let cut = self.cut_to.is_some_and(|blocks| flat_tree::right_span(index) >= 2 * blocks);
-            if absent || cut {
-                continue;
+        let found = stored_node(index, &bytes[..read])?;
+        if found.is_some() {
+            if self.cache.is_empty() {
+                self.cache = vec![None; limits::TREE_CACHE];
             }
-            let node = Node { index, size: stored.size, hash: stored.hash };
-            if index == wanted {
-                found = Some(node);
-            }
-            if !self.pending.contains_key(&index) {
-                self.cache[cache_slot(index)] = Some(node);
-            }
-        }
-        // Read last, so that neighbours do not push it out.
-        if let Some(node) = found {
-            self.cache[cache_slot(wanted)] = found;
-            debug_assert_eq!(node.index, wanted);
+            self.cache[cache_slot(index)] = found;
         }
         Ok(found)
+    }
+
+    fn low_node(&mut self, cx: &mut Cx<'_>, index: u64) -> Result<Option<Node>, Error> {
+        let first = index - index % READ_AHEAD;
+        let Some(at) = first.checked_mul(NODE) else { return Ok(None) };
+        if self.groups.is_empty() {
+            self.groups.resize(GROUPS, None);
+        }
+        let group = &mut self.groups[(first / READ_AHEAD) as usize % GROUPS];
+        let bytes = match group {
+            Some((begin, bytes)) if *begin == first => bytes,
+            _ => {
+                let mut bytes = group.take().map_or_else(Vec::new, |(_, bytes)| bytes);
+                bytes.resize((READ_AHEAD * NODE) as usize, 0);
+                let read = read_at(cx, self.tree, at, &mut bytes)?;
+                bytes.truncate(read);
+                &group.insert((first, bytes)).1
+            }
+        };
+        let start = ((index - first) * NODE) as usize;
+        stored_node(index, bytes.get(start..).unwrap_or_default())
     }
 
     /// Forgets all that is not in the files.
     pub fn forget(&mut self) {
         self.pending.clear();
         self.cache.clear();
+        self.groups.clear();
         self.cut_to = None;
         self.last = None;
     }
@@ -177,6 +186,7 @@ impl Store {
     pub fn cut_nodes(&mut self, blocks: u64) {
         self.pending.retain(|index, _| flat_tree::right_span(*index) < 2 * blocks);
         self.cache.clear();
+        self.groups.clear();
         self.cut_to = Some(self.cut_to.map_or(blocks, |before| before.min(blocks)));
         self.last = None;
     }
@@ -288,6 +298,7 @@ impl Store {
             }
         }
         bits.flushed();
+        self.groups.clear();
         self.pending.clear();
         Ok(())
     }
@@ -295,6 +306,14 @@ impl Store {
 
 fn read_at(cx: &mut Cx<'_>, file: Option<FileId>, at: u64, into: &mut [u8]) -> Result<usize, DiskError> {
     file.map_or(Ok(0), |file| cx.disk.read_at(file, at, into))
+}
+
+/// The node that `bytes` begin with; None if it was never written, or not wholly.
+fn stored_node(index: u64, bytes: &[u8]) -> Result<Option<Node>, Error> {
+    let Some(bytes) = bytes.get(..NODE as usize) else { return Ok(None) };
+    let stored: StoredNode = decode(bytes)?;
+    let absent = stored == StoredNode::default();
+    Ok((!absent).then_some(Node { index, size: stored.size, hash: stored.hash }))
 }
 
 /// Scatters neighbours and the nodes of a path alike over the cache.
