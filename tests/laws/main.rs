@@ -4,6 +4,7 @@
 //! an input, legal or not, drawn from a seed).
 
 mod dht_rpc;
+mod hypercore;
 mod hyperdht;
 mod hyperswarm;
 mod node;

@@ -1,0 +1,79 @@
+//! The laws for a core and its peers.
+
+use seckel::base::{Cx, Entropy, Machine, Seeded, Span};
+use seckel::crypto::sign::KeyPair;
+use seckel::hypercore::replicate::{Event, Input, Output, PeerId, capability};
+use seckel::hypercore::{Hypercore, Live, Open};
+use seckel::wire;
+use seckel::wire::hypercore::Handshake;
+
+use crate::{Subject, bytes, mangled, obeys_the_laws, shown};
+
+struct Core;
+
+const HASH: [u8; 64] = [7; 64];
+
+impl Subject for Core {
+    type Machine = Live;
+    const NAME: &'static str = "hypercore";
+
+    fn make(cx: &mut Cx<'_>) -> Live {
+        let open = Open { key_pair: Some(KeyPair::from_seed([3; 32])), ..Open::default() };
+        let mut core = Hypercore::open(cx, "core", open).expect("a new core");
+        core.append(cx, &[[1u8; 30], [2; 30], [3; 30]]).expect("an append");
+        Live::new(core)
+    }
+
+    fn poke(live: &mut Live, cx: &mut Cx<'_>, draw: &mut Seeded) {
+        let peer = PeerId(draw.below(4));
+        match draw.below(100) {
+            0..=9 => {
+                let handshake = Handshake {
+                    seeks: draw.chance(500),
+                    capability: capability(live.core.key(), &HASH, draw.chance(900)),
+                };
+                let remote_handshake = &wire::encode(&handshake)[..];
+                let initiator = false;
+                live.handle_input(
+                    cx,
+                    Input::PeerOpened { peer, remote_handshake, handshake_hash: &HASH, initiator },
+                );
+            }
+            10..=12 => live.handle_input(cx, Input::PeerClosed { peer }),
+            13..=15 => live.handle_input(cx, Input::Writable { peer, writable: draw.chance(500) }),
+            16 => live.handle_input(cx, Input::Rtt { peer, rtt: Span::from_millis(draw.below(900)) }),
+            17..=19 => {
+                let block = bytes(draw, 80);
+                let _ = live.append(cx, &[&block]);
+            }
+            20 => live.download_all(cx, draw.chance(500)),
+            21 => drop(live.wait_for(cx, draw.below(10))),
+            22 => drop(live.update(cx)),
+            23 => live.set_active(cx, draw.chance(500)),
+            _ => {
+                const NAMES: [&str; 10] = [
+                    "sync", "request", "cancel", "data", "no_data", "want", "want", "bitfield", "range", "extension",
+                ];
+                let kind = draw.below(10);
+                let name = format!("hypercore.{}", NAMES[kind as usize]);
+                let format = wire::formats().into_iter().find(|format| format.name == name).expect("a format");
+                let legal = (format.invent)(draw);
+                let message = if draw.chance(500) { mangled(draw, legal) } else { legal };
+                live.handle_input(cx, Input::Message { peer, kind, bytes: &message });
+            }
+        }
+    }
+
+    fn show_output(output: &Output) -> String {
+        shown(output)
+    }
+
+    fn show_event(event: &Event) -> String {
+        shown(event)
+    }
+}
+
+#[test]
+fn a_core_and_its_peers_obey_the_laws() {
+    obeys_the_laws::<Core>(20, 300);
+}
