@@ -15,6 +15,7 @@ mod registry;
 mod replication;
 mod rpc;
 mod secret;
+mod udx;
 
 use common::{Args, Report};
 
@@ -37,6 +38,7 @@ fn main() {
         "hyperbee" => hyperbee::run(&args),
         "replication" => replication::run(&args),
         "secret" => secret::run(&args),
+        "udx" => udx::run(&args),
         "rpc" => rpc::run(&args),
         "dht" => dht::run(&args),
         "footprint" => footprint::run(&args),
@@ -50,6 +52,7 @@ fn run_role(bench: &str, role: &str, opts: &Args) {
     match bench {
         "replication" => replication::role(role, opts),
         "secret" => secret::role(role, opts),
+        "udx" => udx::role(),
         "rpc" => rpc::role(role, opts),
         "dht" => dht::role(role, opts),
         "footprint" => footprint::role(role, opts),
