@@ -595,7 +595,7 @@ fn no_files_make_it_panic() {
     let numbers = [0, 1, 2, 3, 4, 5, 1 << 20, (1 << 53) - 1];
     for seed in 0..1500 {
         let mut entropy = Seeded::new(seed);
-        let mut number = |entropy: &mut Seeded| numbers[crate::base::Entropy::below(entropy, 8) as usize];
+        let number = |entropy: &mut Seeded| numbers[crate::base::Entropy::below(entropy, 8) as usize];
         let mut log = whole.clone();
         if seed % 3 == 0 {
             let mut header: Header = invent(&mut entropy);
