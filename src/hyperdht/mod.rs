@@ -44,6 +44,14 @@ use lookup::Lookup;
 use punch::{PunchId, Puncher};
 use records::{Forward, Storage};
 
+/// Nodes of the public network that are never asked or remembered; port 0 is any. (hyperdht.96)
+pub const REFUSED_NODES: [Addr; 4] = [
+    Addr::new([134, 209, 28, 98], 49738),
+    Addr::new([167, 99, 142, 185], 49738),
+    Addr::new([35, 233, 47, 252], 9400),
+    Addr::new([150, 136, 142, 116], 0),
+];
+
 #[derive(Debug)]
 pub enum ConnKind {}
 impl Kind for ConnKind {

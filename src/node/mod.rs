@@ -318,8 +318,10 @@ enum CallState {
 impl Node {
     pub fn new(cx: &mut Cx<'_>, config: Config) -> Node {
         let dht = crate::hyperdht::Config { host: config.dht.host, epoch_millis: config.epoch_millis };
+        let mut rpc = config.dht;
+        rpc.refused.extend(crate::hyperdht::REFUSED_NODES);
         let mut node = Node {
-            rpc: DhtRpc::new(cx, config.dht),
+            rpc: DhtRpc::new(cx, rpc),
             dht: HyperDht::new(dht),
             udx: Udx::new(),
             swarm: None,

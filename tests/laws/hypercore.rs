@@ -52,11 +52,21 @@ impl Subject for Core {
             23 => live.set_active(cx, draw.chance(500)),
             _ => {
                 const NAMES: [&str; 10] = [
-                    "sync", "request", "cancel", "data", "no_data", "want", "want", "bitfield", "range", "extension",
+                    "sync",
+                    "request",
+                    "cancel",
+                    "data",
+                    "no_data",
+                    "want",
+                    "want",
+                    "bitfield",
+                    "range",
+                    "extension",
                 ];
                 let kind = draw.below(10);
                 let name = format!("hypercore.{}", NAMES[kind as usize]);
-                let format = wire::formats().into_iter().find(|format| format.name == name).expect("a format");
+                let format =
+                    wire::formats().into_iter().find(|format| format.name == name).expect("a format");
                 let legal = (format.invent)(draw);
                 let message = if draw.chance(500) { mangled(draw, legal) } else { legal };
                 live.handle_input(cx, Input::Message { peer, kind, bytes: &message });

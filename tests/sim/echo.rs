@@ -64,3 +64,23 @@ fn it_works_on_a_bad_line() {
         echo(&mut world, 3);
     }
 }
+
+/// proves hyperdht.96
+#[test]
+fn refused_nodes_are_never_asked() {
+    let mut world = World::new(seed(9));
+    let hosts = network(&mut world, 1);
+    world.tap = Some(Vec::new());
+    let host = world.add([30, 0, 2, 1]);
+    let mut config = joining();
+    config.dht.nodes = seckel::hyperdht::REFUSED_NODES.map(|node| node.with_port(node.port.max(1))).to_vec();
+    world.start(host, config);
+    wait(&mut world, 60, |_, from, event| from == host && matches!(event, Event::Bootstrapped));
+    world.run(Span::from_secs(600));
+    let sent = world.tap.take().expect("a tap");
+    assert!(sent.iter().any(|(_, to, _)| to.ip[0] == 30));
+    assert!(
+        !sent.iter().any(|(_, to, _)| seckel::hyperdht::REFUSED_NODES.iter().any(|node| node.ip == to.ip))
+    );
+    assert!(!hosts.is_empty());
+}
