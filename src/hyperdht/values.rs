@@ -1,6 +1,5 @@
-//! Asking nodes, and small values that the network keeps for anybody: the client's side. What a node keeps for
-//! others is
-//! in `records.rs`. Follows hyperdht.94 and hyperdht.95. Read `lookup.rs` first.
+//! Asking nodes, and small values that the network keeps for anybody: the client's side. What a node keeps for others
+//! is in `records.rs`. Follows hyperdht.94 and hyperdht.95. Read `lookup.rs` first.
 
 use super::lookup::{Lookup, What};
 use super::records::mutable_signable;
@@ -39,9 +38,8 @@ impl HyperDht {
         self.walk(What::Value(Wanted::Immutable), Query::new(hash, command::IMMUTABLE_GET, None))
     }
 
-    /// Looks for the value that `key` signed, with a number of at least `seq`: `Event::Value` for the first and
-    /// for each
-    /// that is newer than those before, then `LookupDone`. hyperdht.95
+    /// Looks for the value that `key` signed, with a number of at least `seq`: `Event::Value` for the first and for
+    /// each that is newer than those before, then `LookupDone`. hyperdht.95
     pub fn find_mutable(&mut self, _: &mut Cx<'_>, key: Key, seq: u64) -> LookupId {
         let value = wire::encode(&MutableGet { seq });
         let query = Query::new(target(&key), command::MUTABLE_GET, Some(value));
