@@ -228,13 +228,6 @@ pub fn testnet_role(count: u64) -> ! {
     finish(&json!({}));
 }
 
-/// That of the Node.js packages: what was appended has reached the kernel. `BENCH_SYNC=1` measures what
-/// outlives a crash
-/// of the machine, in this process and in those that it starts.
-pub fn durability() -> Durability {
-    if std::env::var_os("BENCH_SYNC").is_some() { Durability::Flush } else { Durability::Kernel }
-}
-
 /// One node on loopback with its files.
 pub struct Program {
     pub host: Host,
@@ -261,7 +254,8 @@ impl Program {
         let folder = Tmp::new("node");
         let mut host = Host::open().expect("a host");
         let id = host.add(config(dht), folder.path()).expect("a node starts");
-        host.net(id).set_durability(durability());
+        // As the Node.js packages do: what was appended has reached the kernel.
+        host.net(id).set_durability(Durability::Kernel);
         Program { host, id, folder }
     }
 

@@ -2,14 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use seckel::app::registry::gate::Bounds;
 use seckel::app::registry::rules;
 use seckel::app::registry::server::Server;
 use seckel::base::{Key, Time, hex};
 use seckel::edge::host::Wake;
-use seckel::node::{CoreId, Event, JoinOptions};
+use seckel::node::{CoreId, Durability, Event, JoinOptions};
 
 use super::common::{Args, Latencies, Report, cpu, now_ms, spawned_ms, vm};
 use super::process::{Lines, Peer, Program, finish, key, new_key_pair, say, testnet_role};
@@ -18,6 +18,7 @@ use super::rpc;
 fn server(opts: &Args) -> ! {
     let spawned = spawned_ms();
     let mut program = Program::join(opts.value("bootstrap"));
+    program.net().set_durability(durability(opts.value("sync") == true));
     let mut server = Server::start(&mut program.net(), Bounds::default()).expect("the server starts");
     let mut listening = None;
     let mut lines = None;
@@ -50,6 +51,10 @@ fn server(opts: &Args) -> ! {
     finish(&json!({}));
 }
 
+fn durability(sync: bool) -> Durability {
+    if sync { Durability::Flush } else { Durability::Kernel }
+}
+
 /// A client: calls to the server, and a copy of its tree.
 struct Client {
     inner: rpc::Client,
@@ -58,9 +63,10 @@ struct Client {
 }
 
 impl Client {
-    fn start(bootstrap: &serde_json::Value, server: Key, bee: Key) -> Client {
+    fn start(bootstrap: &Value, server: Key, bee: Key, durability: Durability) -> Client {
         let mut program = Program::join(bootstrap);
         let mut net = program.net();
+        net.set_durability(durability);
         let store = net.store("").expect("a store");
         let core = net.core_by_key(store, &bee).expect("a core");
         let topic = net.core_info(core).expect("is open").discovery_key;
@@ -134,7 +140,12 @@ impl Client {
 /// A client in a process of its own: its first register, from the start of the process on.
 fn first_client(opts: &Args) -> ! {
     let spawned = spawned_ms();
-    let mut client = Client::start(opts.value("bootstrap"), key(opts.value("rpc")), key(opts.value("bee")));
+    let mut client = Client::start(
+        opts.value("bootstrap"),
+        key(opts.value("rpc")),
+        key(opts.value("bee")),
+        Durability::Kernel,
+    );
     let answer = client.register("first");
     let done = now_ms();
     let ready =
@@ -160,7 +171,7 @@ pub fn run(args: &Args) -> Report {
     assert_eq!(first["answer"], "OK");
     one.stop();
 
-    let mut client = Client::start(&bootstrap, key(&ready["rpc"]), key(&ready["bee"]));
+    let mut client = Client::start(&bootstrap, key(&ready["rpc"]), key(&ready["bee"]), Durability::Kernel);
     assert_eq!(client.register("second"), "OK");
     assert!(client.register("first").starts_with("ERR:"));
     assert_eq!(client.register("second"), "IDEMPOTENT");
@@ -168,7 +179,7 @@ pub fn run(args: &Args) -> Report {
         client.register(&format!("warm-{i}"));
     }
     let count = args.number("registers", 1000);
-    registers(&mut client, &mut server, count, &mut report);
+    registers(&mut client, &mut server, "", count, &mut report);
     lookups(&mut client, count, args.number("lookups", 20_000), &mut report);
     let deletes = args.number("deletes", 200);
     let start = Instant::now();
@@ -181,12 +192,24 @@ pub fn run(args: &Args) -> Report {
     report.figure("server_rss_after_kb", end["vm"]["VmRSS"].as_f64().unwrap_or(f64::NAN));
     report.figure("server_hwm_kb", end["vm"]["VmHWM"].as_f64().unwrap_or(f64::NAN));
     server.stop();
+    synced(&bootstrap, args.number("sync", 200), &mut report);
     testnet.stop();
     report.info("first", first);
     report
 }
 
-fn registers(client: &mut Client, server: &mut Peer, count: u64, report: &mut Report) {
+/// The same where an answer, and what the copy shows, outlives a crash of the machine.
+fn synced(bootstrap: &Value, count: u64, report: &mut Report) {
+    let mut server = Peer::start("registry", "server", &json!({ "bootstrap": bootstrap, "sync": true }));
+    let ready = server.read();
+    let mut client = Client::start(bootstrap, key(&ready["rpc"]), key(&ready["bee"]), Durability::Flush);
+    assert_eq!(client.register("first"), "OK");
+    registers(&mut client, &mut server, "_sync", count, report);
+    drop(client);
+    server.stop();
+}
+
+fn registers(client: &mut Client, server: &mut Peer, mode: &str, count: u64, report: &mut Report) {
     let mut latencies = Latencies::default();
     let (served, used, start) = (server.cpu(), cpu(), Instant::now());
     for i in 0..count {
@@ -196,11 +219,11 @@ fn registers(client: &mut Client, server: &mut Peer, count: u64, report: &mut Re
     }
     let s = start.elapsed().as_secs_f64();
     let used = cpu() - used;
-    report.figure("registers_s", count as f64 / s);
-    report.figure("register_p50_ms", latencies.ms(50.0));
-    report.figure("register_p99_ms", latencies.ms(99.0));
-    report.figure("register_client_cpu_ms", used / count as f64 * 1000.0);
-    report.figure("register_server_cpu_ms", (server.cpu() - served) / count as f64 * 1000.0);
+    report.figure(&format!("registers{mode}_s"), count as f64 / s);
+    report.figure(&format!("register{mode}_p50_ms"), latencies.ms(50.0));
+    report.figure(&format!("register{mode}_p99_ms"), latencies.ms(99.0));
+    report.figure(&format!("register{mode}_client_cpu_ms"), used / count as f64 * 1000.0);
+    report.figure(&format!("register{mode}_server_cpu_ms"), (server.cpu() - served) / count as f64 * 1000.0);
 
     let start = Instant::now();
     client.inner.call_many(
@@ -210,7 +233,7 @@ fn registers(client: &mut Client, server: &mut Peer, count: u64, report: &mut Re
         |n| rules::request(&format!("par-{n}")),
         |_, answer| assert_eq!(rules::read_answer(&answer).as_deref(), Some("OK")),
     );
-    report.figure("registers_par16_s", count as f64 / start.elapsed().as_secs_f64());
+    report.figure(&format!("registers{mode}_par16_s"), count as f64 / start.elapsed().as_secs_f64());
     client.settle(&format!("par-{}", count - 1), true);
 }
 
