@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use seckel::base::Addr;
+use seckel::base::{Addr, Error};
+use seckel::edge::udp::{Inbox, Left, Udp};
 use seckel::edge::{Host, NodeId, Wake};
 use seckel::node::{Config, DhtConfig, Event, KeyPair, Path};
 
@@ -93,4 +94,100 @@ fn two_nodes_on_loopback_talk() {
         _ => false,
     });
     assert!(matches!(answer, Event::Data { bytes, .. } if bytes == b"hello"));
+}
+
+/// Whoever sends faster than the network is told so while little is queued, and told when to go on; all arrives.
+#[test]
+fn a_fast_sender_waits_for_the_network() {
+    const MESSAGES: usize = 200;
+    let folder = Folder::new();
+    let mut host = Host::open().expect("a host");
+    let bootstrap = bootstrapper(&mut host, &folder);
+    let server = host.add(joining(bootstrap), &folder.0.join("server")).expect("a node");
+    let client = host.add(joining(bootstrap), &folder.0.join("client")).expect("a node");
+    wait(&mut host, |_, node, event| node == server && matches!(event, Event::Bootstrapped));
+    let own = KeyPair::from_seed([3; 32]);
+    host.net(server).listen(&own, false).expect("listening");
+    wait(&mut host, |_, node, event| node == server && matches!(event, Event::Listening { .. }));
+    host.net(client).connect(own.public, &KeyPair::from_seed([4; 32]), false).expect("connecting");
+    let message = vec![7; 65_536];
+    let (mut sent, mut got) = (0, 0);
+    wait(&mut host, |host, node, event| {
+        match event {
+            Event::Connected { conn, .. } | Event::Drained { conn } if node == client => {
+                let before = sent;
+                while sent < MESSAGES {
+                    match host.net(client).send(*conn, &message) {
+                        Ok(()) => sent += 1,
+                        Err(Error::Full) => break,
+                        Err(error) => panic!("{error}"),
+                    }
+                }
+                assert!(sent - before <= 8, "{} messages at once", sent - before);
+            }
+            Event::Data { bytes, .. } if node == server => {
+                assert!(*bytes == message);
+                got += 1;
+            }
+            _ => {}
+        }
+        got == MESSAGES
+    });
+}
+
+/// Datagrams that leave in one call arrive one by one, as they were sent, at sockets that know nothing of that.
+#[test]
+fn joined_datagrams_arrive_apart() {
+    let mut udp = Udp::bind([127, 0, 0, 1], 0).expect("a socket");
+    let others: Vec<_> = (0..2)
+        .map(|_| {
+            let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("a socket");
+            socket.set_read_timeout(Some(Duration::from_secs(20))).expect("a time-out");
+            socket
+        })
+        .collect();
+    let mut sent = [Vec::new(), Vec::new()];
+    for (number, len) in [1200, 1200, 1200, 7, 1200, 1, 1200, 1200, 1300, 2].into_iter().enumerate() {
+        let to = number / 3 % 2;
+        let bytes = vec![number as u8; len];
+        let port = others[to].local_addr().expect("bound").port();
+        udp.send(Addr::loopback(port), &bytes, (number == 4).then_some(5));
+        sent[to].push(bytes);
+    }
+    udp.flush();
+    assert!(!udp.is_waiting());
+    assert_eq!(udp.dropped, 0);
+    for (socket, sent) in others.iter().zip(sent) {
+        for expected in sent {
+            let mut bytes = [0; 2000];
+            let (len, _) = socket.recv_from(&mut bytes).expect("a datagram");
+            assert_eq!(bytes[..len], expected);
+        }
+    }
+}
+
+/// What the kernel joins on its way in is told apart again.
+#[test]
+fn joined_datagrams_are_taken_apart() {
+    let (mut from, to) = (Udp::bind([127, 0, 0, 1], 0).expect("a socket"), Udp::bind([127, 0, 0, 1], 0));
+    let to = to.expect("a socket");
+    let target = to.local().expect("bound");
+    for number in 0..30_u8 {
+        from.send(target, &[number; 1000], None);
+    }
+    from.send(target, &[30; 10], None);
+    from.flush();
+    let mut inbox = Inbox::default();
+    let mut numbers = Vec::new();
+    while numbers.len() < 31 {
+        let (count, left) = inbox.receive(&to);
+        for index in 0..count {
+            let (source, bytes, each) = inbox.get(index).expect("it is filled");
+            assert_eq!(source, from.local().expect("bound"));
+            numbers.extend(bytes.chunks(each).map(|bytes| (bytes[0], bytes.len())));
+        }
+        assert!(count > 0 || left == Left::Nothing);
+    }
+    let expected: Vec<_> = (0..31).map(|number| (number, if number < 30 { 1000 } else { 10 })).collect();
+    assert_eq!(numbers, expected);
 }
