@@ -8,7 +8,7 @@ use super::{
     CallId, CallState, Closed, ConnId, Dialing, Durability, KeyPair, Node, RpcId, ServerId, Serving,
 };
 use crate::base::{Addr, Cx, Error, Key, Span, Time};
-use crate::corestore::Corestore;
+use crate::corestore::{Corestore, Namespace};
 use crate::hyperbee::Range;
 use crate::hyperdht::{ConnectOptions, ListenOptions};
 use crate::hyperswarm::Join;
@@ -220,13 +220,15 @@ impl<'a> Net<'a> {
         Ok(state.store.key_pair(name))
     }
 
-    /// Opens the writable core `name`; made if missing.
+    /// Opens the writable core `name`; made if missing. An open one is the same core.
     pub fn core(&mut self, store: StoreId, name: &str) -> Result<CoreId, Error> {
         let state = self.node.stores.get_mut(store).ok_or(Error::Gone)?;
-        let core = state.store.core_by_name(&mut self.cx, name)?;
-        if let Some(open) = self.node.core_of_key(store, core.key()) {
+        let key = state.store.key_by_name(&mut self.cx, Namespace::default(), name)?;
+        if let Some(open) = self.node.core_of_key(store, &key) {
             return Ok(open);
         }
+        let state = self.node.stores.get_mut(store).ok_or(Error::Gone)?;
+        let core = state.store.core_by_name(&mut self.cx, name)?;
         let id = self.node.add_core(&mut self.cx, store, core);
         self.node.settle(&mut self.cx);
         Ok(id)

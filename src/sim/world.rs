@@ -154,6 +154,9 @@ impl World {
         let label = format!("start {}", self.computers[host.0].starts);
         let computer = &mut self.computers[host.0];
         computer.starts += 1;
+        if computer.node.take().is_some() {
+            computer.disk.release();
+        }
         computer.entropy = computer.entropy.fork(&label);
         computer.sockets.clear();
         computer.ports.clear();

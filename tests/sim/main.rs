@@ -5,4 +5,5 @@ mod support;
 mod echo;
 mod garbage;
 mod registry;
+mod stores;
 mod swarm;
