@@ -172,3 +172,31 @@ fn a_sparse_peer_is_asked_for_what_it_has() {
     world.run(SOON);
     world.assert_same("through a peer that fills up");
 }
+
+/// Prints blocks and bytes per second between two cores that are joined directly. Run in release.
+#[test]
+#[ignore = "a measurement: cargo test --release --lib throughput -- --ignored --nocapture"]
+fn throughput() {
+    for (count, size, rounds) in [(200_000_u64, 100_usize, 1), (4000, 1 << 16, 1), (1, 100, 5000)] {
+        let mut world = World::new(9);
+        let writer = world.writer(false);
+        let replica = world.replica();
+        world.join(writer, replica, Span::ZERO);
+        let mut begin = std::time::Instant::now();
+        for _ in 0..rounds {
+            for _ in 0..count.div_ceil(1000) {
+                world.append(writer, &vec![vec![7; size]; count.min(1000) as usize]);
+            }
+            if rounds == 1 {
+                begin = std::time::Instant::now();
+            }
+            world.run(Span::ZERO);
+        }
+        let length = world.nodes[writer].live.core.length();
+        assert_eq!(world.nodes[replica].live.core.contiguous_length(), length);
+        let took = begin.elapsed().as_secs_f64();
+        let blocks = length as f64 / took;
+        eprintln!("{size} bytes × {length}: {blocks:.0} blocks/s, {:.0} MB/s", blocks * size as f64 / 1e6);
+        eprintln!("  sent by kind {:?}", world.sent);
+    }
+}
