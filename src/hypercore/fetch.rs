@@ -1,5 +1,5 @@
 //! Asking peers for blocks, for a longer tree and for the manifest, and taking what they answer. Follows replication.29
-//! to replication.36 and replication.80 to replication.92.
+//! to replication.36 and replication.80 to replication.93.
 //!
 //! Each peer has a place up to which it was looked through for blocks that are missing here; it is set back when
 //! something before it changes, so that looking costs little per block.

@@ -1,5 +1,5 @@
-//! A core and the peers it is exchanged with. Follows replication.11 to replication.19 and replication.40 to
-//! replication.49; what is asked for is in `fetch.rs`, what is answered in `serve.rs`, what a peer has in `remote.rs`.
+//! A core and the peers it is exchanged with. Follows replication.11 to replication.16 and replication.40 to
+//! replication.46; what is asked for is in `fetch.rs`, what is answered in `serve.rs`, what a peer has in `remote.rs`.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 

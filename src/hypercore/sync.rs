@@ -1,4 +1,4 @@
-//! Telling peers what is here, and hearing what is there. Follows replication.40 to replication.49, replication.57 and
+//! Telling peers what is here, and hearing what is there. Follows replication.40 to replication.46, replication.57 and
 //! replication.58.
 
 use super::bitfield::PAGE_BITS;

@@ -329,6 +329,27 @@ fn sizes_that_nothing_proves_are_not_kept() {
     }
 }
 
+/// A core that begins with a prologue of five blocks: no part of it is proved without the rest.
+// proves replication.27
+#[test]
+fn a_prologue_is_proved_as_a_whole() {
+    let whole = Whole::drawn(11);
+    let part = Whole::of(whole.blocks[..5].iter().cloned());
+    let mut lookup = |index| Ok(whole.nodes.get(&index).copied());
+    let data = prove(11, Some(5), &mut lookup, &grow(0, 2)).expect("there");
+    let upgrade = data.upgrade.clone().expect("an upgrade");
+    assert_eq!((upgrade.start, upgrade.length), (0, 5));
+    let check = |data: &Data, hash| {
+        let held = Held { length: 0, fork: 0, roots: &[], prologue: Some((hash, 5)) };
+        verify(&held, &mut |_| Ok(None), data)
+    };
+    assert_eq!(check(&data, part.roots.hash()).map(|grown| grown.length), Ok(11));
+    assert_eq!(check(&data, [1; 32]), Err(Fault::Prologue));
+    let short = whole.prove(&grow(0, 2)).expect("there");
+    assert_eq!(check(&short, part.roots.hash()), Err(Fault::Prologue));
+}
+
+// proves replication.75
 #[test]
 fn requests_that_no_tree_answers_are_refused() {
     let whole = Whole::drawn(11);

@@ -1,3 +1,4 @@
+mod rules;
 mod world;
 
 use super::*;
@@ -48,7 +49,9 @@ fn appends_reach_everybody() {
     assert!(world.nodes[third].events.contains(&Event::Appended { length: total }));
 }
 
-/// 2 to 6 peers, any links, cut and joined at any time: in the end everybody has the same verified blocks.
+/// 2 to 6 peers, any links, cut and joined at any time, answers that overtake each other: in the end everybody has the
+/// same verified blocks.
+// proves replication.93
 #[test]
 fn every_world_ends_alike() {
     for seed in 0..50 {
@@ -91,6 +94,7 @@ fn every_world_ends_alike() {
 }
 
 /// pitfalls 14.16: what arrives from one is taken back from the others; nobody is asked for what it lacks.
+// proves replication.84
 #[test]
 fn three_peers_send_each_block_about_once() {
     let mut world = World::new(3);
