@@ -129,7 +129,7 @@ pub enum Event {
         peer: PeerId,
         why: Fault,
     },
-    /// A block could not be stored; nothing is asked for until the next try (or the next append here).
+    /// A block could not be stored; nothing is asked for until the next try, some seconds later.
     Stalled {
         why: Error,
     },
@@ -482,7 +482,7 @@ impl Replicator {
                     self.update_peer(cx, core, id);
                 }
             }),
-            kind::EXTENSION => decode::<Extension>(bytes).map(|_| ()), // replication.61
+            kind::EXTENSION => decode::<Extension>(bytes).map(|_| ()),
             _ => Ok(()),
         };
         if let Err(malformed) = done {
