@@ -398,18 +398,28 @@ impl Replicator {
 
     /// A request is over without success: others may be asked, and what waits for its answer waits in vain.
     fn give_up(&mut self, id: PeerId, asked: &Asked) {
-        self.forget(id, asked);
+        self.ask_again(id, asked);
         let Some(peer) = self.peers.get_mut(&id) else { return };
         let mut lost = peer.asking.settle(asked);
         while let Some((asked, _)) = lost.pop() {
-            self.forget(id, &asked);
+            self.ask_again(id, &asked);
             if let Some(peer) = self.peers.get_mut(&id) {
                 lost.extend(peer.asking.settle(&asked));
             }
         }
     }
 
-    /// What was asked is no longer asked of this peer; others may be.
+    /// What was asked is no longer asked of this peer, and did not come: others may be asked.
+    fn ask_again(&mut self, id: PeerId, asked: &Asked) {
+        self.forget(id, asked);
+        if let Some(index) = asked.block
+            && !self.inflight.contains_key(&index)
+        {
+            self.peers.values_mut().for_each(|peer| peer.asking.restart(index));
+        }
+    }
+
+    /// What was asked is no longer asked of this peer.
     fn forget(&mut self, id: PeerId, asked: &Asked) {
         if let Some(index) = asked.block
             && let Some(of) = self.inflight.get_mut(&index)
@@ -417,7 +427,6 @@ impl Replicator {
             of.retain(|other| *other != id);
             if of.is_empty() {
                 self.inflight.remove(&index);
-                self.peers.values_mut().for_each(|peer| peer.asking.restart(index));
             }
         }
         if asked.upgrade.is_some() && self.upgrading == Some(id) {
@@ -431,10 +440,10 @@ impl Replicator {
     /// Nothing is asked of this peer any more.
     pub(super) fn forget_requests(&mut self, id: PeerId, peer: &mut Peer) {
         for (_, asked) in std::mem::take(&mut peer.asking.asked) {
-            self.forget(id, &asked);
+            self.ask_again(id, &asked);
         }
         for (asked, _) in std::mem::take(&mut peer.asking.early).into_values().flatten() {
-            self.forget(id, &asked);
+            self.ask_again(id, &asked);
         }
         peer.asking.early_count = 0;
         peer.asking.promised.clear();

@@ -196,6 +196,8 @@ pub(super) struct Peer {
     /// The length for which we said that we have all blocks.
     pub(super) full_told: u64,
     pub(super) paused: bool,
+    /// So much waits to be taken that something was left out.
+    pub(super) slow: bool,
     pub(super) sync_due: bool,
     pub(super) out: VecDeque<(u64, Vec<u8>)>,
     pub(super) asking: Asking,
@@ -214,6 +216,7 @@ impl Peer {
             upgradable: (0, 0),
             full_told: 0,
             paused: false,
+            slow: false,
             sync_due: true,
             out: VecDeque::new(),
             asking: Asking::default(),
@@ -495,6 +498,10 @@ impl Replicator {
             return Some(output);
         }
         self.notice(cx, core);
+        let slow = self.peers.iter().filter(|(_, peer)| peer.slow).map(|(id, _)| *id);
+        for id in slow.collect::<Vec<_>>() {
+            self.close(cx, core, id, Close::Fault(Fault::Slow));
+        }
         let ids: Vec<PeerId> = self.peers.keys().copied().collect();
         for id in &ids {
             if let Some(sync) = self.sync_of(core, *id) {

@@ -102,7 +102,10 @@ impl Replicator {
                 return;
             }
         }
-        peer.send(kind::RANGE, Range { drop, start, length });
+        peer.slow |= peer.out.len() >= limits::REPLICATION_OUT_MAX;
+        if !peer.slow {
+            peer.send(kind::RANGE, Range { drop, start, length });
+        }
     }
 
     /// Answers a WANT with what is here. (replication.57, replication.58)

@@ -594,3 +594,18 @@ fn malformed_messages_close_the_channel() {
     raw.say(1, kind::EXTENSION, &Extension { name: "hyperbee".into(), message: vec![1] });
     assert_eq!(raw.outputs(), []);
 }
+
+#[test]
+fn what_nobody_takes_is_bounded() {
+    let mut raw = Raw::writer(3);
+    raw.open(1);
+    for n in 0..2 * limits::REPLICATION_OUT_MAX as u64 {
+        raw.say(1, kind::WANT, &Want { start: 0, length: 4096, any: false });
+        if n % 64 == 0 {
+            raw.world.append(raw.node, &super::blocks(3 + n, 1));
+        }
+    }
+    assert!(raw.outputs().len() <= limits::REPLICATION_OUT_MAX + 2);
+    raw.open(2);
+    assert_eq!(raw.hear::<Sync>(2, kind::SYNC).len(), 1);
+}
