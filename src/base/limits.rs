@@ -202,8 +202,8 @@ pub const REMOTE_PAGES_MAX: usize = 1024;
 pub const REMOTE_RUNS_MAX: usize = 1024;
 /// Requests of a replication peer that wait to be answered; further ones are answered without data.
 pub const REPLICATION_REQUESTS_MAX: usize = 4096;
-/// Messages to a replication peer that wait to be taken; beyond, answers to its wants are left out, and a peer that should
-/// be told of a new block is closed.
+/// Messages to a replication peer that wait to be taken; beyond, answers to its wants are left out, and one that should
+/// hear of a new block is closed.
 pub const REPLICATION_OUT_MAX: usize = 8192;
 /// Events of one core's replication that wait to be taken; further ones are dropped and counted.
 pub const REPLICATION_EVENTS_MAX: usize = 1 << 16;
