@@ -6,7 +6,7 @@ use crate::base::{Cx, Deadline, Error, Machine};
 
 /// A core with its replicator: the machine that the owner drives.
 ///
-/// Commands: `append`, `download_all`, `wait_for`, `stop_waiting`, `set_active`, `update`. Inputs are what the channels
+/// Commands: `append`, `truncate`, `clear`, `download_all`, `wait_for`, `stop_waiting`, `set_active`, `update`. Inputs are what the channels
 /// of the core tell, events what happened to the core. Deadlines: late refusals, a new try after a failed write, saying
 /// that we no longer download. Not done: reorganisations, push, seeks of our own (notes, *Not followed*).
 pub struct Live {
@@ -31,6 +31,23 @@ impl Live {
         let first = self.core.append(cx, blocks)?;
         self.replicator.notice(cx, &mut self.core);
         Ok(first)
+    }
+
+    /// Cuts the core and tells the peers. See `Hypercore::truncate`.
+    pub fn truncate(&mut self, cx: &mut Cx<'_>, length: u64) -> Result<(), Error> {
+        self.core.truncate(cx, length)?;
+        self.replicator.notice(cx, &mut self.core);
+        Ok(())
+    }
+
+    /// Forgets blocks and tells the peers. They are fetched again if all are downloaded. See `Hypercore::clear`.
+    pub fn clear(&mut self, cx: &mut Cx<'_>, start: u64, end: u64) -> Result<(), Error> {
+        self.core.clear(cx, start, end)?;
+        let end = end.min(self.core.length());
+        if start < end {
+            self.replicator.gone(cx, &mut self.core, start, end);
+        }
+        Ok(())
     }
 
     /// See `Replicator::download_all`.

@@ -42,19 +42,39 @@ impl Replicator {
             return;
         }
         let (fork, before) = std::mem::replace(&mut self.seen, now);
-        if fork == now.0 && before < now.1 {
+        let cut = fork != now.0 || now.1 < before;
+        if !cut {
             self.tell(Event::Appended { length: now.1 });
         }
         let ids: Vec<PeerId> = self.peers.keys().copied().collect();
         for id in ids {
             let Some(peer) = self.peers.get_mut(&id) else { continue };
             peer.sync_due = true;
-            peer.asking.retry();
+            peer.asking.restart(0);
+            if cut {
+                peer.full_told = 0;
+                peer.can_upgrade = false;
+            }
             review(cx, core, peer);
+            if now.1 < before {
+                self.broadcast(core, id, now.1, before - now.1, true); // replication.47
+            }
             if before < now.1 && core.has(before) {
                 let new = core.bits().first_unset(before).min(now.1) - before;
                 self.broadcast(core, id, before, new, false);
             }
+            self.update_peer(cx, core, id);
+        }
+    }
+
+    /// Tells the peers that blocks are gone here. (replication.47)
+    pub(super) fn gone(&mut self, cx: &mut Cx<'_>, core: &mut Hypercore, start: u64, end: u64) {
+        let ids: Vec<PeerId> = self.peers.keys().copied().collect();
+        for id in ids {
+            let Some(peer) = self.peers.get_mut(&id) else { continue };
+            peer.full_told = peer.full_told.min(start);
+            peer.asking.restart(start);
+            self.broadcast(core, id, start, end - start, true);
             self.update_peer(cx, core, id);
         }
     }

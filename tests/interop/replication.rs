@@ -434,6 +434,28 @@ fn a_sparse_node_is_asked_for_what_it_has() {
     reader.finish();
 }
 
+/// Our writer is cut and goes on: Node's replica finds where the trees part, and follows.
+// proves replication.48
+#[test]
+fn node_follows_our_fork() {
+    if skipped("node_follows_our_fork") {
+        return;
+    }
+    let mut ours = Ours::writer(false);
+    ours.append(0, 20, 0);
+    let (node, opened) = start(json!({"key": hex::encode(ours.live.core.key())}));
+    ours.connect(&opened, true);
+    let (node, said) = ours.ask(node, json!({"check": {"from": 0, "count": 20}}));
+    assert_eq!(said, json!({"ok": 20}));
+    ours.live.truncate(cx!(ours), 13).expect("a writer");
+    ours.append(13, 12, 0);
+    let (node, said) = ours.ask(node, json!({"fork": {"fork": 1, "length": 25}}));
+    assert_eq!(said, json!({"length": 25, "fork": 1}));
+    let (node, said) = ours.ask(node, json!({"check": {"from": 0, "count": 25}}));
+    assert_eq!(said, json!({"ok": 25}));
+    node.finish();
+}
+
 #[test]
 fn ten_thousand_blocks_each_way() {
     if skipped("ten_thousand_blocks_each_way") {

@@ -177,6 +177,27 @@ fn a_sparse_peer_is_asked_for_what_it_has() {
     world.assert_same("through a peer that fills up");
 }
 
+/// pitfalls 14.9: 50 peers, and only the last has something.
+#[test]
+fn the_last_of_fifty_peers_is_heard() {
+    let mut world = World::new(6);
+    let writer = world.writer(false);
+    world.append(writer, &blocks(0, 20));
+    let replica = world.replica();
+    for _ in 0..49 {
+        let empty = world.replica();
+        let now = world.now;
+        world.nodes[empty].with(now, |live, cx| live.download_all(cx, false));
+        world.join(empty, replica, NEAR);
+    }
+    world.run(SOON);
+    assert_eq!(world.nodes[replica].live.core.length(), 0);
+    world.join(writer, replica, NEAR);
+    world.run(SOON);
+    assert_eq!(world.nodes[replica].live.core.contiguous_length(), 20);
+    assert!(world.nodes.iter().all(|node| node.live.core.length() == 20), "all follow the length");
+}
+
 /// Prints blocks and bytes per second between two cores that are joined directly. Run in release.
 #[test]
 #[ignore = "a measurement: cargo test --release --lib throughput -- --ignored --nocapture"]

@@ -188,3 +188,43 @@ fn invented_messages_come_back() {
         assert_eq!(decode(&encode(&want)), Ok(want));
     }
 }
+
+/// Every message of whole conversations: decoded, and encoded again as it was.
+#[test]
+fn conversations_are_understood() {
+    let text = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors/hypercore-replication.json"));
+    let file: Value = serde_json::from_str(text).expect("the vectors");
+    let mut seen = 0;
+    for vector in file["vectors"].as_array().expect("a list") {
+        let sides = ["a", "b"].map(|side| vector["expected"][side].as_array().expect("a list"));
+        for message in sides.into_iter().flatten() {
+            let bytes = bytes(&message["hex"]);
+            let bodies = match message["is"].as_str().expect("text") {
+                "open" => vec![],
+                is if is.starts_with("batch") => batched(&bytes[3..]),
+                _ => vec![bytes[1..].to_vec()],
+            };
+            for body in bodies {
+                const NAMES: [&str; 9] =
+                    ["sync", "request", "cancel", "data", "no data", "want", "unwant", "bitfield", "range"];
+                assert_eq!(again(NAMES[body[0] as usize], &body[1..]), body[1..], "{}", vector["name"]);
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen > 100, "{seen}");
+}
+
+/// The messages of a batch: a length of one or three bytes in front of each.
+fn batched(mut bytes: &[u8]) -> Vec<Vec<u8>> {
+    let mut bodies = Vec::new();
+    while let [first, rest @ ..] = bytes {
+        let (len, rest) = match first {
+            0xfd => (usize::from(u16::from_le_bytes([rest[0], rest[1]])), &rest[2..]),
+            len => (usize::from(*len), rest),
+        };
+        bodies.push(rest[..len].to_vec());
+        bytes = &rest[len..];
+    }
+    bodies
+}

@@ -52,6 +52,16 @@ const steps = {
     }
     return { length: core.length, fork: core.fork }
   },
+  async fork ({ fork, length }) {
+    if (core.fork < fork || core.length < length) {
+      await new Promise((resolve) => {
+        const look = () => core.fork >= fork && core.length >= length && resolve()
+        core.on('append', look)
+        core.on('truncate', look)
+      })
+    }
+    return { length: core.length, fork: core.fork }
+  },
   // Gets every block and compares it with what was appended.
   async check ({ from, count, size }) {
     const range = core.download({ start: from, end: from + count })

@@ -309,6 +309,28 @@ fn wants_are_answered() {
     assert_eq!(raw.outputs(), []);
 }
 
+// proves replication.47
+#[test]
+fn blocks_that_are_gone_are_taken_back() {
+    let mut raw = Raw::writer(40);
+    raw.open(1);
+    raw.sync(1, 40, 40);
+    raw.outputs();
+    let now = raw.now;
+    raw.core().with(now, |live, cx| live.clear(cx, 3, 5).expect("a disk"));
+    assert_eq!(raw.hear::<Range>(1, kind::RANGE), [Range { drop: true, start: 3, length: 2 }]);
+    raw.core().with(now, |live, cx| live.truncate(cx, 30).expect("a writer"));
+    let said = raw.outputs();
+    let said: Vec<String> = said
+        .iter()
+        .map(|output| match output {
+            Output::Message { kind, bytes, .. } => format!("{kind} {}", hex::encode(bytes)),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(said, ["0 0e011e00", "8 011e0a"]);
+}
+
 // proves replication.70, replication.71, replication.72
 #[test]
 fn requests_are_answered_in_turn() {
