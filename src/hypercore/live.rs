@@ -6,9 +6,10 @@ use crate::base::{Cx, Deadline, Error, Machine};
 
 /// A core with its replicator: the machine that the owner drives.
 ///
-/// Commands: `append`, `truncate`, `clear`, `download_all`, `wait_for`, `stop_waiting`, `set_active`, `update`. Inputs are what the channels
-/// of the core tell, events what happened to the core. Deadlines: late refusals, a new try after a failed write, saying
-/// that we no longer download. Not done: reorganisations, push, seeks of our own (notes, *Not followed*).
+/// Commands: `append`, `truncate`, `clear`, `download_all`, `wait_for`, `stop_waiting`, `set_active`, `update`. Inputs
+/// are what the channels of the core tell, events what happened to the core. Deadlines: late refusals, a new try after
+/// a failed write, saying that we no longer download. Not done: reorganisations, push, seeks of our own (notes, *Not
+/// followed*).
 pub struct Live {
     pub core: Hypercore,
     pub replicator: Replicator,
