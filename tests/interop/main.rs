@@ -17,3 +17,4 @@ mod registry;
 mod replication;
 mod secret_stream;
 mod udx;
+mod values;
