@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use super::stores::{CoreId, StoreId};
 use super::{CallId, CallState, Closed, Event, Node, RpcId};
-use crate::base::{Cx, Deadline, Error, Key, Machine, limits};
+use crate::base::{Cx, Deadline, Error, Key, Machine, Span, limits};
 use crate::hypercore::replicate;
 use crate::hyperdht::{ConnId, ServerId};
 use crate::protomux::{self, ChannelId, Protomux};
@@ -36,6 +36,8 @@ pub(super) struct Conn {
     pub why: Option<Closed>,
     /// The transport holds more than it likes.
     pub full: bool,
+    /// The round trip time that the peers of cores were told.
+    pub rtt: Span,
     /// The program knows of it. A connection of the swarm is told of once hyperswarm keeps it.
     pub told: bool,
 }
@@ -56,6 +58,7 @@ impl Node {
                 break;
             }
         }
+        self.tell_rtt(cx, id);
         let Some(conn) = self.conns.get(&id) else { return };
         let deadline = conn.channels.values().fold(conn.secret.poll_timeout(), |earliest, used| match used {
             Use::Rpc(_, rpc) => Deadline::earliest(earliest, rpc.poll_timeout()),
@@ -67,6 +70,21 @@ impl Node {
         {
             self.conn_deadlines.set(id, deadline.at);
         }
+    }
+
+    /// transport → cores: the round trip time, when it has changed by a quarter (how much is asked at once hangs on it).
+    fn tell_rtt(&mut self, cx: &mut Cx<'_>, id: ConnId) {
+        let Some(conn) = self.conns.get_mut(&id) else { return };
+        if !conn.channels.values().any(|used| matches!(used, Use::Core(..))) {
+            return;
+        }
+        let Some(rtt) = self.udx.stats(conn.stream).and_then(|stats| stats.rtt) else { return };
+        let (now, told) = (rtt.as_micros(), conn.rtt.as_micros());
+        if now.abs_diff(told) <= told / 4 {
+            return;
+        }
+        conn.rtt = rtt;
+        self.tell_peers(cx, id, |peer| replicate::Input::Rtt { peer, rtt });
     }
 
     pub(super) fn conn_timeout(&mut self, cx: &mut Cx<'_>, id: ConnId) {
@@ -133,13 +151,17 @@ impl Node {
                     Some(Use::Core(core, peer)) => {
                         let (core, peer) = (*core, *peer);
                         let (hash, initiator) = (conn.handshake_hash, conn.initiator);
+                        // It is told again, for the new one.
+                        conn.rtt = Span::ZERO;
                         self.open_peer(cx, core, peer, &handshake, &hash, initiator);
                     }
                     None => {
                         let _ = mux.close(cx, channel);
                     }
                 },
-                protomux::Event::Drained => self.peers_writable(cx, id, true),
+                protomux::Event::Drained => {
+                    self.tell_peers(cx, id, |peer| replicate::Input::Writable { peer, writable: true });
+                }
                 protomux::Event::Message { channel, kind, bytes } => match conn.channels.get_mut(&channel) {
                     Some(Use::Rpc(_, rpc)) => {
                         rpc.handle_input(cx, protomux_rpc::Input::Message { kind, bytes: &bytes });
@@ -155,8 +177,13 @@ impl Node {
         }
     }
 
-    /// The stream of a connection takes more, or no more: its cores' peers are told.
-    pub(super) fn peers_writable(&mut self, cx: &mut Cx<'_>, id: ConnId, writable: bool) {
+    /// Tells the core of every peer on a connection something about it.
+    fn tell_peers(
+        &mut self,
+        cx: &mut Cx<'_>,
+        id: ConnId,
+        what: impl Fn(replicate::PeerId) -> replicate::Input<'static>,
+    ) {
         let Some(conn) = self.conns.get(&id) else { return };
         let peers: Vec<_> = conn
             .channels
@@ -167,7 +194,7 @@ impl Node {
             })
             .collect();
         for (core, peer) in peers {
-            self.tell_core(cx, core, replicate::Input::Writable { peer, writable });
+            self.tell_core(cx, core, what(peer));
         }
     }
 
@@ -386,7 +413,7 @@ impl Node {
         rpc: RpcId,
         method: &str,
         body: &[u8],
-        timeout: Option<crate::base::Span>,
+        timeout: Option<Span>,
     ) -> Result<CallId, Error> {
         let &(on, _) = self.rpcs.get(rpc).ok_or(Error::Gone)?;
         if self.conns.get(&on).is_some_and(|conn| conn.full) {

@@ -227,6 +227,7 @@ impl Node {
             wanted: Vec::new(),
             why: None,
             full: false,
+            rtt: crate::base::Span::ZERO,
             told: !swarm,
         };
         self.conns.insert(id, conn);

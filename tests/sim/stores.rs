@@ -1,8 +1,10 @@
 //! Stores of cores on a node.
 
-use seckel::sim::World;
+use seckel::base::Span;
+use seckel::node::{Event, KeyPair};
+use seckel::sim::{Line, World};
 
-use crate::support::{joining, seed};
+use crate::support::{joining, network, seed, wait};
 
 /// pitfalls 15.11: a core that is open is the same core when it is opened again, by name and by key.
 #[test]
@@ -25,4 +27,44 @@ fn a_core_is_opened_once() {
     let core = net.core(store, "names").expect("the core opens again");
     assert_eq!(net.core_info(core).expect("open").key, key);
     assert_eq!(net.bee_get(core, b"pear"), Ok(Some(b"seckel".to_vec())));
+}
+
+/// On a long line many blocks must be under way at once: what is asked follows the round trip time.
+#[test]
+fn a_copy_over_a_long_line_is_not_one_window_a_round_trip() {
+    const BLOCKS: u64 = 2000;
+    let mut world = World::new(seed(12));
+    network(&mut world, 1);
+    let (giver, taker) = (world.add([30, 0, 2, 1]), world.add([30, 0, 2, 2]));
+    for host in [giver, taker] {
+        world.start(host, joining());
+        wait(&mut world, 60, |_, from, event| from == host && matches!(event, Event::Bootstrapped));
+    }
+    world.line = Line { delay: Span::from_millis(150), ..Line::default() };
+    let own = KeyPair::from_seed([1; 32]);
+    let mut net = world.net(giver);
+    let from = net.store("store").expect("a store");
+    let core = net.core(from, "core").expect("a core");
+    let blocks = vec![&[7u8; 100][..]; BLOCKS as usize];
+    net.append(core, &blocks).expect("an append");
+    let key = net.core_info(core).expect("open").key;
+    net.listen(&own, true).expect("listening");
+    wait(&mut world, 60, |_, host, event| host == giver && matches!(event, Event::Listening { .. }));
+    let mut net = world.net(taker);
+    let to = net.store("store").expect("a store");
+    let copy = net.core_by_key(to, &key).expect("a core");
+    net.download(copy).expect("open");
+    net.connect(own.public, &KeyPair::from_seed([2; 32]), true).expect("connecting");
+    let mut began = world.now();
+    wait(&mut world, 120, |world, host, event| {
+        if let Event::Connected { conn, .. } = event {
+            let store = if host == giver { from } else { to };
+            world.net(host).replicate(*conn, store).expect("open");
+            began = world.now();
+        }
+        host == taker && world.net(taker).core_info(copy).expect("open").contiguous_length == BLOCKS
+    });
+    // 16 at a time would take 2000 / 16 round trips of 300 ms: 37 s.
+    let took = world.now().since(began);
+    assert!(took < Span::from_secs(12), "{took}");
 }
