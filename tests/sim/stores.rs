@@ -32,7 +32,7 @@ fn a_core_is_opened_once() {
 /// On a long line many blocks must be under way at once: what is asked follows the round trip time.
 #[test]
 fn a_copy_over_a_long_line_is_not_one_window_a_round_trip() {
-    const BLOCKS: u64 = 2000;
+    const BLOCKS: u64 = 400;
     let mut world = World::new(seed(12));
     network(&mut world, 1);
     let (giver, taker) = (world.add([30, 0, 2, 1]), world.add([30, 0, 2, 2]));
@@ -45,7 +45,7 @@ fn a_copy_over_a_long_line_is_not_one_window_a_round_trip() {
     let mut net = world.net(giver);
     let from = net.store("store").expect("a store");
     let core = net.core(from, "core").expect("a core");
-    let blocks = vec![&[7u8; 100][..]; BLOCKS as usize];
+    let blocks = vec![&[7u8; 60_000][..]; BLOCKS as usize];
     net.append(core, &blocks).expect("an append");
     let key = net.core_info(core).expect("open").key;
     net.listen(&own, true).expect("listening");
@@ -64,7 +64,7 @@ fn a_copy_over_a_long_line_is_not_one_window_a_round_trip() {
         }
         host == taker && world.net(taker).core_info(copy).expect("open").contiguous_length == BLOCKS
     });
-    // 16 at a time would take 2000 / 16 round trips of 300 ms: 37 s.
+    // 16 blocks a round trip, what is asked of a near peer, take 6.3 s of the world's time.
     let took = world.now().since(began);
-    assert!(took < Span::from_secs(12), "{took}");
+    assert!(took < Span::from_millis(5500), "{took}");
 }
