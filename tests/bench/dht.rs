@@ -18,6 +18,7 @@ fn node() -> ! {
     program.bootstrapped();
     let port = program.net().status().local.expect("is bound").port;
     serve(&mut program.host, &json!({ "ready": true, "port": port }), |_, _, _| {});
+    drop(program);
     finish(&json!({}));
 }
 

@@ -45,6 +45,7 @@ fn dht(opts: &Args) -> ! {
         "cpu_s": cpu(),
     });
     serve(&mut program.host, &ready, |_, _, _| {});
+    drop(program);
     finish(&json!({}));
 }
 

@@ -27,6 +27,7 @@ fn server(opts: &Args) -> ! {
         }
         _ => {}
     });
+    drop(program);
     finish(&json!({}));
 }
 

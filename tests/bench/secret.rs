@@ -27,6 +27,7 @@ fn server(opts: &Args) -> ! {
     let ready = json!({ "ready": true, "key": hex::encode(&pair.public) });
     let mut modes: BTreeMap<ConnId, Mode> = BTreeMap::new();
     serve(&mut program.host, &ready, |host, id, event| on_event(host, id, event, &mut modes));
+    drop(program);
     finish(&json!({}));
 }
 
