@@ -68,3 +68,60 @@ fn a_copy_over_a_long_line_is_not_one_window_a_round_trip() {
     let took = world.now().since(began);
     assert!(took < Span::from_millis(5500), "{took}");
 }
+
+/// Every core of a store goes over one connection: those open on both sides, one that is opened later, and one that the
+/// other side asks for by its discovery key although it is not open there.
+#[test]
+fn all_cores_go_over_one_connection() {
+    let mut world = World::new(seed(13));
+    network(&mut world, 1);
+    let (giver, taker) = (world.add([30, 0, 2, 1]), world.add([30, 0, 2, 2]));
+    world.start(giver, joining());
+    let mut net = world.net(giver);
+    let from = net.store("store").expect("a store");
+    let closed = net.core(from, "closed").expect("a core");
+    net.append(closed, &[b"three"]).expect("an append");
+    let mut keys = vec![net.core_info(closed).expect("open").key];
+    // The process starts again, and opens two of its three cores.
+    for host in [giver, taker] {
+        world.start(host, joining());
+        wait(&mut world, 60, |_, from, event| from == host && matches!(event, Event::Bootstrapped));
+    }
+    let own = KeyPair::from_seed([1; 32]);
+    let mut net = world.net(giver);
+    let from = net.store("store").expect("a store");
+    for (name, block) in [("first", b"one".as_slice()), ("second", b"two")] {
+        let core = net.core(from, name).expect("a core");
+        net.append(core, &[block]).expect("an append");
+        keys.push(net.core_info(core).expect("open").key);
+    }
+    net.listen(&own, true).expect("listening");
+    wait(&mut world, 60, |_, host, event| host == giver && matches!(event, Event::Listening { .. }));
+    let mut net = world.net(taker);
+    let to = net.store("store").expect("a store");
+    let mut copies = vec![net.core_by_key(to, &keys[1]).expect("a core")];
+    net.connect(own.public, &KeyPair::from_seed([2; 32]), true).expect("connecting");
+    wait(&mut world, 60, |world, host, event| {
+        if let Event::Connected { conn, .. } = event {
+            let store = if host == giver { from } else { to };
+            world.net(host).replicate(*conn, store).expect("open");
+        }
+        host == taker && matches!(event, Event::Connected { .. })
+    });
+    let mut net = world.net(taker);
+    copies.push(net.core_by_key(to, &keys[2]).expect("a core"));
+    copies.push(net.core_by_key(to, &keys[0]).expect("a core"));
+    for copy in &copies {
+        net.download(*copy).expect("open");
+    }
+    wait(&mut world, 60, |world, host, event| {
+        if let (true, Event::Connected { conn, .. }) = (host == giver, event) {
+            world.net(giver).replicate(*conn, from).expect("open");
+        }
+        let mut net = world.net(taker);
+        copies.iter().all(|copy| net.block(*copy, 0).is_ok_and(|block| block.is_some()))
+    });
+    let blocks: Vec<_> = copies.iter().map(|copy| world.net(taker).block(*copy, 0)).collect();
+    assert_eq!(blocks, [b"one".as_slice(), b"two", b"three"].map(|block| Ok(Some(block.to_vec()))));
+    assert_eq!(world.net(taker).conns().len(), 1);
+}
