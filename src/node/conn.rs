@@ -72,7 +72,8 @@ impl Node {
         }
     }
 
-    /// transport → cores: the round trip time, when it has changed by a quarter (how much is asked at once hangs on it).
+    /// transport → cores: the round trip time, when it has changed by a quarter (how much is asked at once
+    /// hangs on it).
     fn tell_rtt(&mut self, cx: &mut Cx<'_>, id: ConnId) {
         let Some(conn) = self.conns.get_mut(&id) else { return };
         if !conn.channels.values().any(|used| matches!(used, Use::Core(..))) {
