@@ -4,9 +4,7 @@
 
 use super::stores::{CoreId, StoreId, StoreState};
 use super::swarm::SwarmState;
-use super::{
-    CallId, CallState, Closed, ConnId, Dialing, Durability, KeyPair, Node, RpcId, ServerId, Serving,
-};
+use super::{CallId, CallState, ConnId, Dialing, Durability, KeyPair, Node, RpcId, ServerId, Serving};
 use crate::base::{Addr, Cx, Error, Key, Span, Time};
 use crate::corestore::{Corestore, Namespace};
 use crate::hyperbee::Range;
@@ -371,8 +369,11 @@ impl<'a> Net<'a> {
         self.node.conns.keys().copied().collect()
     }
 
-    /// Nothing of connections that were ended is unsent any more.
+    /// All that was sent on any connection has arrived.
     pub fn idle(&self) -> bool {
-        self.node.conns.values().all(|conn| conn.why != Some(Closed::Ended))
+        let node = &self.node;
+        node.conns.values().all(|conn| {
+            node.udx.stats(conn.stream).is_none_or(|stats| stats.unsent_bytes + stats.unacked_bytes == 0)
+        })
     }
 }
