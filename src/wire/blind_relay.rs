@@ -28,6 +28,7 @@ pub struct Pair {
 
 impl Wire for Pair {
     const NAME: &'static str = "blind_relay.pair";
+    const RULE: &'static str = "blind_relay.2";
     fn walk(&mut self, c: &mut Cursor<'_>) -> Result<(), Malformed> {
         [self.initiator] = c.bits("flags", [self.initiator])?;
         c.fixed("token", &mut self.token)?;
@@ -44,6 +45,7 @@ pub struct Unpair {
 
 impl Wire for Unpair {
     const NAME: &'static str = "blind_relay.unpair";
+    const RULE: &'static str = "blind_relay.3";
     fn walk(&mut self, c: &mut Cursor<'_>) -> Result<(), Malformed> {
         c.bits::<0>("flags", [])?;
         c.fixed("token", &mut self.token)

@@ -52,6 +52,14 @@ pub struct RequestMessage {
 
 impl Wire for RequestMessage {
     const NAME: &'static str = "dht_rpc.request";
+    const RULE: &'static str = "dht_rpc.3";
+    const RULES: &'static [(&'static str, &'static str)] = &[
+        ("kind", "dht_rpc.1"),
+        ("to", "dht_rpc.5"),
+        ("id", "dht_rpc.10"),
+        ("token", "dht_rpc.24"),
+        ("value", "dht_rpc.9"),
+    ];
     fn walk(&mut self, c: &mut Cursor<'_>) -> Result<(), Malformed> {
         c.exactly_u8("kind", REQUEST)?;
         let flags = [
@@ -88,6 +96,15 @@ pub struct ResponseMessage {
 
 impl Wire for ResponseMessage {
     const NAME: &'static str = "dht_rpc.response";
+    const RULE: &'static str = "dht_rpc.4";
+    const RULES: &'static [(&'static str, &'static str)] = &[
+        ("kind", "dht_rpc.1"),
+        ("to", "dht_rpc.5"),
+        ("id", "dht_rpc.10"),
+        ("token", "dht_rpc.20"),
+        ("closer nodes", "dht_rpc.26"),
+        ("value", "dht_rpc.9"),
+    ];
     fn walk(&mut self, c: &mut Cursor<'_>) -> Result<(), Malformed> {
         c.exactly_u8("kind", RESPONSE)?;
         let flags = [
@@ -119,6 +136,7 @@ pub struct AddressValue(pub Addr);
 
 impl Wire for AddressValue {
     const NAME: &'static str = "dht_rpc.address";
+    const RULE: &'static str = "dht_rpc.7";
     fn walk(&mut self, c: &mut Cursor<'_>) -> Result<(), Malformed> {
         c.addr("node", &mut self.0)
     }
@@ -130,6 +148,7 @@ pub struct PortValue(pub u16);
 
 impl Wire for PortValue {
     const NAME: &'static str = "dht_rpc.port";
+    const RULE: &'static str = "dht_rpc.7";
     fn walk(&mut self, c: &mut Cursor<'_>) -> Result<(), Malformed> {
         c.u16("port", &mut self.0)
     }
@@ -141,6 +160,7 @@ pub struct DelayValue(pub u32);
 
 impl Wire for DelayValue {
     const NAME: &'static str = "dht_rpc.delay";
+    const RULE: &'static str = "dht_rpc.7";
     fn walk(&mut self, c: &mut Cursor<'_>) -> Result<(), Malformed> {
         c.u32("milliseconds", &mut self.0)
     }

@@ -47,6 +47,7 @@ pub struct Level {
 
 impl Wire for Header {
     const NAME: &'static str = "hyperbee.header";
+    const RULE: &'static str = "hyperbee.1";
     fn walk(&mut self, c: &mut Cursor<'_>) -> Result<(), Malformed> {
         let met = c.protobuf(2, |c, field| match field.number {
             1 => c.pb_string(field, "protocol", &mut self.protocol, limits::HYPERBEE_HEADER_MAX),
@@ -73,6 +74,7 @@ impl Metadata {
 
 impl Wire for Node {
     const NAME: &'static str = "hyperbee.node";
+    const RULE: &'static str = "hyperbee.2";
     fn walk(&mut self, c: &mut Cursor<'_>) -> Result<(), Malformed> {
         let met = c.protobuf(3, |c, field| match field.number {
             1 => c.pb_bytes(field, "index", &mut self.index, limits::HYPERBEE_BLOCK_MAX),
@@ -86,6 +88,7 @@ impl Wire for Node {
 
 impl Wire for Index {
     const NAME: &'static str = "hyperbee.index";
+    const RULE: &'static str = "hyperbee.3";
     fn walk(&mut self, c: &mut Cursor<'_>) -> Result<(), Malformed> {
         c.protobuf(1, |c, field| {
             c.pb_messages(field, "level", &mut self.levels, limits::HYPERBEE_LEVELS_MAX, |c, level| {

@@ -49,6 +49,7 @@ pub struct Node {
 
 impl Wire for Node {
     const NAME: &'static str = "hypercore.node";
+    const RULE: &'static str = "replication.5";
     fn walk(&mut self, c: &mut Cursor<'_>) -> Result<(), Malformed> {
         c.uint("index", &mut self.index)?;
         c.uint("size", &mut self.size)?;
@@ -73,6 +74,8 @@ pub struct Handshake {
 
 impl Wire for Handshake {
     const NAME: &'static str = "hypercore.handshake";
+    const RULE: &'static str = "replication.1";
+    const RULES: &'static [(&'static str, &'static str)] = &[("capability", "replication.12")];
     fn walk(&mut self, c: &mut Cursor<'_>) -> Result<(), Malformed> {
         [self.seeks] = c.bits("flags", [self.seeks])?;
         c.fixed("capability", &mut self.capability)
@@ -96,6 +99,7 @@ pub struct Sync {
 
 impl Wire for Sync {
     const NAME: &'static str = "hypercore.sync";
+    const RULE: &'static str = "replication.2";
     fn walk(&mut self, c: &mut Cursor<'_>) -> Result<(), Malformed> {
         let flags = [self.can_upgrade, self.uploading, self.downloading, self.has_manifest, self.allow_push];
         [self.can_upgrade, self.uploading, self.downloading, self.has_manifest, self.allow_push] =
@@ -153,6 +157,7 @@ pub struct Request {
 
 impl Wire for Request {
     const NAME: &'static str = "hypercore.request";
+    const RULE: &'static str = "replication.3";
     fn walk(&mut self, c: &mut Cursor<'_>) -> Result<(), Malformed> {
         let flags = [
             self.block.is_some(),
@@ -191,6 +196,7 @@ pub struct Cancel {
 
 impl Wire for Cancel {
     const NAME: &'static str = "hypercore.cancel";
+    const RULE: &'static str = "replication.4";
     fn walk(&mut self, c: &mut Cursor<'_>) -> Result<(), Malformed> {
         c.uint("request", &mut self.request)
     }
@@ -244,6 +250,7 @@ pub struct Data {
 
 impl Wire for Data {
     const NAME: &'static str = "hypercore.data";
+    const RULE: &'static str = "replication.5";
     fn walk(&mut self, c: &mut Cursor<'_>) -> Result<(), Malformed> {
         let flags = [
             self.block.is_some(),
@@ -289,6 +296,7 @@ pub struct NoData {
 
 impl Wire for NoData {
     const NAME: &'static str = "hypercore.no_data";
+    const RULE: &'static str = "replication.6";
     fn walk(&mut self, c: &mut Cursor<'_>) -> Result<(), Malformed> {
         c.uint("request", &mut self.request)?;
         if c.reading() && c.left() == 0 {
@@ -314,6 +322,7 @@ pub struct Want {
 
 impl Wire for Want {
     const NAME: &'static str = "hypercore.want";
+    const RULE: &'static str = "replication.7";
     fn walk(&mut self, c: &mut Cursor<'_>) -> Result<(), Malformed> {
         c.uint("start", &mut self.start)?;
         c.uint("length", &mut self.length)?;
@@ -335,6 +344,7 @@ pub struct Bitfield {
 
 impl Wire for Bitfield {
     const NAME: &'static str = "hypercore.bitfield";
+    const RULE: &'static str = "replication.8";
     fn walk(&mut self, c: &mut Cursor<'_>) -> Result<(), Malformed> {
         c.uint("start", &mut self.start)?;
         c.list("words", &mut self.words, limits::BITFIELD_WORDS_MAX, 4, |c, word| c.u32("word", word))
@@ -351,6 +361,7 @@ pub struct Range {
 
 impl Wire for Range {
     const NAME: &'static str = "hypercore.range";
+    const RULE: &'static str = "replication.9";
     fn walk(&mut self, c: &mut Cursor<'_>) -> Result<(), Malformed> {
         let [drop, single] = c.bits("flags", [self.drop, self.length == 1])?;
         self.drop = drop;
@@ -373,6 +384,7 @@ pub struct Extension {
 
 impl Wire for Extension {
     const NAME: &'static str = "hypercore.extension";
+    const RULE: &'static str = "replication.10";
     fn walk(&mut self, c: &mut Cursor<'_>) -> Result<(), Malformed> {
         c.string("name", &mut self.name, limits::EXTENSION_NAME_MAX)?;
         c.raw("message", &mut self.message, limits::BLOCK_WIRE_MAX)

@@ -77,6 +77,8 @@ pub struct Handshake {
 
 impl Wire for Handshake {
     const NAME: &'static str = "hyperdht.handshake";
+    const RULE: &'static str = "hyperdht.4";
+    const RULES: &'static [(&'static str, &'static str)] = &[("mode", "hyperdht.2")];
     fn walk(&mut self, c: &mut Cursor<'_>) -> Result<(), Malformed> {
         let [peer, relay] = c.bits("flags", [self.peer.is_some(), self.relay.is_some()])?;
         c.uint("mode", &mut self.mode)?;
@@ -97,6 +99,9 @@ pub struct Holepunch {
 
 impl Wire for Holepunch {
     const NAME: &'static str = "hyperdht.holepunch";
+    const RULE: &'static str = "hyperdht.5";
+    const RULES: &'static [(&'static str, &'static str)] =
+        &[("mode", "hyperdht.2"), ("payload", "hyperdht.33")];
     fn walk(&mut self, c: &mut Cursor<'_>) -> Result<(), Malformed> {
         let [peer] = c.bits("flags", [self.peer.is_some()])?;
         c.uint("mode", &mut self.mode)?;
@@ -186,6 +191,9 @@ impl Default for NoisePayload {
 
 impl Wire for NoisePayload {
     const NAME: &'static str = "hyperdht.noise_payload";
+    const RULE: &'static str = "hyperdht.6";
+    const RULES: &'static [(&'static str, &'static str)] =
+        &[("error", "hyperdht.3"), ("firewall", "hyperdht.3")];
     fn walk(&mut self, c: &mut Cursor<'_>) -> Result<(), Malformed> {
         let ours = self.version;
         c.uint("version", &mut self.version)?;
@@ -260,6 +268,9 @@ pub struct HolepunchPayload {
 
 impl Wire for HolepunchPayload {
     const NAME: &'static str = "hyperdht.holepunch_payload";
+    const RULE: &'static str = "hyperdht.7";
+    const RULES: &'static [(&'static str, &'static str)] =
+        &[("error", "hyperdht.3"), ("firewall", "hyperdht.3"), ("token", "hyperdht.34")];
     fn walk(&mut self, c: &mut Cursor<'_>) -> Result<(), Malformed> {
         let flags = [
             self.connected,
@@ -290,6 +301,7 @@ pub struct Peer {
 
 impl Wire for Peer {
     const NAME: &'static str = "hyperdht.peer";
+    const RULE: &'static str = "hyperdht.8";
     fn walk(&mut self, c: &mut Cursor<'_>) -> Result<(), Malformed> {
         c.fixed("key", &mut self.key)?;
         addresses(c, "relays", &mut self.relays)
@@ -306,6 +318,8 @@ pub struct LookupReply {
 
 impl Wire for LookupReply {
     const NAME: &'static str = "hyperdht.lookup_reply";
+    const RULE: &'static str = "hyperdht.8";
+    const RULES: &'static [(&'static str, &'static str)] = &[("bump", "hyperdht.47")];
     fn walk(&mut self, c: &mut Cursor<'_>) -> Result<(), Malformed> {
         c.list("peers", &mut self.peers, limits::ARRAY_MAX, 33, |c, v| v.walk(c))?;
         if c.reading() && c.left() == 0 {
@@ -337,6 +351,9 @@ impl Default for Signature {
 
 impl Wire for Announce {
     const NAME: &'static str = "hyperdht.announce";
+    const RULE: &'static str = "hyperdht.8";
+    const RULES: &'static [(&'static str, &'static str)] =
+        &[("refresh", "hyperdht.48"), ("signature", "hyperdht.50"), ("bump", "hyperdht.47")];
     fn walk(&mut self, c: &mut Cursor<'_>) -> Result<(), Malformed> {
         let flags = [self.peer.is_some(), self.refresh.is_some(), self.signature.is_some(), self.bump != 0];
         let [peer, refresh, signature, bump] = c.bits("flags", flags)?;
@@ -355,6 +372,7 @@ pub struct MutableGet {
 
 impl Wire for MutableGet {
     const NAME: &'static str = "hyperdht.mutable_get";
+    const RULE: &'static str = "hyperdht.9";
     fn walk(&mut self, c: &mut Cursor<'_>) -> Result<(), Malformed> {
         c.uint("seq", &mut self.seq)
     }
@@ -369,6 +387,7 @@ pub struct MutableSignable {
 
 impl Wire for MutableSignable {
     const NAME: &'static str = "hyperdht.mutable_signable";
+    const RULE: &'static str = "hyperdht.9";
     fn walk(&mut self, c: &mut Cursor<'_>) -> Result<(), Malformed> {
         c.uint("seq", &mut self.seq)?;
         c.buffer("value", &mut self.value, limits::DATAGRAM_MAX)
@@ -386,6 +405,7 @@ pub struct MutablePut {
 
 impl Wire for MutablePut {
     const NAME: &'static str = "hyperdht.mutable_put";
+    const RULE: &'static str = "hyperdht.9";
     fn walk(&mut self, c: &mut Cursor<'_>) -> Result<(), Malformed> {
         c.fixed("key", &mut self.key)?;
         c.uint("seq", &mut self.seq)?;
@@ -404,6 +424,7 @@ pub struct Mutable {
 
 impl Wire for Mutable {
     const NAME: &'static str = "hyperdht.mutable";
+    const RULE: &'static str = "hyperdht.9";
     fn walk(&mut self, c: &mut Cursor<'_>) -> Result<(), Malformed> {
         c.uint("seq", &mut self.seq)?;
         c.buffer("value", &mut self.value, limits::DATAGRAM_MAX)?;
@@ -422,6 +443,7 @@ pub struct PluginRequest {
 
 impl Wire for PluginRequest {
     const NAME: &'static str = "hyperdht.plugin_request";
+    const RULE: &'static str = "hyperdht.9";
     fn walk(&mut self, c: &mut Cursor<'_>) -> Result<(), Malformed> {
         c.string("plugin", &mut self.plugin, limits::DATAGRAM_MAX)?;
         c.uint("version", &mut self.version)?;
@@ -440,6 +462,7 @@ pub struct Address {
 
 impl Wire for Address {
     const NAME: &'static str = "hyperdht.address";
+    const RULE: &'static str = "hyperdht.9";
     fn walk(&mut self, c: &mut Cursor<'_>) -> Result<(), Malformed> {
         c.fixed("key", &mut self.key)?;
         if c.reading() && c.left() == 0 {

@@ -90,6 +90,7 @@ impl Manifest {
 
 impl Wire for Manifest {
     const NAME: &'static str = "manifest.manifest";
+    const RULE: &'static str = "hypercore.11";
     fn walk(&mut self, c: &mut Cursor<'_>) -> Result<(), Malformed> {
         self.version = c.one_of("version", self.version, VERSION_MAX + 1)?;
         if self.version == 0 {
@@ -141,6 +142,7 @@ pub struct MultiSignature {
 
 impl Wire for MultiSignature {
     const NAME: &'static str = "manifest.signature";
+    const RULE: &'static str = "hypercore.21";
     fn walk(&mut self, c: &mut Cursor<'_>) -> Result<(), Malformed> {
         c.list("proofs", &mut self.proofs, limits::ARRAY_MAX, 66, |c, proof| {
             c.uint("signer", &mut proof.signer)?;

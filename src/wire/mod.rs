@@ -26,6 +26,10 @@ use crate::base::{Addr, Entropy, Malformed, Reason};
 pub trait Wire {
     /// As in the notes: `package.message`.
     const NAME: &'static str;
+    /// The rule of the notes that says what the fields are.
+    const RULE: &'static str;
+    /// Fields that another rule says more about.
+    const RULES: &'static [(&'static str, &'static str)] = &[];
     /// Moves each field past the cursor, in order.
     fn walk(&mut self, c: &mut Cursor<'_>) -> Result<(), Malformed>;
 }
@@ -127,6 +131,9 @@ pub fn invent<T: Wire + Default>(entropy: &mut dyn Entropy) -> T {
 #[derive(Clone, Copy)]
 pub struct Format {
     pub name: &'static str,
+    /// See `Wire::RULE` and `Wire::RULES`.
+    pub rule: &'static str,
+    pub rules: &'static [(&'static str, &'static str)],
     pub explain: fn(&[u8]) -> Explanation,
     /// Decodes and encodes again.
     pub again: fn(&[u8]) -> Result<Vec<u8>, Malformed>,
@@ -134,10 +141,19 @@ pub struct Format {
     pub invent: fn(&mut dyn Entropy) -> Vec<u8>,
 }
 
+impl Format {
+    /// The rule of the notes that says what `field` is.
+    pub fn rule_of(&self, field: &str) -> &'static str {
+        self.rules.iter().find(|(name, _)| *name == field).map_or(self.rule, |(_, rule)| rule)
+    }
+}
+
 /// The `Format` of a type.
 pub const fn format<T: Wire + Default + Clone>() -> Format {
     Format {
         name: T::NAME,
+        rule: T::RULE,
+        rules: T::RULES,
         explain: |bytes| explain::<T>(bytes),
         again: |bytes| decode::<T>(bytes).map(|value| encode(&value)),
         invent: |entropy| encode(&invent::<T>(entropy)),

@@ -39,6 +39,7 @@ impl Frame {
 
 impl Wire for Frame {
     const NAME: &'static str = "oplog.frame";
+    const RULE: &'static str = "hypercore.31";
     fn walk(&mut self, c: &mut Cursor<'_>) -> Result<(), Malformed> {
         c.u32("crc", &mut self.crc)?;
         let mut word = self.word();
@@ -182,6 +183,7 @@ impl Header {
 
 impl Wire for Header {
     const NAME: &'static str = "oplog.header";
+    const RULE: &'static str = "hypercore.32";
     fn walk(&mut self, c: &mut Cursor<'_>) -> Result<(), Malformed> {
         if !c.reading() {
             c.exactly("version", 1)?;
@@ -238,6 +240,7 @@ pub struct Entry {
 
 impl Wire for Entry {
     const NAME: &'static str = "oplog.entry";
+    const RULE: &'static str = "hypercore.33";
     fn walk(&mut self, c: &mut Cursor<'_>) -> Result<(), Malformed> {
         let flags = [
             self.user_data.is_some(),
@@ -279,6 +282,7 @@ impl StoredNode {
 
 impl Wire for StoredNode {
     const NAME: &'static str = "oplog.node";
+    const RULE: &'static str = "hypercore.38";
     fn walk(&mut self, c: &mut Cursor<'_>) -> Result<(), Malformed> {
         c.u64("size", &mut self.size)?;
         c.fixed("hash", &mut self.hash)

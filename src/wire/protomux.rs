@@ -35,6 +35,7 @@ pub struct Head {
 
 impl Wire for Head {
     const NAME: &'static str = "protomux.head";
+    const RULE: &'static str = "protomux.1";
     fn walk(&mut self, c: &mut Cursor<'_>) -> Result<(), Malformed> {
         c.uint("channel", &mut self.channel)?;
         c.uint("kind", &mut self.kind)
@@ -47,6 +48,7 @@ pub struct Kind(pub u64);
 
 impl Wire for Kind {
     const NAME: &'static str = "protomux.kind";
+    const RULE: &'static str = "protomux.5";
     fn walk(&mut self, c: &mut Cursor<'_>) -> Result<(), Malformed> {
         c.uint("kind", &mut self.0)
     }
@@ -65,6 +67,8 @@ pub struct Open {
 
 impl Wire for Open {
     const NAME: &'static str = "protomux.open";
+    const RULE: &'static str = "protomux.3";
+    const RULES: &'static [(&'static str, &'static str)] = &[("id", "protomux.4")];
     fn walk(&mut self, c: &mut Cursor<'_>) -> Result<(), Malformed> {
         c.uint("channel", &mut self.channel)?;
         c.lossy_string("protocol", &mut self.protocol, limits::MUX_NAME_MAX)?;
@@ -82,6 +86,7 @@ pub struct Reject {
 
 impl Wire for Reject {
     const NAME: &'static str = "protomux.reject";
+    const RULE: &'static str = "protomux.19";
     fn walk(&mut self, c: &mut Cursor<'_>) -> Result<(), Malformed> {
         c.uint("channel", &mut self.channel)
     }
@@ -96,6 +101,7 @@ pub struct Close {
 
 impl Wire for Close {
     const NAME: &'static str = "protomux.close";
+    const RULE: &'static str = "protomux.21";
     fn walk(&mut self, c: &mut Cursor<'_>) -> Result<(), Malformed> {
         c.uint("channel", &mut self.channel)
     }
@@ -111,6 +117,7 @@ pub struct Batch {
 
 impl Wire for Batch {
     const NAME: &'static str = "protomux.batch";
+    const RULE: &'static str = "protomux.5";
     fn walk(&mut self, c: &mut Cursor<'_>) -> Result<(), Malformed> {
         c.uint("channel", &mut self.channel)?;
         c.rest(&mut self.items, limits::MUX_MESSAGE_MAX, |c, item| item.walk(c))
@@ -164,6 +171,7 @@ pub struct ItemHead {
 
 impl Wire for ItemHead {
     const NAME: &'static str = "protomux.item";
+    const RULE: &'static str = "protomux.6";
     fn walk(&mut self, c: &mut Cursor<'_>) -> Result<(), Malformed> {
         c.uint("length", &mut self.length)?;
         if self.length == 0 { c.uint("channel", &mut self.channel) } else { Ok(()) }

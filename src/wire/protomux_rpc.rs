@@ -24,6 +24,7 @@ pub struct Request {
 
 impl Wire for Request {
     const NAME: &'static str = "protomux_rpc.request";
+    const RULE: &'static str = "protomux_rpc.1";
     fn walk(&mut self, c: &mut Cursor<'_>) -> Result<(), Malformed> {
         c.uint("id", &mut self.id)?;
         c.lossy_string("method", &mut self.method, limits::RPC_TEXT_MAX)?;
@@ -64,6 +65,14 @@ pub struct Cause {
 
 impl Wire for Response {
     const NAME: &'static str = "protomux_rpc.response";
+    const RULE: &'static str = "protomux_rpc.2";
+    const RULES: &'static [(&'static str, &'static str)] = &[
+        ("message", "protomux_rpc.3"),
+        ("code", "protomux_rpc.3"),
+        ("cause", "protomux_rpc.4"),
+        ("cause code", "protomux_rpc.4"),
+        ("cause context", "protomux_rpc.4"),
+    ];
     fn walk(&mut self, c: &mut Cursor<'_>) -> Result<(), Malformed> {
         let failure = self.result.as_ref().err();
         let flags = [
@@ -102,6 +111,7 @@ pub struct Capability {
 
 impl Wire for Capability {
     const NAME: &'static str = "protomux_rpc.capability";
+    const RULE: &'static str = "protomux_rpc.26";
     fn walk(&mut self, c: &mut Cursor<'_>) -> Result<(), Malformed> {
         let [capability] = c.bits("flags", [self.capability.is_some()])?;
         c.when(capability, &mut self.capability, |c, v| c.fixed("capability", v))
@@ -114,6 +124,7 @@ pub struct Buffer(pub Vec<u8>);
 
 impl Wire for Buffer {
     const NAME: &'static str = "protomux_rpc.buffer";
+    const RULE: &'static str = "protomux_rpc.5";
     fn walk(&mut self, c: &mut Cursor<'_>) -> Result<(), Malformed> {
         c.buffer("bytes", &mut self.0, limits::MUX_MESSAGE_MAX)
     }

@@ -22,6 +22,7 @@ pub struct Answer {
 
 impl Wire for Request {
     const NAME: &'static str = "registry.request";
+    const RULE: &'static str = "registry.1";
     fn walk(&mut self, c: &mut Cursor<'_>) -> Result<(), Malformed> {
         c.raw("name", &mut self.name, limits::REGISTRY_TEXT_MAX)
     }
@@ -29,6 +30,7 @@ impl Wire for Request {
 
 impl Wire for Answer {
     const NAME: &'static str = "registry.answer";
+    const RULE: &'static str = "registry.2";
     fn walk(&mut self, c: &mut Cursor<'_>) -> Result<(), Malformed> {
         c.raw("text", &mut self.text, limits::REGISTRY_TEXT_MAX)
     }

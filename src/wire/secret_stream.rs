@@ -19,6 +19,7 @@ impl Head {
 
 impl Wire for Head {
     const NAME: &'static str = "secret_stream.head";
+    const RULE: &'static str = "secret_stream.1";
     fn walk(&mut self, c: &mut Cursor<'_>) -> Result<(), Malformed> {
         c.u24("length", &mut self.len)
     }
@@ -39,6 +40,8 @@ impl Header {
 
 impl Wire for Header {
     const NAME: &'static str = "secret_stream.header";
+    const RULE: &'static str = "secret_stream.6";
+    const RULES: &'static [(&'static str, &'static str)] = &[("stream id", "secret_stream.7")];
     fn walk(&mut self, c: &mut Cursor<'_>) -> Result<(), Malformed> {
         let mut len = Header::BODY as u32;
         c.u24("length", &mut len)?;
@@ -65,6 +68,8 @@ impl Unordered {
 
 impl Wire for Unordered {
     const NAME: &'static str = "secret_stream.unordered";
+    const RULE: &'static str = "secret_stream.18";
+    const RULES: &'static [(&'static str, &'static str)] = &[("counter", "secret_stream.19")];
     fn walk(&mut self, c: &mut Cursor<'_>) -> Result<(), Malformed> {
         if c.reading() && c.left() < Unordered::LEAST {
             return c.refuse("counter", Reason::Short);

@@ -12,6 +12,7 @@ struct Pear {
 
 impl Wire for Pear {
     const NAME: &'static str = "test.pear";
+    const RULE: &'static str = "compact_encoding.1";
     fn walk(&mut self, c: &mut Cursor<'_>) -> Result<(), Malformed> {
         let [seed] = c.bits("flags", [self.seed.is_some()])?;
         c.exactly("version", 1)?;

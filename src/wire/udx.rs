@@ -53,6 +53,15 @@ pub struct Header {
 
 impl Wire for Header {
     const NAME: &'static str = "udx.header";
+    const RULE: &'static str = "udx.1";
+    const RULES: &'static [(&'static str, &'static str)] = &[
+        ("magic", "udx.2"),
+        ("version", "udx.2"),
+        ("data offset", "udx.3"),
+        ("window", "udx.11"),
+        ("seq", "udx.10"),
+        ("ack", "udx.10"),
+    ];
     fn walk(&mut self, c: &mut Cursor<'_>) -> Result<(), Malformed> {
         c.exactly_u8("magic", MAGIC)?;
         c.exactly_u8("version", VERSION)?;
@@ -90,6 +99,7 @@ impl Sack {
 
 impl Wire for Sack {
     const NAME: &'static str = "udx.sack";
+    const RULE: &'static str = "udx.4";
     fn walk(&mut self, c: &mut Cursor<'_>) -> Result<(), Malformed> {
         c.rest(&mut self.blocks, limits::DATAGRAM_MAX / BLOCK_LEN, |c, block| {
             c.u32("start", &mut block.start)?;

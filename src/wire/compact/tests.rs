@@ -25,6 +25,7 @@ macro_rules! one_field {
         struct $name($type);
         impl Wire for $name {
             const NAME: &'static str = "test.one_field";
+            const RULE: &'static str = "compact_encoding.1";
             fn walk(&mut self, $c: &mut Cursor<'_>) -> Result<(), Malformed> {
                 let $value = &mut self.0;
                 $walk
@@ -56,6 +57,7 @@ struct Bits4([bool; 4]);
 
 impl Wire for Bits4 {
     const NAME: &'static str = "test.bits";
+    const RULE: &'static str = "compact_encoding.1";
     fn walk(&mut self, c: &mut Cursor<'_>) -> Result<(), Malformed> {
         self.0 = c.bits8("value", self.0)?;
         Ok(())
