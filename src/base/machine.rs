@@ -28,6 +28,12 @@ pub trait Trace {
     /// False: nobody reads, do not bother to make lines.
     fn on(&self) -> bool;
     fn line(&mut self, now: Time, layer: &'static str, what: fmt::Arguments<'_>);
+    /// True: session keys are logged (`vendor-protocol-notes/key_log.md`); false: do not bother to make them.
+    fn wants_keys(&self) -> bool {
+        false
+    }
+    /// One line of the key log: what it opens, by what that is found on the wire, the secrets in the label's order.
+    fn key(&mut self, _label: &'static str, _id: &[u8], _secrets: &[&[u8]]) {}
 }
 
 /// No transcript.
