@@ -2,7 +2,9 @@
 //! crash. The same `Node` and the same programs as on the real machine.
 
 pub mod link;
+pub mod queue;
 pub mod ramdisk;
+pub mod transcript;
 pub mod world;
 
 pub use link::Line;

@@ -6,8 +6,10 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write as _;
 
 use super::link::{Chances, Line};
+use super::queue::Queue;
 use super::ramdisk::RamDisk;
-use crate::base::{Addr, Cx, Entropy, Machine, Seeded, SocketId, Span, Time, Trace};
+use super::transcript::Transcript;
+use crate::base::{Addr, Cx, Entropy, Machine, Seeded, SocketId, Span, Time};
 use crate::node::{Config, Event, Input, Net, Node, Output};
 
 /// A host of a world.
@@ -22,39 +24,7 @@ pub enum Step {
     TimedOut,
 }
 
-/// Transcript lines that are kept.
-const LINES_KEPT: usize = 200;
 const EPHEMERAL_PORTS: u16 = 40_000;
-
-/// The transcript: its last lines and a number that depends on every one of them.
-#[derive(Debug)]
-pub struct Transcript {
-    lines: VecDeque<String>,
-    hash: u64,
-    /// Machines' own lines too, not only datagrams.
-    pub verbose: bool,
-}
-
-impl Transcript {
-    fn add(&mut self, line: String) {
-        for byte in line.bytes() {
-            self.hash = (self.hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
-        }
-        if self.lines.len() == LINES_KEPT {
-            self.lines.pop_front();
-        }
-        self.lines.push_back(line);
-    }
-}
-
-impl Trace for Transcript {
-    fn on(&self) -> bool {
-        self.verbose
-    }
-    fn line(&mut self, now: Time, layer: &'static str, what: core::fmt::Arguments<'_>) {
-        self.add(format!("{now} {layer}: {what}"));
-    }
-}
 
 /// A computer: its disk outlives its process.
 struct Computer {
@@ -80,8 +50,7 @@ pub struct World {
     now: Time,
     computers: Vec<Computer>,
     by_ip: BTreeMap<[u8; 4], HostId>,
-    queue: BTreeMap<(Time, u64), Happening>,
-    count: u64,
+    queue: Queue<Happening>,
     /// The line of every pair of hosts that has none of its own.
     pub line: Line,
     lines: BTreeMap<(HostId, HostId), Line>,
@@ -101,13 +70,12 @@ impl World {
             now: Time::ZERO,
             computers: Vec::new(),
             by_ip: BTreeMap::new(),
-            queue: BTreeMap::new(),
-            count: 0,
+            queue: Queue::default(),
             line: Line::default(),
             lines: BTreeMap::new(),
             chances: BTreeMap::new(),
             pending: VecDeque::new(),
-            transcript: Transcript { lines: VecDeque::new(), hash: 0xcbf2_9ce4_8422_2325, verbose: false },
+            transcript: Transcript::default(),
             sent: 0,
             tap: None,
         }
@@ -119,13 +87,13 @@ impl World {
 
     /// A number that two runs share only if every datagram and every line was the same.
     pub fn trace_hash(&self) -> u64 {
-        self.transcript.hash
+        self.transcript.hash()
     }
 
     /// The last lines of the transcript.
     pub fn last_lines(&self) -> String {
-        self.transcript.lines.iter().fold(String::new(), |mut all, line| {
-            let _ = writeln!(all, "{line}");
+        self.transcript.last().fold(String::new(), |mut all, record| {
+            let _ = writeln!(all, "{record}");
             all
         })
     }
@@ -184,7 +152,7 @@ impl World {
         let seed = self.seed.fork(&format!("disk {} {}", host.0, computer.starts)).u64();
         computer.disk.crash(seed);
         self.pending.retain(|(owner, _)| *owner != host);
-        self.transcript.add(format!("{} world: host {} crashes", self.now, host.0));
+        self.transcript.tell(self.now, "world", format_args!("host {} crashes", host.0));
     }
 
     /// Gives the line from one host to another (that way only) its own character.
@@ -215,15 +183,10 @@ impl World {
             if let Some((host, event)) = self.pending.pop_front() {
                 return Step::Event(host, event);
             }
-            let Some((&(at, count), _)) = self.queue.first_key_value() else {
+            let Some((at, happening)) = self.queue.pop(until) else {
                 self.now = self.now.max(until);
                 return Step::TimedOut;
             };
-            if at > until {
-                self.now = self.now.max(until);
-                return Step::TimedOut;
-            }
-            let happening = self.queue.remove(&(at, count)).expect("it was the first");
             self.now = self.now.max(at);
             match happening {
                 Happening::Arrive { from, to, bytes } => self.arrive(from, to, &bytes),
@@ -244,8 +207,7 @@ impl World {
     }
 
     fn schedule(&mut self, at: Time, happening: Happening) {
-        self.count += 1;
-        self.queue.insert((at, self.count), happening);
+        self.queue.push(at, happening);
     }
 
     fn queue_wake(&mut self, host: HostId, at: Time) {
@@ -334,8 +296,7 @@ impl World {
         let from = Addr::new(computer.ip, port);
         let to = if to.ip[0] == 127 { Addr::new(computer.ip, to.port) } else { to };
         self.sent += 1;
-        let digest = bytes.iter().fold(0u64, |sum, &byte| sum.wrapping_mul(31).wrapping_add(u64::from(byte)));
-        self.transcript.add(format!("{} {from} > {to} {} bytes {digest:016x}", self.now, bytes.len()));
+        self.transcript.sent(self.now, from, to, &bytes);
         if let Some(tap) = &mut self.tap {
             tap.push((from, to, bytes.clone()));
         }
@@ -347,14 +308,17 @@ impl World {
             .entry((host, target))
             .or_insert_with(|| Chances::new(seed, &format!("link {} {}", host.0, target.0)));
         let fate = chances.draw(&line, bytes.len());
-        for (n, &after) in fate.arrivals.iter().enumerate() {
-            if let (0, Some(bit)) = (n, fate.flip)
-                && let Some(byte) = bytes.get_mut(bit as usize / 8)
-            {
-                *byte ^= 1 << (bit % 8);
-            }
+        // the first arrival alone is harmed; a copy is what was sent
+        if let Some(bit) = fate.flip
+            && let Some(byte) = bytes.get_mut(bit as usize / 8)
+        {
+            *byte ^= 1 << (bit % 8);
+        }
+        let Some((&last, others)) = fate.arrivals.split_last() else { return };
+        for &after in others {
             self.schedule(self.now + after, Happening::Arrive { from, to, bytes: bytes.clone() });
         }
+        self.schedule(self.now + last, Happening::Arrive { from, to, bytes });
     }
 }
 
