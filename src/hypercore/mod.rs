@@ -743,15 +743,12 @@ impl Hypercore {
         if sync && !self.oplog.is_torn() {
             self.guard_bits(cx)?;
         }
-        // hypercore.47: the file of nodes is cut only when the entry that says so is safe.
-        if sync && self.store.cuts() {
+        // hypercore.36, hypercore.47: nodes and bits change in their files only when the entries that say so are safe,
+        // and what lay behind the entries is gone for good before their bit comes round again.
+        if sync {
             self.sync_now(cx)?;
         }
         self.store.flush(cx, &mut self.bits, sync)?;
-        if sync {
-            // hypercore.36: what lay behind the entries is gone for good before their bit comes round again.
-            cx.disk.sync(self.oplog.file())?;
-        }
         self.header.tree.fork = self.fork;
         self.header.tree.length = self.length();
         self.header.tree.root_hash = self.roots.hash().to_vec();

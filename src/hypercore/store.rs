@@ -191,11 +191,6 @@ impl Store {
         self.last = None;
     }
 
-    /// True if the next flush cuts the file of nodes.
-    pub fn cuts(&self) -> bool {
-        self.cut_to.is_some()
-    }
-
     /// Where a block's bytes begin in `data`. `Corrupt` if a node on the way is missing. (hypercore.6)
     pub fn byte_offset(&mut self, cx: &mut Cx<'_>, roots: &Roots, block: u64) -> Result<u64, Error> {
         self.byte_offset_with(cx, roots, block, &BTreeMap::new())
@@ -266,11 +261,10 @@ impl Store {
         Ok(cx.disk.write_at(file, at, bytes)?)
     }
 
-    /// Writes bits and nodes into their files. (hypercore.41)
+    /// Writes bits and nodes into their files; with `sync` they are on disk then, but not what `data` got.
+    /// (hypercore.41)
     pub fn flush(&mut self, cx: &mut Cx<'_>, bits: &mut Bitfield, sync: bool) -> Result<(), Error> {
-        let (Some(tree), Some(bitfield), Some(data)) = (self.tree, self.bitfield, self.data) else {
-            return Err(Error::NotOpen);
-        };
+        let (Some(tree), Some(bitfield)) = (self.tree, self.bitfield) else { return Err(Error::NotOpen) };
         for run in bits.dirty() {
             cx.disk.write_at(bitfield, run.at, &run.bytes)?;
         }
@@ -293,7 +287,7 @@ impl Store {
             cx.disk.write_at(tree, start * NODE, &run)?;
         }
         if sync {
-            for file in [data, tree, bitfield] {
+            for file in [tree, bitfield] {
                 cx.disk.sync(file)?;
             }
         }
