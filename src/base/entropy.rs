@@ -50,6 +50,11 @@ impl Seeded {
         }
         Seeded { state: mix(hash) }
     }
+
+    /// A source of its own for the number `n`.
+    pub fn fork_nth(&self, n: u64) -> Seeded {
+        Seeded { state: mix(self.state ^ mix(n.wrapping_add(0x9e37_79b9_7f4a_7c15))) }
+    }
 }
 
 fn mix(mut z: u64) -> u64 {
@@ -84,6 +89,8 @@ mod tests {
         let mut b = seed.fork("b");
         assert_ne!(b.u64(), first);
         assert_eq!(seed.fork("a").u64(), first);
+        assert_ne!(seed.fork_nth(0).u64(), seed.fork_nth(1).u64());
+        assert_eq!(seed.fork_nth(1).u64(), seed.fork_nth(1).u64());
     }
 
     #[test]

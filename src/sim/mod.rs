@@ -1,11 +1,57 @@
-//! Worlds of nodes in one process, from one seed: lines that lose, copy and reorder, disks that tear, processes that
-//! crash. The same `Node` and the same programs as on the real machine.
+//! Worlds of nodes in one process, from one seed: lines that lose, copy and reorder, boxes that translate, clocks that
+//! drift, disks that tear, processes that crash. The same `Node` and the same programs as on the real machine.
+//! Read `world.rs` first; then `internet.rs` (the way of a datagram), `faults.rs` (what can be done to hosts).
 
+pub mod clock;
+mod computer;
+mod faults;
+pub mod internet;
 pub mod link;
+pub mod nat;
 pub mod queue;
 pub mod ramdisk;
 pub mod transcript;
 pub mod world;
 
-pub use link::Line;
-pub use world::{HostId, Step, World};
+use core::fmt;
+
+pub use clock::Clock;
+pub use link::{Burst, Line};
+pub use nat::{Kind, NatOptions};
+pub use world::{Step, World};
+
+/// A host of a world.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct HostId(pub usize);
+
+/// A box of a world: what is between a few hosts and the internet.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct BoxId(pub usize);
+
+/// Either: whatever has a line to the internet.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Place {
+    Host(HostId),
+    Box(BoxId),
+}
+
+impl From<HostId> for Place {
+    fn from(host: HostId) -> Place {
+        Place::Host(host)
+    }
+}
+
+impl From<BoxId> for Place {
+    fn from(id: BoxId) -> Place {
+        Place::Box(id)
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::Host(host) => write!(f, "{}", host.0),
+            Place::Box(id) => write!(f, "box {}", id.0),
+        }
+    }
+}

@@ -170,12 +170,28 @@ impl RamDisk {
         }
     }
 
+    /// Flips a drawn bit: which file and which bit, if there is any.
+    pub fn rot_somewhere(&mut self, draw: &mut dyn Entropy) -> Option<(String, u64)> {
+        let all = self.used().checked_mul(8).filter(|&all| all > 0)?;
+        let mut bit = draw.below(all);
+        for (path, content) in &mut self.files {
+            let bits = content.bytes.len() as u64 * 8;
+            if bit < bits {
+                content.bytes[(bit / 8) as usize] ^= 1 << (bit % 8);
+                return Some((path.clone(), bit));
+            }
+            bit -= bits;
+        }
+        None
+    }
+
     /// The paths of all files, sorted.
     pub fn paths(&self) -> Vec<String> {
         self.files.keys().cloned().collect()
     }
 
-    fn used(&self) -> u64 {
+    /// Bytes in all files.
+    pub fn used(&self) -> u64 {
         self.files.values().map(|content| content.bytes.len() as u64).sum()
     }
 

@@ -2,60 +2,48 @@
 //!
 //! It is driven like `edge::Host`: `step` gives the next event of some host, `net` is what its program can do.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::fmt::Write as _;
 
-use super::link::{Chances, Line};
+use super::HostId;
+use super::clock::{Running, believed_epoch};
+use super::computer::Computer;
+use super::internet::{Arrived, Internet, Leaving, Parcel, Sent, TTL};
+use super::link::{Fate, Line};
 use super::queue::Queue;
 use super::ramdisk::RamDisk;
 use super::transcript::Transcript;
-use crate::base::{Addr, Cx, Entropy, Machine, Seeded, SocketId, Span, Time};
+use crate::base::{Addr, Machine, Seeded, SocketId, Span, Time};
 use crate::node::{Config, Event, Input, Net, Node, Output};
-
-/// A host of a world.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub struct HostId(pub usize);
 
 /// Why `step` returned.
 #[derive(Debug)]
 pub enum Step {
     Event(HostId, Event),
+    /// The power went off at a host, as `crash_after` planned. Its program is gone with the process.
+    Crashed(HostId),
     /// The time that was given is reached.
     TimedOut,
 }
 
-const EPHEMERAL_PORTS: u16 = 40_000;
-
-/// A computer: its disk outlives its process.
-struct Computer {
-    ip: [u8; 4],
-    node: Option<Node>,
-    disk: RamDisk,
-    entropy: Seeded,
-    sockets: BTreeMap<SocketId, u16>,
-    ports: BTreeMap<u16, SocketId>,
-    next_port: u16,
-    wake: Option<Time>,
-    starts: u64,
-}
-
 enum Happening {
-    Arrive { from: Addr, to: Addr, bytes: Vec<u8> },
-    Wake { host: HostId },
+    Arrive(Parcel),
+    Wake(HostId),
+    /// A bit rots on a host's disk.
+    Rot(HostId),
 }
 
-/// Hosts, lines between them, and the order in which things happen.
+/// Hosts, lines between them, and the order in which things happen. What can be done to them: `faults.rs`.
 pub struct World {
-    seed: Seeded,
-    now: Time,
-    computers: Vec<Computer>,
-    by_ip: BTreeMap<[u8; 4], HostId>,
+    pub(super) seed: Seeded,
+    pub(super) now: Time,
+    pub(super) computers: Vec<Computer>,
+    pub(super) internet: Internet,
     queue: Queue<Happening>,
-    /// The line of every pair of hosts that has none of its own.
+    /// The line of every pair of places that has none of its own.
     pub line: Line,
-    lines: BTreeMap<(HostId, HostId), Line>,
-    chances: BTreeMap<(HostId, HostId), Chances>,
-    pending: VecDeque<(HostId, Event)>,
+    pub(super) pending: VecDeque<(HostId, Event)>,
+    crashed: VecDeque<HostId>,
     pub transcript: Transcript,
     /// Datagrams that were sent.
     pub sent: u64,
@@ -69,12 +57,11 @@ impl World {
             seed: Seeded::new(seed),
             now: Time::ZERO,
             computers: Vec::new(),
-            by_ip: BTreeMap::new(),
+            internet: Internet::new(Seeded::new(seed)),
             queue: Queue::default(),
             line: Line::default(),
-            lines: BTreeMap::new(),
-            chances: BTreeMap::new(),
             pending: VecDeque::new(),
+            crashed: VecDeque::new(),
             transcript: Transcript::default(),
             sent: 0,
             tap: None,
@@ -100,64 +87,39 @@ impl World {
 
     /// Adds a host with a public address, without a process.
     pub fn add(&mut self, ip: [u8; 4]) -> HostId {
-        let id = HostId(self.computers.len());
-        let name = format!("node {}", id.0);
-        self.computers.push(Computer {
-            ip,
-            node: None,
-            disk: RamDisk::new(),
-            entropy: self.seed.fork(&name),
-            sockets: BTreeMap::new(),
-            ports: BTreeMap::new(),
-            next_port: EPHEMERAL_PORTS,
-            wake: None,
-            starts: 0,
-        });
-        self.by_ip.insert(ip, id);
-        id
+        let host = self.internet.add_host(ip, None);
+        self.add_computer(host)
+    }
+
+    pub(super) fn add_computer(&mut self, host: HostId) -> HostId {
+        let entropy = self.seed.fork(&format!("node {}", host.0));
+        self.computers.push(Computer::new(entropy));
+        host
     }
 
     /// Starts a process on a host; the one that ran there is gone as if killed, without harm to the disk.
-    pub fn start(&mut self, host: HostId, config: Config) {
-        let label = format!("start {}", self.computers[host.0].starts);
+    pub fn start(&mut self, host: HostId, mut config: Config) {
+        let ip = self.internet.ip(host);
         let computer = &mut self.computers[host.0];
-        computer.starts += 1;
-        if computer.node.take().is_some() {
+        if computer.node.is_some() {
             computer.disk.release();
         }
-        computer.entropy = computer.entropy.fork(&label);
-        computer.sockets.clear();
-        computer.ports.clear();
-        let ip = computer.ip;
-        let mut cx = Cx {
-            now: self.now,
-            entropy: &mut computer.entropy,
-            disk: &mut computer.disk,
-            trace: &mut self.transcript,
-        };
+        computer.end_process();
+        self.pending.retain(|(owner, _)| *owner != host);
+        computer.entropy = computer.entropy.fork(&format!("start {}", computer.starts));
+        computer.starts += 1;
+        computer.running = Running::start(computer.clock, self.now);
+        config.epoch_millis = config.epoch_millis.map(|epoch| believed_epoch(computer.clock, epoch));
+        let mut cx = computer.cx(self.now, &mut self.transcript);
         let mut node = Node::new(&mut cx, config);
         node.handle_input(&mut cx, Input::Interfaces(&[ip]));
         computer.node = Some(node);
-        self.pending.retain(|(owner, _)| *owner != host);
         self.carry_out(host);
     }
 
-    /// The power goes off: the process is gone, and each sector that was not synced is kept, lost or garbled.
-    pub fn crash(&mut self, host: HostId) {
-        let computer = &mut self.computers[host.0];
-        computer.node = None;
-        computer.sockets.clear();
-        computer.ports.clear();
-        computer.wake = None;
-        let seed = self.seed.fork(&format!("disk {} {}", host.0, computer.starts)).u64();
-        computer.disk.crash(seed);
-        self.pending.retain(|(owner, _)| *owner != host);
-        self.transcript.tell(self.now, "world", format_args!("host {} crashes", host.0));
-    }
-
-    /// Gives the line from one host to another (that way only) its own character.
-    pub fn set_line(&mut self, from: HostId, to: HostId, line: Line) {
-        self.lines.insert((from, to), line);
+    /// Tells the transcript something about the world itself.
+    pub(super) fn note(&mut self, what: core::fmt::Arguments<'_>) {
+        self.transcript.tell(self.now, "world", what);
     }
 
     pub fn disk(&mut self, host: HostId) -> &mut RamDisk {
@@ -167,19 +129,18 @@ impl World {
     /// What the program of a host can do. Panics if no process runs there: the test's own mistake.
     pub fn net(&mut self, host: HostId) -> Net<'_> {
         self.queue_wake(host, self.now);
-        let computer = &mut self.computers[host.0];
-        let cx = Cx {
-            now: self.now,
-            entropy: &mut computer.entropy,
-            disk: &mut computer.disk,
-            trace: &mut self.transcript,
-        };
-        Net::new(computer.node.as_mut().expect("a process runs on this host"), cx)
+        let (node, cx) = self.computers[host.0]
+            .process(self.now, &mut self.transcript)
+            .expect("a process runs on this host");
+        Net::new(node, cx)
     }
 
     /// Runs until the next event of any host, at most until `until`.
     pub fn step(&mut self, until: Time) -> Step {
         loop {
+            if let Some(host) = self.crashed.pop_front() {
+                return Step::Crashed(host);
+            }
             if let Some((host, event)) = self.pending.pop_front() {
                 return Step::Event(host, event);
             }
@@ -189,32 +150,37 @@ impl World {
             };
             self.now = self.now.max(at);
             match happening {
-                Happening::Arrive { from, to, bytes } => self.arrive(from, to, &bytes),
-                Happening::Wake { host } => self.wake(host, at),
+                Happening::Arrive(parcel) => self.arrive(parcel),
+                Happening::Wake(host) => self.wake(host, at),
+                Happening::Rot(host) => self.rot_now(host),
             }
         }
     }
 
-    /// Hands a datagram to whoever is at `to`, as if it came from `from`.
+    /// Hands a datagram to whoever is at `to`, as if it came from `from` and had crossed the internet.
     pub fn inject(&mut self, from: Addr, to: Addr, bytes: &[u8]) {
-        self.arrive(from, to, bytes);
+        if let Some(ahead) = self.internet.locate(to.ip) {
+            self.arrive(Parcel { from, to, ahead, copy: false, bytes: bytes.to_vec() });
+        }
     }
 
     /// Runs for `span`, dropping all events.
     pub fn run(&mut self, span: Span) {
         let until = self.now + span;
-        while let Step::Event(..) = self.step(until) {}
+        while !matches!(self.step(until), Step::TimedOut) {}
     }
 
-    fn schedule(&mut self, at: Time, happening: Happening) {
-        self.queue.push(at, happening);
+    /// Plans a fault of the disk.
+    pub(super) fn schedule_rot(&mut self, at: Time, host: HostId) {
+        self.queue.push(at, Happening::Rot(host));
     }
 
-    fn queue_wake(&mut self, host: HostId, at: Time) {
+    /// Wakes a host at `at` of the world, if it is not woken earlier anyway.
+    pub(super) fn queue_wake(&mut self, host: HostId, at: Time) {
         let computer = &mut self.computers[host.0];
         if computer.wake.is_none_or(|planned| at < planned) {
             computer.wake = Some(at);
-            self.schedule(at, Happening::Wake { host });
+            self.queue.push(at, Happening::Wake(host));
         }
     }
 
@@ -224,60 +190,81 @@ impl World {
             return;
         }
         computer.wake = None;
-        let Some(node) = &mut computer.node else { return };
-        let mut cx = Cx {
-            now: self.now,
-            entropy: &mut computer.entropy,
-            disk: &mut computer.disk,
-            trace: &mut self.transcript,
-        };
-        if node.poll_timeout().is_some_and(|deadline| deadline.at <= self.now) {
-            node.handle_timeout(&mut cx);
+        if computer.frozen.is_none() && !self.time_out(host) {
+            self.carry_out(host);
         }
-        self.carry_out(host);
     }
 
-    fn arrive(&mut self, from: Addr, to: Addr, bytes: &[u8]) {
-        let Some(&host) = self.by_ip.get(&to.ip) else { return };
+    /// Hands the process its time-out if one is due. True: that was its last moment.
+    pub(super) fn time_out(&mut self, host: HostId) -> bool {
         let computer = &mut self.computers[host.0];
-        let (Some(node), Some(&socket)) = (&mut computer.node, computer.ports.get(&to.port)) else { return };
-        let mut cx = Cx {
-            now: self.now,
-            entropy: &mut computer.entropy,
-            disk: &mut computer.disk,
-            trace: &mut self.transcript,
-        };
-        node.handle_input(&mut cx, Input::Datagram { socket, from, bytes });
-        self.carry_out(host);
+        let Some((node, mut cx)) = computer.process(self.now, &mut self.transcript) else { return true };
+        if node.poll_timeout().is_none_or(|deadline| deadline.at > cx.now) {
+            return false;
+        }
+        node.handle_timeout(&mut cx);
+        self.burn_fuse(host)
     }
 
-    fn carry_out(&mut self, host: HostId) {
+    /// Tells the process something. True: that was its last moment.
+    pub(super) fn input(&mut self, host: HostId, input: Input<'_>) -> bool {
+        let computer = &mut self.computers[host.0];
+        let Some((node, mut cx)) = computer.process(self.now, &mut self.transcript) else { return true };
+        node.handle_input(&mut cx, input);
+        self.burn_fuse(host)
+    }
+
+    /// One more thing has happened to the process. True: that was its last moment.
+    fn burn_fuse(&mut self, host: HostId) -> bool {
+        let Some(left) = &mut self.computers[host.0].fuse else { return false };
+        *left = left.saturating_sub(1);
+        let out = *left == 0;
+        if out {
+            self.crash(host);
+            self.crashed.push_back(host);
+        }
+        out
+    }
+
+    fn arrive(&mut self, mut parcel: Parcel) {
+        match self.internet.arrive(self.now, &mut parcel) {
+            Arrived::Lost => {}
+            Arrived::On(fate) => self.go_on(parcel, &fate),
+            Arrived::At(host) => self.deliver(host, &parcel),
+        }
+    }
+
+    fn deliver(&mut self, host: HostId, parcel: &Parcel) {
+        let computer = &mut self.computers[host.0];
+        let Some(&socket) = computer.ports.get(&parcel.to.port) else { return };
+        if let Some(frozen) = &mut computer.frozen {
+            frozen.keep(socket, parcel.from, &parcel.bytes);
+        } else if !self.input(host, Input::Datagram { socket, from: parcel.from, bytes: &parcel.bytes }) {
+            self.carry_out(host);
+        }
+    }
+
+    /// Carries out what the process asks for, and takes its events.
+    pub(super) fn carry_out(&mut self, host: HostId) {
         loop {
             let computer = &mut self.computers[host.0];
-            let Some(node) = &mut computer.node else { return };
-            let mut cx = Cx {
-                now: self.now,
-                entropy: &mut computer.entropy,
-                disk: &mut computer.disk,
-                trace: &mut self.transcript,
-            };
+            let Some((node, mut cx)) = computer.process(self.now, &mut self.transcript) else { return };
             let Some(output) = node.poll_output(&mut cx) else { break };
+            if self.burn_fuse(host) {
+                return;
+            }
             match output {
-                Output::Bind { socket, port, .. } => match computer.bind(socket, port) {
-                    Some(port) => {
-                        let local = Addr::new([0, 0, 0, 0], port);
-                        node_input(computer, self.now, &mut self.transcript, Input::Bound { socket, local });
-                    }
-                    None => {
-                        node_input(computer, self.now, &mut self.transcript, Input::BindFailed { socket });
-                    }
-                },
-                Output::Close { socket } => {
-                    if let Some(port) = computer.sockets.remove(&socket) {
-                        computer.ports.remove(&port);
+                Output::Bind { socket, port, .. } => {
+                    let input = match self.computers[host.0].bind(socket, port) {
+                        Some(port) => Input::Bound { socket, local: Addr::new([0, 0, 0, 0], port) },
+                        None => Input::BindFailed { socket },
+                    };
+                    if self.input(host, input) {
+                        return;
                     }
                 }
-                Output::Send { socket, to, bytes, .. } => self.send(host, socket, to, bytes),
+                Output::Close { socket } => self.computers[host.0].close(socket),
+                Output::Send { socket, to, bytes, ttl } => self.send(host, socket, to, bytes, ttl),
             }
         }
         let computer = &mut self.computers[host.0];
@@ -286,63 +273,42 @@ impl World {
             self.pending.push_back((host, event));
         }
         if let Some(deadline) = node.poll_timeout() {
-            self.queue_wake(host, deadline.at.max(self.now));
+            let at = computer.running.world(deadline.at).max(self.now);
+            self.queue_wake(host, at);
         }
     }
 
-    fn send(&mut self, host: HostId, socket: SocketId, to: Addr, mut bytes: Vec<u8>) {
-        let computer = &self.computers[host.0];
-        let Some(&port) = computer.sockets.get(&socket) else { return };
-        let from = Addr::new(computer.ip, port);
-        let to = if to.ip[0] == 127 { Addr::new(computer.ip, to.port) } else { to };
+    fn send(&mut self, host: HostId, socket: SocketId, to: Addr, bytes: Vec<u8>, ttl: Option<u8>) {
+        let Some(&port) = self.computers[host.0].sockets.get(&socket) else { return };
+        let ip = self.internet.ip(host);
+        let from = Addr::new(ip, port);
+        let to = if to.ip[0] == 127 { Addr::new(ip, to.port) } else { to };
         self.sent += 1;
         self.transcript.sent(self.now, from, to, &bytes);
         if let Some(tap) = &mut self.tap {
             tap.push((from, to, bytes.clone()));
         }
-        let Some(&target) = self.by_ip.get(&to.ip) else { return };
-        let line = self.lines.get(&(host, target)).copied().unwrap_or(self.line);
-        let seed = &self.seed;
-        let chances = self
-            .chances
-            .entry((host, target))
-            .or_insert_with(|| Chances::new(seed, &format!("link {} {}", host.0, target.0)));
-        let fate = chances.draw(&line, bytes.len());
-        // the first arrival alone is harmed; a copy is what was sent
-        if let Some(bit) = fate.flip
-            && let Some(byte) = bytes.get_mut(bit as usize / 8)
-        {
-            *byte ^= 1 << (bit % 8);
+        let leaving = Leaving { from, to, ttl: ttl.unwrap_or(TTL), len: bytes.len() };
+        if let Some(sent) = self.internet.send(self.now, host, leaving, &self.line) {
+            let Sent { from, to, ahead, fate } = sent;
+            self.go_on(Parcel { from, to, ahead, copy: false, bytes }, &fate);
         }
-        let Some((&last, others)) = fate.arrivals.split_last() else { return };
-        for &after in others {
-            self.schedule(self.now + after, Happening::Arrive { from, to, bytes: bytes.clone() });
-        }
-        self.schedule(self.now + last, Happening::Arrive { from, to, bytes });
     }
-}
 
-fn node_input(computer: &mut Computer, now: Time, trace: &mut Transcript, input: Input<'_>) {
-    if let Some(node) = &mut computer.node {
-        let mut cx = Cx { now, entropy: &mut computer.entropy, disk: &mut computer.disk, trace };
-        node.handle_input(&mut cx, input);
-    }
-}
-
-impl Computer {
-    fn bind(&mut self, socket: SocketId, port: u16) -> Option<u16> {
-        let port = if port == 0 {
-            let port = self.next_port;
-            self.next_port = self.next_port.checked_add(1).unwrap_or(EPHEMERAL_PORTS);
-            port
-        } else {
-            port
-        };
-        if self.ports.contains_key(&port) {
-            return None;
+    /// Plans when each arrival of a datagram comes to what lies ahead of it.
+    fn go_on(&mut self, parcel: Parcel, fate: &Fate) {
+        let mut left = Some(parcel);
+        let mut arrivals = fate.arrivals().peekable();
+        while let Some(arrival) = arrivals.next() {
+            let parcel = if arrivals.peek().is_some() { left.clone() } else { left.take() };
+            let Some(mut parcel) = parcel else { return };
+            parcel.copy = arrival.copy;
+            if let Some(bit) = arrival.flip
+                && let Some(byte) = parcel.bytes.get_mut(bit as usize / 8)
+            {
+                *byte ^= 1 << (bit % 8);
+            }
+            self.queue.push(arrival.at, Happening::Arrive(parcel));
         }
-        self.ports.insert(port, socket);
-        self.sockets.insert(socket, port);
-        Some(port)
     }
 }

@@ -70,6 +70,7 @@ impl Town {
         let next = server.into_iter().chain(clients).min().map_or(until, |at| at.max(now).min(until));
         match self.world.step(next) {
             Step::Event(host, event) => self.tell(host, event),
+            Step::Crashed(host) => panic!("host {} crashes, and nobody asked for it", host.0),
             Step::TimedOut if next >= until => return false,
             Step::TimedOut => {}
         }
@@ -163,8 +164,7 @@ const BAD: Line = Line {
     jitter: Span::from_millis(30),
     loss_permille: 200,
     copies_permille: 50,
-    flips_permille: 0,
-    cut: false,
+    ..Line::INTERNET
 };
 
 /// The session of the README, in a world where a fifth of all datagrams vanish; the trace's number at the end.

@@ -62,6 +62,7 @@ pub fn wait(
                     return (host, event);
                 }
             }
+            Step::Crashed(_) => {}
             Step::TimedOut => panic!("it did not happen within {seconds} s:\n{}", world.last_lines()),
         }
     }
