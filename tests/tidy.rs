@@ -59,8 +59,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "corestore",
         ],
     ),
-    ("edge", &["base", "node", "crypto"]),
-    ("sim", &["base", "node", "crypto", "app", "wire"]),
+    // Says what bytes mean; nothing below a transcript needs it.
+    ("explain", &["base", "wire", "crypto"]),
+    ("edge", &["base", "node", "crypto", "explain"]),
+    ("sim", &["base", "node", "crypto", "app", "wire", "explain"]),
     ("app", &["base", "node", "crypto", "wire"]),
 ];
 

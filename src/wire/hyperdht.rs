@@ -18,6 +18,8 @@ pub const FORMATS: &[Format] = &[
     format::<Mutable>(),
     format::<PluginRequest>(),
     format::<Address>(),
+    format::<Probe>(),
+    format::<Sealed>(),
 ];
 
 /// dht_rpc commands of hyperdht (not internal ones). hyperdht.1
@@ -289,6 +291,36 @@ impl Wire for HolepunchPayload {
         c.when(remote, &mut self.remote_address, |c, v| c.addr("remote address", v))?;
         c.when(token, &mut self.token, |c, v| c.fixed("token", v))?;
         c.when(remote_token, &mut self.remote_token, |c, v| c.fixed("remote token", v))
+    }
+}
+
+/// A holepunch payload as it travels: a secretbox behind its nonce. hyperdht.33
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Sealed {
+    pub nonce: [u8; 24],
+    pub mac: [u8; 16],
+    pub sealed: Vec<u8>,
+}
+
+impl Wire for Sealed {
+    const NAME: &'static str = "hyperdht.sealed";
+    const RULE: &'static str = "hyperdht.33";
+    fn walk(&mut self, c: &mut Cursor<'_>) -> Result<(), Malformed> {
+        c.fixed("nonce", &mut self.nonce)?;
+        c.fixed("mac", &mut self.mac)?;
+        c.raw("sealed payload", &mut self.sealed, limits::NOISE_MAX)
+    }
+}
+
+/// A datagram that opens a NAT, or tries whether one is open: one byte, 0 as sent, any as received. hyperdht.68
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Probe(pub u8);
+
+impl Wire for Probe {
+    const NAME: &'static str = "hyperdht.probe";
+    const RULE: &'static str = "hyperdht.68";
+    fn walk(&mut self, c: &mut Cursor<'_>) -> Result<(), Malformed> {
+        c.u8("probe", &mut self.0)
     }
 }
 

@@ -12,6 +12,7 @@ pub mod hyperbee;
 pub mod hypercore;
 pub mod hyperdht;
 pub mod manifest;
+pub mod noise;
 pub mod oplog;
 pub mod protobuf;
 pub mod protomux;
@@ -166,6 +167,7 @@ pub fn formats() -> Vec<Format> {
         udx::FORMATS,
         dht_rpc::FORMATS,
         hyperdht::FORMATS,
+        noise::FORMATS,
         secret_stream::FORMATS,
         protomux::FORMATS,
         protomux_rpc::FORMATS,

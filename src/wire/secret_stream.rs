@@ -4,7 +4,8 @@ use super::{Cursor, Format, Wire, format};
 use crate::base::limits::DATAGRAM_MAX;
 use crate::base::{Key, Malformed, Reason};
 
-pub const FORMATS: &[Format] = &[format::<Head>(), format::<Header>(), format::<Unordered>()];
+pub const FORMATS: &[Format] =
+    &[format::<Head>(), format::<Header>(), format::<Message>(), format::<Unordered>()];
 
 /// In front of each frame: the length of its body.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -50,6 +51,23 @@ impl Wire for Header {
         }
         c.fixed("stream id", &mut self.stream_id)?;
         c.fixed("header", &mut self.header)
+    }
+}
+
+/// The body of every later frame: a sealed message.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Message {
+    pub tag: u8,
+    pub sealed: Vec<u8>,
+    pub mac: [u8; 16],
+}
+
+impl Wire for Message {
+    const NAME: &'static str = "secret_stream.message";
+    const RULE: &'static str = "crypto.15";
+    fn walk(&mut self, c: &mut Cursor<'_>) -> Result<(), Malformed> {
+        c.u8("sealed tag", &mut self.tag)?;
+        super::noise::sealed(c, "sealed message", &mut self.sealed, "mac", &mut self.mac)
     }
 }
 

@@ -1,0 +1,141 @@
+//! A stretch of bytes read as one format, and lines for the bytes that no field covers.
+
+use super::meaning;
+use crate::base::Malformed;
+use crate::wire::{Format, Row, Value, Wire, format};
+
+/// One field.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Line {
+    /// Offset in the bytes that were given, nested sections too.
+    pub at: usize,
+    pub len: usize,
+    pub field: &'static str,
+    pub value: Value,
+    /// What the value stands for, if there is more to say than the value itself; else empty.
+    pub meaning: String,
+    /// The rule of the notes that says what the field is; empty where nothing is known of the bytes.
+    pub rule: &'static str,
+}
+
+/// Bytes that were read as one format. Its lines cover each of its bytes once.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Section {
+    /// The note: `udx`, `dht_rpc`, ...
+    pub layer: &'static str,
+    /// The format: `udx.header`.
+    pub format: &'static str,
+    /// Where its bytes begin in those that were given, and how many they are.
+    pub base: usize,
+    pub len: usize,
+    pub rows: Vec<Line>,
+    /// Why reading ended before the format did. `at` counts like that of the lines.
+    pub fault: Option<Malformed>,
+}
+
+/// Bytes behind a format's last field.
+pub const REST: &str = "rest";
+/// Bytes between two fields.
+pub const SKIPPED: &str = "skipped";
+/// Bytes from a fault on.
+pub const LOST: &str = "not understood";
+
+impl Section {
+    /// `bytes`, which begin at `base`, as the format `T`.
+    pub fn read<T: Wire + Default + Clone>(base: usize, bytes: &[u8]) -> Section {
+        Section::of(&format::<T>(), base, bytes)
+    }
+
+    /// `bytes`, which begin at `base`, as a format.
+    pub fn of(format: &Format, base: usize, bytes: &[u8]) -> Section {
+        let (rows, result) = (format.explain)(bytes);
+        let mut section = Section::empty(format.name, base, bytes.len());
+        section.rows = rows.into_iter().map(|row| line(format, base, row)).collect();
+        section.fault = result.err().map(|fault| Malformed { at: base + fault.at, ..fault });
+        section.fill(bytes);
+        section
+    }
+
+    /// The front of `bytes` as a format, up to its last field, and where that ends.
+    pub fn head(format: &Format, base: usize, bytes: &[u8]) -> (Section, usize) {
+        let (rows, result) = (format.explain)(bytes);
+        let used = match result {
+            Ok(()) => rows.iter().map(|row| row.at + row.len).max().unwrap_or(0),
+            Err(_) => bytes.len(),
+        };
+        (Section::of(format, base, &bytes[..used]), used)
+    }
+
+    pub(super) fn empty(format: &'static str, base: usize, len: usize) -> Section {
+        let layer = format.split_once('.').map_or(format, |(layer, _)| layer);
+        Section { layer, format, base, len, rows: Vec::new(), fault: None }
+    }
+
+    /// The line of a field.
+    pub fn line(&self, field: &str) -> Option<&Line> {
+        self.rows.iter().find(|line| line.field == field)
+    }
+
+    /// The number in a field.
+    pub(super) fn number(&self, field: &str) -> Option<u64> {
+        match self.line(field)?.value {
+            Value::Number(number) | Value::Flags(number) => Some(number),
+            Value::Bytes(_) | Value::Text(_) | Value::Addr(_) => None,
+        }
+    }
+
+    /// The bytes in a field that has a length before them, and where they begin.
+    pub(super) fn bytes(&self, field: &str) -> Option<(usize, &[u8])> {
+        let line = self.line(field)?;
+        match &line.value {
+            Value::Bytes(bytes) => Some((line.at + line.len - bytes.len(), bytes)),
+            Value::Number(_) | Value::Flags(_) | Value::Text(_) | Value::Addr(_) => None,
+        }
+    }
+
+    pub(super) fn say(&mut self, field: &str, meaning: impl Into<String>) {
+        if let Some(line) = self.rows.iter_mut().find(|line| line.field == field) {
+            line.meaning = meaning.into();
+        }
+    }
+
+    /// Adds lines for the bytes that no field covers.
+    fn fill(&mut self, bytes: &[u8]) {
+        self.rows.sort_by_key(|line| line.at);
+        let mut gaps = Vec::new();
+        let mut at = self.base;
+        for line in &self.rows {
+            if line.at > at {
+                gaps.push((at, line.at, SKIPPED));
+            }
+            at = at.max(line.at + line.len);
+        }
+        let end = self.base + self.len;
+        if at < end {
+            gaps.push((at, end, if self.fault.is_some() { LOST } else { REST }));
+        }
+        for (from, to, field) in gaps {
+            let value = Value::Bytes(bytes[from - self.base..to - self.base].to_vec());
+            let rule = if field == LOST { "" } else { leniency(self.layer) };
+            let meaning = if field == LOST { "" } else { "passed over by readers" };
+            self.rows.push(Line { at: from, len: to - from, field, value, meaning: meaning.into(), rule });
+        }
+        self.rows.sort_by_key(|line| line.at);
+    }
+}
+
+fn line(format: &Format, base: usize, row: Row) -> Line {
+    let meaning = meaning::of(format.name, row.field, &row.value);
+    let rule = format.rule_of(row.field);
+    Line { at: base + row.at, len: row.len, field: row.field, value: row.value, meaning, rule }
+}
+
+/// The rule by which readers pass over bytes that are no field.
+pub fn leniency(layer: &str) -> &'static str {
+    match layer {
+        "dht_rpc" => "dht_rpc.6",
+        "hyperbee" => "hyperbee.5",
+        "udx" => "udx.3",
+        _ => "compact_encoding.14",
+    }
+}
