@@ -1,11 +1,11 @@
 //! A swarm under the laws.
 
-use seckel::base::{Addr, Cx, Entropy, Key, Machine, Seeded};
+use seckel::base::{Addr, Cx, Entropy, Key, Machine};
 use seckel::hyperswarm::{
     Config, Event, Firewall, Hyperswarm, Input, Join, Link, Output, QueryId, SessionId,
 };
 
-use crate::{Subject, obeys_the_laws, shown};
+use super::{Subject, shown};
 
 /// A swarm and its sessions.
 pub struct Watched {
@@ -41,15 +41,15 @@ impl Machine for Watched {
     }
 }
 
-fn key(draw: &mut Seeded) -> Key {
+fn key(draw: &mut dyn Entropy) -> Key {
     [draw.below(20) as u8; 32]
 }
 
-fn query(machine: &Watched, draw: &mut Seeded) -> QueryId {
+fn query(machine: &Watched, draw: &mut dyn Entropy) -> QueryId {
     QueryId((machine.queries + 1).saturating_sub(draw.below(4)))
 }
 
-fn join(draw: &mut Seeded) -> Join {
+fn join(draw: &mut dyn Entropy) -> Join {
     Join {
         server: draw.chance(500),
         client: draw.chance(700),
@@ -57,7 +57,7 @@ fn join(draw: &mut Seeded) -> Join {
     }
 }
 
-struct Swarm;
+pub struct Swarm;
 
 impl Subject for Swarm {
     type Machine = Watched;
@@ -73,7 +73,7 @@ impl Subject for Swarm {
         Watched { swarm: Hyperswarm::new(cx, config), sessions: Vec::new(), queries: 0, links: 0 }
     }
 
-    fn poke(machine: &mut Watched, cx: &mut Cx<'_>, draw: &mut Seeded) {
+    fn poke(machine: &mut Watched, cx: &mut Cx<'_>, draw: &mut dyn Entropy) {
         let peer = key(draw);
         let link = Link(machine.links.saturating_sub(draw.below(8)));
         match draw.below(24) {
@@ -138,9 +138,4 @@ impl Subject for Swarm {
     fn show_event(event: &Event) -> String {
         shown(event)
     }
-}
-
-#[test]
-fn the_laws() {
-    obeys_the_laws::<Swarm>(60, 1_000);
 }
