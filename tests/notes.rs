@@ -221,3 +221,62 @@ fn every_rule_is_proved_or_said_not_to_be_followed() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
+
+/// The rules of the notes: id and whole text, in lower case.
+fn rules() -> BTreeMap<String, String> {
+    let mut rules = BTreeMap::new();
+    for path in files("vendor-protocol-notes", &["md"]) {
+        let text = fs::read_to_string(path).expect("a note");
+        for paragraph in text.split("\n\n").filter(|paragraph| paragraph.starts_with("> **")) {
+            let words: Vec<_> = paragraph.lines().map(|line| line.trim_start_matches("> ")).collect();
+            let words = words.join(" ").replace('`', "").to_lowercase();
+            let (id, said) = words[2..].split_once("**").expect("an id");
+            rules.insert(id.to_owned(), said.to_owned());
+        }
+    }
+    rules
+}
+
+/// Whether a text has these words, or their plural.
+fn mentions(text: &str, words: &str) -> bool {
+    text.match_indices(words).any(|(at, _)| {
+        let border = |c: Option<char>| c.is_none_or(|c| !c.is_alphanumeric());
+        let behind = &text[at + words.len()..];
+        border(text[..at].chars().next_back())
+            && (border(behind.chars().next())
+                || behind.strip_prefix('s').is_some_and(|b| border(b.chars().next())))
+    })
+}
+
+/// What `seckel explain` says of a field: each names a rule, and that rule speaks of the field by its name.
+#[test]
+fn every_field_has_a_rule_that_names_it() {
+    let rules = rules();
+    let mut wrong = BTreeSet::new();
+    let mut check = |format: &str, field: &str, rule: &str| match rules.get(rule) {
+        None => _ = wrong.insert(format!("{format}: {field}: no rule {rule}")),
+        Some(text) if !mentions(text, &field.to_lowercase()) => {
+            wrong.insert(format!("{format}: {field}: {rule} does not name it: {text}"));
+        }
+        Some(_) => {}
+    };
+    let mut entropy = seckel::base::Seeded::new(1);
+    for format in wire::formats() {
+        for _ in 0..300 {
+            let bytes = (format.invent)(&mut entropy);
+            for row in (format.explain)(&bytes).0 {
+                check(format.name, row.field, format.rule_of(row.field));
+            }
+        }
+        for (field, rule) in format.rules {
+            check(format.name, field, rule);
+        }
+    }
+    for dump in dumps() {
+        let Some(format) = format(&dump.format) else { continue };
+        for row in (format.explain)(&dump.bytes()).0 {
+            check(format.name, row.field, format.rule_of(row.field));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", Vec::from_iter(wrong).join("\n"));
+}

@@ -110,7 +110,7 @@ fn lay(disk: &mut RamDisk, files: &Value) {
     }
 }
 
-// proves hypercore.24
+// proves hypercore.24, hypercore.61
 #[test]
 fn directories_of_hypercore_10_open_at_every_step() {
     let mut steps = 0;
@@ -137,7 +137,7 @@ fn directories_of_hypercore_10_open_at_every_step() {
     assert!(steps > 10, "{steps}");
 }
 
-// proves hypercore.31, hypercore.35
+// proves hypercore.31, hypercore.35, hypercore.60
 #[test]
 fn a_new_core_is_byte_for_byte_upstreams() {
     for vector in vectors("storage").iter().filter(|vector| vector["expected"]["steps"].is_array()) {

@@ -133,7 +133,7 @@ fn pair() -> (Side, ChannelId, Side, ChannelId) {
     (a, one, b, other)
 }
 
-// proves protomux.1, protomux.2, protomux.9, protomux.21
+// proves protomux.1, protomux.2, protomux.9, protomux.21, protomux.38
 #[test]
 fn open_one_message_and_close_are_the_vector() {
     let (mut a, one, mut b, other) = pair();
@@ -185,7 +185,7 @@ fn messages_before_the_peers_open_are_the_vector() {
 }
 
 /// pitfalls 12.3: opens nobody wants are rejected, and nothing stays behind.
-// proves protomux.19
+// proves protomux.19, protomux.38
 #[test]
 fn an_unknown_protocol_is_rejected_as_in_the_vector() {
     let (mut a, mut b) = (Side::default(), Side::default());

@@ -251,6 +251,20 @@ pub struct Data {
 impl Wire for Data {
     const NAME: &'static str = "hypercore.data";
     const RULE: &'static str = "replication.5";
+    const RULES: &'static [(&'static str, &'static str)] = &[
+        ("version", "hypercore.11"),
+        ("type", "hypercore.10"),
+        ("tree hash", "hypercore.10"),
+        ("namespace", "hypercore.10"),
+        ("public key", "hypercore.10"),
+        ("quorum", "hypercore.11"),
+        ("signers", "hypercore.11"),
+        ("prologue hash", "hypercore.11"),
+        ("prologue length", "hypercore.11"),
+        ("linked", "hypercore.11"),
+        ("linked key", "hypercore.11"),
+        ("user data", "hypercore.11"),
+    ];
     fn walk(&mut self, c: &mut Cursor<'_>) -> Result<(), Malformed> {
         let flags = [
             self.block.is_some(),

@@ -91,6 +91,13 @@ impl Manifest {
 impl Wire for Manifest {
     const NAME: &'static str = "manifest.manifest";
     const RULE: &'static str = "hypercore.11";
+    const RULES: &'static [(&'static str, &'static str)] = &[
+        ("type", "hypercore.10"),
+        ("tree hash", "hypercore.10"),
+        ("namespace", "hypercore.10"),
+        ("public key", "hypercore.10"),
+        ("signature", "hypercore.10"),
+    ];
     fn walk(&mut self, c: &mut Cursor<'_>) -> Result<(), Malformed> {
         self.version = c.one_of("version", self.version, VERSION_MAX + 1)?;
         if self.version == 0 {

@@ -183,7 +183,19 @@ impl Header {
 
 impl Wire for Header {
     const NAME: &'static str = "oplog.header";
-    const RULE: &'static str = "hypercore.32";
+    const RULE: &'static str = "hypercore.60";
+    const RULES: &'static [(&'static str, &'static str)] = &[
+        ("type", "hypercore.10"),
+        ("tree hash", "hypercore.10"),
+        ("namespace", "hypercore.10"),
+        ("hash", "hypercore.11"),
+        ("quorum", "hypercore.11"),
+        ("signers", "hypercore.11"),
+        ("prologue hash", "hypercore.11"),
+        ("prologue length", "hypercore.11"),
+        ("linked", "hypercore.11"),
+        ("linked key", "hypercore.11"),
+    ];
     fn walk(&mut self, c: &mut Cursor<'_>) -> Result<(), Malformed> {
         if !c.reading() {
             c.exactly("version", 1)?;
@@ -240,7 +252,7 @@ pub struct Entry {
 
 impl Wire for Entry {
     const NAME: &'static str = "oplog.entry";
-    const RULE: &'static str = "hypercore.33";
+    const RULE: &'static str = "hypercore.61";
     fn walk(&mut self, c: &mut Cursor<'_>) -> Result<(), Malformed> {
         let flags = [
             self.user_data.is_some(),

@@ -86,7 +86,7 @@ pub struct Reject {
 
 impl Wire for Reject {
     const NAME: &'static str = "protomux.reject";
-    const RULE: &'static str = "protomux.19";
+    const RULE: &'static str = "protomux.38";
     fn walk(&mut self, c: &mut Cursor<'_>) -> Result<(), Malformed> {
         c.uint("channel", &mut self.channel)
     }
@@ -101,7 +101,7 @@ pub struct Close {
 
 impl Wire for Close {
     const NAME: &'static str = "protomux.close";
-    const RULE: &'static str = "protomux.21";
+    const RULE: &'static str = "protomux.38";
     fn walk(&mut self, c: &mut Cursor<'_>) -> Result<(), Malformed> {
         c.uint("channel", &mut self.channel)
     }
