@@ -459,3 +459,6 @@ fn replace(lead: &mut Option<Box<Lead>>, line: Line, wire: Wire) {
         None => *lead = Some(Box::new(Lead { line, wire })),
     }
 }
+
+#[cfg(test)]
+mod tests;

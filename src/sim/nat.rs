@@ -103,6 +103,8 @@ const MAPPINGS_MAX: usize = 32_768;
 const DRAWN_PORTS: u16 = 1024;
 /// Expired entries are swept out when there are twice as many as were alive after the last time, and at least these.
 const SWEEP_FROM: usize = 64;
+/// A full box looks for expired entries this often.
+const SWEEP_FULL: Span = Span::from_secs(1);
 
 /// Who has an outer address.
 #[derive(Debug)]
@@ -128,6 +130,7 @@ pub struct NatBox {
     /// The outer address of an inner one (towards one destination: symmetric).
     by_inner: BTreeMap<(Addr, Option<Addr>), Addr>,
     sweep_at: usize,
+    swept: Time,
 }
 
 impl NatBox {
@@ -140,6 +143,7 @@ impl NatBox {
             mappings: BTreeMap::new(),
             by_inner: BTreeMap::new(),
             sweep_at: SWEEP_FROM,
+            swept: Time::ZERO,
         }
     }
 
@@ -282,9 +286,11 @@ impl NatBox {
     }
 
     fn sweep(&mut self, now: Time) {
-        if self.mappings.len() < self.sweep_at {
+        let full = self.mappings.len() >= MAPPINGS_MAX && now.since(self.swept) >= SWEEP_FULL;
+        if self.mappings.len() < self.sweep_at && !full {
             return;
         }
+        self.swept = now;
         let by_inner = &mut self.by_inner;
         self.mappings.retain(|_, mapping| {
             let lives = mapping.until > now;
