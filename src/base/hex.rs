@@ -18,6 +18,15 @@ impl fmt::Display for Hex<'_> {
     }
 }
 
+/// Displays the first four bytes of a key as hex: what a line about it has room for.
+pub struct Short<'a>(pub &'a [u8; 32]);
+
+impl fmt::Display for Short<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().take(4).try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
 /// The bytes that `text` (hex of either case) writes; `None` if it is not hex of whole bytes.
 pub fn decode(text: &str) -> Option<Vec<u8>> {
     let digits: Option<Vec<u8>> = text.chars().map(|c| c.to_digit(16).map(|digit| digit as u8)).collect();

@@ -1,8 +1,7 @@
 //! What a machine is: state over time that takes inputs and gives outputs, events and deadlines (laws L1 to L8 in
 //! `src/lib.rs`).
 
-use core::fmt;
-
+use super::trace::{Place, Trace};
 use super::{Disk, Entropy, Time};
 
 /// All that a machine may take from the world.
@@ -15,35 +14,16 @@ pub struct Cx<'w> {
 }
 
 impl Cx<'_> {
-    /// Writes a line to the transcript, if there is one: `cx.trace("udx", format_args!("..."))`.
-    pub fn trace(&mut self, layer: &'static str, what: fmt::Arguments<'_>) {
-        if self.trace.on() {
-            self.trace.line(self.now, layer, what);
+    /// Does something for what is part of `place`: a machine that has no name of its own in the transcript.
+    pub fn within<T>(&mut self, place: Place, act: impl FnOnce(&mut Cx<'_>) -> T) -> T {
+        if !self.trace.on() {
+            return act(self);
         }
+        let before = self.trace.within(Some(place));
+        let done = act(self);
+        self.trace.within(before);
+        done
     }
-}
-
-/// Where the transcript goes.
-pub trait Trace {
-    /// False: nobody reads, do not bother to make lines.
-    fn on(&self) -> bool;
-    fn line(&mut self, now: Time, layer: &'static str, what: fmt::Arguments<'_>);
-    /// True: session keys are logged (`vendor-protocol-notes/key_log.md`); false: do not bother to make them.
-    fn wants_keys(&self) -> bool {
-        false
-    }
-    /// One line of the key log: what it opens, by what that is found on the wire, the secrets in the label's order.
-    fn key(&mut self, _label: &'static str, _id: &[u8], _secrets: &[&[u8]]) {}
-}
-
-/// No transcript.
-pub struct NoTrace;
-
-impl Trace for NoTrace {
-    fn on(&self) -> bool {
-        false
-    }
-    fn line(&mut self, _: Time, _: &'static str, _: fmt::Arguments<'_>) {}
 }
 
 /// When a machine wants `handle_timeout`, and why (for the transcript).

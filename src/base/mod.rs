@@ -10,12 +10,15 @@ pub mod machine;
 pub mod slab;
 pub mod time;
 pub mod timers;
+pub mod trace;
 
 pub use addr::{Addr, Key, SocketId, Tag};
 pub use disk::{Disk, DiskError, FileId, Mode};
 pub use entropy::{Entropy, Seeded};
 pub use error::{Error, Malformed, Reason};
-pub use machine::{Cx, Deadline, Machine, NoTrace, Trace};
+pub use machine::{Cx, Deadline, Machine};
 pub use slab::{Id, Kind, Slab};
 pub use time::{Span, Time};
 pub use timers::Timers;
+pub(crate) use trace::trace;
+pub use trace::{NoTrace, Trace};

@@ -5,6 +5,8 @@ use core::fmt;
 use core::hash::{Hash, Hasher};
 use core::marker::PhantomData;
 
+use super::trace::Place;
+
 /// Names a kind of handle for display: `conn 3.1`.
 pub trait Kind {
     const NAME: &'static str;
@@ -21,6 +23,13 @@ impl<K> Id<K> {
     /// The slot alone; unique among the things alive at one time.
     pub const fn slot(self) -> u32 {
         self.slot
+    }
+}
+
+impl<K: Kind> Id<K> {
+    /// What the transcript calls it.
+    pub const fn place(self) -> Place {
+        Place { name: K::NAME, slot: self.slot, age: self.age }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::table::{Added, Contact, K, node_id};
 use super::{DhtRpc, Event, Timer};
-use crate::base::{Addr, Cx, Key, SocketId, Span, limits};
+use crate::base::{Addr, Cx, Key, SocketId, Span, limits, trace};
 use crate::wire;
 use crate::wire::dht_rpc::{
     AddressValue, DELAYED_PING, DOWN_HINT, DelayValue, FIND_NODE, INVALID_TOKEN, PING, PING_NAT, PortValue,
@@ -45,7 +45,7 @@ impl DhtRpc {
             _ => return,
         };
         self.stats.malformed += 1;
-        cx.trace("dht_rpc", format_args!("from {from}: {fault}"));
+        trace!(cx, Drop, "dht_rpc", peer: from, "{fault}");
     }
 
     fn on_response(&mut self, cx: &mut Cx<'_>, socket: SocketId, from: Addr, message: ResponseMessage) {
@@ -190,7 +190,7 @@ impl DhtRpc {
         let Respond { error, value, token, closer, .. } = respond;
         if asked.to.port == 0 || value.as_ref().is_some_and(|value| value.len() > limits::DHT_VALUE_MAX) {
             self.stats.dropped += 1;
-            cx.trace("dht_rpc", format_args!("an answer to {} does not fit a datagram", asked.to));
+            trace!(cx, Drop, "dht_rpc", peer: asked.to, "an answer does not fit a datagram");
             return;
         }
         self.answer(cx, asked, Parts { error, value, token, closer });

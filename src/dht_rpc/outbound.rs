@@ -3,7 +3,7 @@
 use super::flight::{Flight, FlightId, Owner, Window};
 use super::table::{Added, Contact, node_id};
 use super::{DhtRpc, Event, Lost, Output, Timer};
-use crate::base::{Addr, Cx, SocketId, Span, limits};
+use crate::base::{Addr, Cx, SocketId, Span, limits, trace};
 use crate::wire;
 use crate::wire::dht_rpc::{Ask, DELAYED_PING, DelayValue, PING_NAT, Reply, Request, RequestMessage};
 
@@ -154,7 +154,7 @@ impl DhtRpc {
             }
             Err(Lost::TimedOut) => {
                 self.stats.timeouts += 1;
-                cx.trace("dht_rpc", format_args!("no answer from {} after {} sends", flight.to, flight.sent));
+                trace!(cx, Step, "dht_rpc", peer: flight.to, "no answer after {} sends", flight.sent);
             }
             Err(Lost::Cancelled | Lost::Destroyed | Lost::Suspended | Lost::Full | Lost::NoToken) => {}
         }
@@ -201,7 +201,7 @@ impl DhtRpc {
         let addr = contact.addr;
         let added = self.table.add(contact);
         if added == Added::Yes {
-            cx.trace("dht_rpc", format_args!("{addr} is in the table"));
+            trace!(cx, State, "dht_rpc", peer: addr, "in the table");
         }
         added
     }
@@ -217,7 +217,7 @@ impl DhtRpc {
         socket: Option<SocketId>,
     ) {
         if self.destroyed || to.port == 0 || value.len() > limits::DHT_VALUE_MAX {
-            cx.trace("dht_rpc", format_args!("not relayed to {to}"));
+            trace!(cx, Drop, "dht_rpc", peer: to, "not relayed to it");
             return;
         }
         let socket = socket.unwrap_or(request.socket);

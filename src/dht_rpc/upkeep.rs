@@ -9,7 +9,7 @@ use super::nat::NatSampler;
 use super::query::Asker;
 use super::table::{Contact, node_id};
 use super::{DhtRpc, Event, Lost, Timer};
-use crate::base::{Addr, Cx, Span};
+use crate::base::{Addr, Cx, Span, trace};
 use crate::wire;
 use crate::wire::dht_rpc::{Ask, FIND_NODE, PING, PING_NAT, PortValue, Query, Reply};
 
@@ -190,7 +190,7 @@ impl DhtRpc {
         self.boot = Boot::Done;
         self.probes = Probes::default();
         if !core::mem::replace(&mut self.bootstrapped, true) {
-            cx.trace("dht_rpc", format_args!("bootstrapped, {} nodes known", self.table.len()));
+            trace!(cx, State, "dht_rpc", "bootstrapped, {} nodes known", self.table.len());
             self.event(Event::Bootstrapped);
         }
     }
@@ -300,7 +300,7 @@ impl DhtRpc {
             self.table.move_to(id); // dht_rpc.40
         }
         if persistent {
-            cx.trace("dht_rpc", format_args!("persistent as {addr}"));
+            trace!(cx, State, "dht_rpc", "persistent as {addr}");
             self.event(Event::Persistent);
         }
         if moved && self.bootstrapped {

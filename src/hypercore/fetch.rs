@@ -11,7 +11,7 @@ use super::flat_tree::Walk;
 use super::proof::{self, Held};
 use super::replicate::{Event, Fault, Peer, PeerId, Replicator};
 use super::{Change, Hypercore, Upgrade};
-use crate::base::{Cx, Error, Span};
+use crate::base::{Cx, Error, Span, trace};
 use crate::wire::hypercore::{
     Cancel, Data, Grow, INVALID_REQUEST, NOT_AVAILABLE, NoData, Request, Want, Wanted, kind,
 };
@@ -452,7 +452,7 @@ impl Replicator {
     /// A peer that broke the protocol is asked for nothing any more, and told nothing. (replication.89)
     fn pause(&mut self, cx: &mut Cx<'_>, core: &mut Hypercore, id: PeerId, why: Fault) {
         let Some(mut peer) = self.peers.remove(&id) else { return };
-        cx.trace("hypercore", format_args!("{id} paused: {why:?}"));
+        trace!(cx, State, "hypercore", part: id, rule: "replication.89", "paused: {why:?}");
         peer.paused = true;
         let ids: Vec<u64> = peer.asking.asked.keys().copied().collect();
         self.forget_requests(id, &mut peer);

@@ -24,7 +24,7 @@ pub use live::Live;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::base::{Cx, Error, Key, Mode, limits};
+use crate::base::{Cx, Error, Key, Mode, limits, trace};
 use crate::crypto::sign::KeyPair;
 use crate::wire::hypercore::Node;
 use crate::wire::manifest::Manifest;
@@ -678,7 +678,7 @@ impl Hypercore {
 
     fn try_flush(&mut self, cx: &mut Cx<'_>) {
         if let Err(error) = self.flush(cx) {
-            cx.trace("hypercore", format_args!("flush: {error}; it is tried again later"));
+            trace!(cx, Step, "hypercore", part: "", "flush: {error}; it is tried again later");
         }
     }
 

@@ -8,7 +8,7 @@ use super::auth::Auth;
 use super::oplog::Found;
 use super::tree::Roots;
 use super::{Hypercore, Open};
-use crate::base::{Cx, Error, Key, limits};
+use crate::base::{Cx, Error, Key, limits, trace};
 use crate::crypto::sign::KeyPair;
 use crate::wire::oplog::{Entry, Header, StoredKeys};
 
@@ -23,7 +23,7 @@ impl Hypercore {
         self.identify(&header, &open)?;
         let replayed = !entries.is_empty();
         while let Some(bad) = self.replay(cx, &header, &entries)? {
-            cx.trace("hypercore", format_args!("entry {bad} of the oplog was not acknowledged: dropped"));
+            trace!(cx, Drop, "hypercore", part: "", "entry {bad} of the oplog was not acknowledged: dropped");
             let batch = entries[bad].batch;
             entries.retain(|found| found.end <= batch);
             self.oplog.cut(batch);

@@ -8,7 +8,7 @@ use super::fetch::Asking;
 use super::proof;
 use super::remote::{Has, Wants};
 use super::serve::Answering;
-use crate::base::{Cx, Error, Key, Malformed, Span, Timers, limits};
+use crate::base::{Cx, Error, Key, Malformed, Span, Timers, limits, trace};
 use crate::crypto::hash;
 use crate::wire::hypercore::{Bitfield, Extension, Handshake, NoData, Range, Sync, Want, kind};
 use crate::wire::{Wire, decode, encode_into};
@@ -399,7 +399,7 @@ impl Replicator {
                 self.peers.insert(id, Peer::new());
                 self.idle.remove(&id);
                 self.tell(Event::PeerAdded { peer: id });
-                cx.trace("hypercore", format_args!("{id} opened"));
+                trace!(cx, State, "hypercore", part: id, "opened");
                 let known = core.length().min(core.contiguous_length());
                 if known > 0 {
                     self.broadcast(core, id, 0, known, false); // replication.14
@@ -410,7 +410,7 @@ impl Replicator {
             Err(malformed) => Fault::Malformed(malformed),
         };
         // replication.13
-        cx.trace("hypercore", format_args!("{id} refused: {why:?}"));
+        trace!(cx, Drop, "hypercore", part: id, rule: "replication.13", "refused: {why:?}");
         self.tell(Event::Fault { peer: id, why });
         self.outputs.push_back(Output::Close { peer: id, why: Close::Fault(why) });
     }
@@ -425,7 +425,7 @@ impl Replicator {
         } else {
             self.idle.insert(id);
         }
-        cx.trace("hypercore", format_args!("{id} closed: {why:?}"));
+        trace!(cx, State, "hypercore", part: id, "closed: {why:?}");
         self.closed(cx, core, id, false);
         self.outputs.push_back(Output::Close { peer: id, why });
     }

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use super::Hypercore;
 use super::proof::{Refusal, prove};
 use super::replicate::{Close, Event, Fault, PeerId, Replicator, Timer};
-use crate::base::{Cx, Error, Span, limits};
+use crate::base::{Cx, Error, Span, limits, trace};
 use crate::wire::encode_into;
 use crate::wire::hypercore::{Cancel, Data, INVALID_REQUEST, NOT_AVAILABLE, NoData, Request, kind};
 
@@ -146,7 +146,7 @@ impl Replicator {
         self.stats.invalid_requests += 1;
         let Some(peer) = self.peers.get_mut(&id) else { return };
         peer.answering.invalid += 1;
-        cx.trace("hypercore", format_args!("{id} asks for what cannot be: {request:?}"));
+        trace!(cx, Drop, "hypercore", part: id, rule: "replication.73", "asks for what cannot be: {request:?}");
         let wait = match peer.answering.invalid {
             INVALID_MAX.. => return self.close(cx, core, id, Close::Fault(Fault::Requests)),
             1 => 200,
@@ -194,7 +194,7 @@ fn answer(cx: &mut Cx<'_>, core: &mut Hypercore, request: &Request) -> Answer {
             Ok(Some(value)) => block.value = value,
             Ok(None) | Err(Error::Corrupt(_)) => return Answer::NoData,
             Err(error) => {
-                cx.trace("hypercore", format_args!("block {} cannot be read: {error}", block.index));
+                trace!(cx, Drop, "hypercore", part: "", "block {} cannot be read: {error}", block.index);
                 return Answer::NoData;
             }
         }

@@ -6,6 +6,7 @@ use super::payload::Sealed;
 use super::punch::Owner;
 use super::rounds::Punch;
 use super::*;
+use crate::base::trace;
 use crate::crypto::noise::Noise;
 use crate::wire::hyperdht::{Handshake, NoisePayload, RelayInfo, UdxInfo, command, error, firewall, mode};
 
@@ -271,7 +272,7 @@ impl HyperDht {
             value: Some(wire::encode(&message)),
             ..Ask::new(relay, command::PEER_HANDSHAKE)
         };
-        cx.trace("hyperdht", format_args!("{conn} shakes hands through {relay}"));
+        trace!(cx, Step, "hyperdht", id: conn, peer: relay, rule: "hyperdht.16", "shakes hands through it");
         self.ask(Purpose::Handshake { conn, relay, candidate }, ask);
     }
 
@@ -431,7 +432,7 @@ impl HyperDht {
         let mut relays = named.unwrap_or(client.tried);
         relays.truncate(limits::HYPERDHT_RELAYS_TRIED);
         self.relay_addresses.set(client.key, relays);
-        cx.trace("hyperdht", format_args!("{conn} is connected: {path:?} {to:?}"));
+        trace!(cx, State, "hyperdht", id: conn, "connected: {path:?} {to:?}");
         self.events.push_back(Event::Connected(Connected {
             conn,
             server: None,

@@ -6,7 +6,7 @@ use super::announce::Announcer;
 use super::payload::Sealed;
 use super::punch::Owner;
 use super::*;
-use crate::base::Error;
+use crate::base::{Error, trace};
 use crate::crypto::noise::Noise;
 use crate::wire::hyperdht::{
     HolepunchInfo, HolepunchPayload, NoisePayload, UdxInfo, command, error, firewall,
@@ -337,7 +337,7 @@ impl HyperDht {
         entry.reply_from = reply_from;
         entry.stage =
             Progress::Pending(Box::new(Pending { keys, sealed, punch, round: 0, waiting: Vec::new(), open }));
-        cx.trace("hyperdht", format_args!("{conn} of {server}: handshake of {client:?}, {plan:?}"));
+        trace!(cx, Step, "hyperdht", id: conn, "handshake of {client:?} with {server}, plan: {plan:?}");
         match plan {
             Plan::Dial(to) => {
                 entry.dialled = true;
@@ -453,7 +453,7 @@ impl HyperDht {
             record.stage = Stage::Open { socket: pooled };
         }
         self.stats.accepts += 1;
-        cx.trace("hyperdht", format_args!("{conn} of {server} is connected: {path:?}"));
+        trace!(cx, State, "hyperdht", id: conn, "connected to {server}: {path:?}");
         let remote_key = pending.keys.remote_public;
         self.events.push_back(Event::Connected(Connected {
             conn,

@@ -3,7 +3,8 @@
 use super::*;
 use peer::PRIORITIES;
 
-use crate::base::Entropy;
+use crate::base::hex::Short;
+use crate::base::{Entropy, trace};
 
 /// Peers to be dialled: the highest priority first, drawn within one (hyperswarm.16).
 #[derive(Default)]
@@ -231,7 +232,7 @@ impl Hyperswarm {
         // hyperswarm.27
         let through = self.config.relay_through.filter(|_| peer.force_relaying || self.randomized);
         let relays = peer.relays.clone();
-        cx.trace("hyperswarm", format_args!("dial {}", crate::base::hex::Hex(&key[..4])));
+        trace!(cx, Step, "hyperswarm", peer: Short(&key), rule: "hyperswarm.22", "dials it");
         self.stats.client_attempted += 1;
         self.connections.insert(key, State::Dialling);
         self.outputs.push_back(Output::Connect { key, relays, through });
@@ -322,10 +323,7 @@ impl Hyperswarm {
         self.stats.duplicates += 1;
         let keep = keep_new(&self.config.key, &key, false, outdated)
             && existing.successors.len() < limits::SWARM_SUCCESSORS_MAX;
-        cx.trace(
-            "hyperswarm",
-            format_args!("duplicate of {}, new kept: {keep}", crate::base::hex::Hex(&key[..4])),
-        );
+        trace!(cx, Step, "hyperswarm", peer: Short(&key), rule: "hyperswarm.21", "second connection, kept: {keep}");
         if !keep {
             let state = existing.state;
             if let State::Client(link) | State::Server(link) = state {

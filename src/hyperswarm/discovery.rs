@@ -1,7 +1,8 @@
 //! The topics: when to announce and to look up, and when to take an announcement back.
 
 use super::*;
-use crate::base::Span;
+use crate::base::hex::Short;
+use crate::base::{Span, trace};
 
 /// Between the refreshes of a topic, and what is added at most (hyperswarm.2).
 const REFRESH: Span = Span::from_secs(600);
@@ -119,7 +120,7 @@ impl Hyperswarm {
         topic.clients -= usize::from(session.client);
         topic.servers -= usize::from(session.server);
         if topic.sessions == 0 {
-            cx.trace("hyperswarm", format_args!("leave {}", crate::base::hex::Hex(&key[..4])));
+            trace!(cx, State, "hyperswarm", "topic {} left", Short(&key));
             self.remove_topic(key);
         } else if topic.servers == 0 && topic.needs_unannounce {
             self.refresh(cx, key);
@@ -134,7 +135,7 @@ impl Hyperswarm {
         if !self.topics.contains_key(&topic) {
             return Err(Error::Missing);
         }
-        cx.trace("hyperswarm", format_args!("leave {}", crate::base::hex::Hex(&topic[..4])));
+        trace!(cx, State, "hyperswarm", "topic {} left", Short(&topic));
         self.remove_topic(topic);
         self.flush_topics();
         Ok(())
@@ -242,7 +243,7 @@ impl Hyperswarm {
         topic.left = topic.limit;
         topic.run = Run::Query { query, announcing };
         self.timers.clear(Timer::Refresh(key));
-        cx.trace("hyperswarm", format_args!("{find:?} {}", crate::base::hex::Hex(&key[..4])));
+        trace!(cx, Step, "hyperswarm", "topic {}: {find:?}", Short(&key));
         self.outputs.push_back(Output::Query { query, topic: key, find });
     }
 

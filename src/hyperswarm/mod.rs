@@ -10,7 +10,7 @@ mod retry;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use crate::base::{Addr, Cx, Deadline, Error, Id, Key, Kind, Machine, Slab, Time, Timers, limits};
+use crate::base::{Addr, Cx, Deadline, Error, Id, Key, Kind, Machine, Slab, Time, Timers, limits, trace};
 
 pub use connect::{Existing, keep_new};
 pub use discovery::Find;
@@ -440,7 +440,7 @@ impl Hyperswarm {
         if self.phase == Phase::Suspended {
             return Ok(());
         }
-        cx.trace("hyperswarm", format_args!("suspend"));
+        trace!(cx, State, "hyperswarm", rule: "hyperswarm.30", "suspended");
         self.phase = Phase::Suspended;
         for topic in self.topic_keys() {
             self.abort_topic(topic, false);
@@ -459,7 +459,7 @@ impl Hyperswarm {
         if self.phase != Phase::Suspended {
             return Ok(());
         }
-        cx.trace("hyperswarm", format_args!("resume"));
+        trace!(cx, State, "hyperswarm", rule: "hyperswarm.30", "live again");
         self.phase = Phase::Live;
         for topic in self.topic_keys() {
             self.refresh(cx, topic);
@@ -474,7 +474,7 @@ impl Hyperswarm {
         if matches!(self.phase, Phase::Destroying | Phase::Destroyed) {
             return;
         }
-        cx.trace("hyperswarm", format_args!("destroy"));
+        trace!(cx, State, "hyperswarm", "ends, force: {force}");
         self.phase = Phase::Destroying;
         for topic in self.topic_keys() {
             if force {

@@ -10,7 +10,7 @@ mod unpack;
 
 use std::collections::VecDeque;
 
-use crate::base::{Cx, Deadline, Error, Id, Kind, Machine, Malformed, Slab, limits};
+use crate::base::{Cx, Deadline, Error, Id, Kind, Machine, Malformed, Slab, limits, trace};
 use crate::wire::{self, protomux as format};
 
 use names::{NameId, Names};
@@ -283,7 +283,7 @@ impl Protomux {
         if waiting.is_none() {
             self.names.entry(name).outgoing.push_back(local);
         }
-        cx.trace("protomux", format_args!("open {} as {local}", open.protocol));
+        trace!(cx, State, "protomux", part: channel, "opens {:?} as {local}", open.protocol);
         let mut body = format::Open {
             channel: local,
             protocol: open.protocol.to_owned(),
@@ -305,7 +305,7 @@ impl Protomux {
             return Err(Error::Missing);
         }
         while let Some(remote) = self.names.entry(name).incoming.pop_front() {
-            cx.trace("protomux", format_args!("reject {protocol}, the peer's {remote}"));
+            trace!(cx, Drop, "protomux", part: "", rule: "protomux.19", "rejects {protocol:?}, the peer's {remote}");
             if let Some(Remote::Waiting(waiting)) = self.remote[remote as usize - 1].take() {
                 self.forget(&waiting);
             }
@@ -350,7 +350,7 @@ impl Protomux {
             return Ok(());
         }
         let local = record.local;
-        cx.trace("protomux", format_args!("close {local}"));
+        trace!(cx, State, "protomux", part: channel, "closed by us, our {local}");
         self.release(channel, false);
         self.control(format::CLOSE, &mut format::Close { channel: local });
         Ok(())
@@ -582,7 +582,7 @@ impl Machine for Protomux {
             Input::Closed => self.ended = true,
         }
         if let Some(fault) = self.unpack() {
-            cx.trace("protomux", format_args!("destroy: {fault} ({})", fault.rule()));
+            trace!(cx, Drop, "protomux", part: "", rule: fault.rule(), "destroyed: {fault}");
         }
     }
 

@@ -5,7 +5,9 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use crate::base::{Cx, Deadline, Error, Id, Key, Kind, Machine, Malformed, Slab, Span, Timers, limits};
+use crate::base::{
+    Cx, Deadline, Error, Id, Key, Kind, Machine, Malformed, Slab, Span, Timers, limits, trace,
+};
 use crate::crypto::hash;
 use crate::wire::{self, protomux_rpc as format};
 
@@ -22,6 +24,12 @@ pub type CallId = Id<CallKind>;
 /// A request of ours: its number on the wire, which no other request of the same channel gets.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct RequestId(pub u64);
+
+impl core::fmt::Display for RequestId {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "request {}", self.0)
+    }
+}
 
 /// How values travel. Both sides must mean the same.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -86,6 +94,18 @@ pub struct Failure {
 impl Failure {
     pub fn new(code: Code, message: &str) -> Failure {
         Failure { code, message: message.to_owned(), cause: None }
+    }
+}
+
+/// How a call ended, without what was said: the transcript holds none of that.
+struct Outcome<'a>(&'a Result<Vec<u8>, format::Failure>);
+
+impl core::fmt::Display for Outcome<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self.0 {
+            Ok(value) => write!(f, "{} bytes", value.len()),
+            Err(failure) => write!(f, "failed, code {:?}", failure.code.as_deref().unwrap_or_default()),
+        }
     }
 }
 
@@ -217,7 +237,7 @@ impl Rpc {
         if timeout > Span::ZERO {
             self.timers.set(request, cx.now + timeout);
         }
-        cx.trace("protomux_rpc", format_args!("request {id} {method}"));
+        trace!(cx, Out, "protomux_rpc", part: request, rule: "protomux_rpc.7", "{method:?}, {} bytes", value.len());
         Ok(request)
     }
 
@@ -318,10 +338,7 @@ impl Rpc {
         result: Result<Vec<u8>, format::Failure>,
     ) -> Result<(), Error> {
         let id = self.calls.get(call).ok_or(Error::Gone)?.id;
-        cx.trace(
-            "protomux_rpc",
-            format_args!("answer {id}, {}", if result.is_ok() { "ok" } else { "failed" }),
-        );
+        trace!(cx, Out, "protomux_rpc", part: call, "answer to the peer's request {id}: {}", Outcome(&result));
         let mut bytes = Vec::new();
         wire::encode_into(&mut format::Response { id, result }, &mut bytes);
         self.emit(format::RESPONSE, bytes)?;
@@ -465,7 +482,7 @@ impl Machine for Rpc {
             }
         };
         if let Err(malformed) = taken {
-            cx.trace("protomux_rpc", format_args!("destroy: {malformed}"));
+            trace!(cx, Drop, "protomux_rpc", part: "", "destroyed: {malformed}");
             self.outputs.push_back(Output::Destroy(malformed));
             self.close(Code::ChannelClosed, "channel closed");
         }
@@ -475,7 +492,7 @@ impl Machine for Rpc {
         while let Some(request) = self.timers.pop_due(cx.now) {
             // protomux_rpc.11
             let span = self.requests.remove(&request).unwrap_or_default();
-            cx.trace("protomux_rpc", format_args!("request {} timed out", request.0));
+            trace!(cx, Timer, "protomux_rpc", part: request, rule: "protomux_rpc.11", "no answer within {span}");
             let text = format!("timeout of {}ms exceeded", span.as_millis());
             let failure = Failure::new(Code::TimeoutExceeded, &text);
             self.events.push_back(Event::Answer { request, result: Err(failure) });

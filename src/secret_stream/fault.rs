@@ -40,6 +40,16 @@ pub enum Fault {
     Flooded,
 }
 
+impl Why {
+    /// The rule that says so, if one does.
+    pub fn rule(self) -> Option<&'static str> {
+        match self {
+            Why::Fault(fault) => fault.rule(),
+            Why::Ended | Why::Destroyed | Why::Cut | Why::Silent => None,
+        }
+    }
+}
+
 impl Fault {
     /// The rule that was broken; none for our own bounds.
     pub fn rule(self) -> Option<&'static str> {

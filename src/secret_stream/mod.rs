@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 use crate::base::limits::{
     SECRET_STREAM_FRAME_MAX, SECRET_STREAM_UNORDERED_MAX, SECRET_STREAM_UNREAD_MAX, SECRET_STREAM_UNSENT_MAX,
 };
-use crate::base::{Cx, Deadline, Error, Key, Machine, Span, Time, Timers};
+use crate::base::{Cx, Deadline, Error, Key, Machine, Span, Time, Timers, trace};
 use crate::crypto::secretstream::{self, Pull, Push};
 use crate::crypto::{KeyPair, Noise, NoiseKeys, Secret, hash};
 use crate::wire::{
@@ -284,7 +284,7 @@ impl SecretStream {
             Phase::Closed => {}
             Phase::Shaking { .. } => self.ending = Half::Wanted,
             Phase::Keyed { .. } | Phase::Open { .. } => {
-                cx.trace("secret_stream", format_args!("end"));
+                trace!(cx, State, "secret_stream", part: "", rule: "secret_stream.22", "our side ends");
                 self.ending = Half::Ended;
                 self.outputs.push_back(Output::End);
             }
@@ -367,7 +367,7 @@ impl SecretStream {
         // secret_stream.10
         self.events
             .push_back(Event::Open { remote_key: keys.remote_public, handshake_hash: keys.handshake_hash });
-        cx.trace("secret_stream", format_args!("open"));
+        trace!(cx, State, "secret_stream", part: "", rule: "secret_stream.10", "open");
         for message in core::mem::take(&mut self.waiting) {
             self.unsent -= message.len();
             self.seal(cx, &message);
@@ -548,7 +548,7 @@ impl SecretStream {
         if matches!(self.phase, Phase::Closed) {
             return;
         }
-        cx.trace("secret_stream", format_args!("closed: {why}"));
+        trace!(cx, State, "secret_stream", part: "", rule: why.rule().unwrap_or_default(), "closed: {why}");
         self.phase = Phase::Closed;
         self.boxes = None;
         self.frames = Frames::default();

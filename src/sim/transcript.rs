@@ -3,6 +3,8 @@
 use core::fmt::{Arguments, Write as _};
 use std::collections::VecDeque;
 
+use super::HostId;
+use crate::base::trace::{Entry, Kind, Line, Place};
 use crate::base::{Addr, Time, Trace};
 
 /// Records that are kept.
@@ -16,8 +18,24 @@ const START: u64 = 0x243f_6a88_85a3_08d3;
 pub struct Transcript {
     hash: u64,
     kept: VecDeque<Record>,
-    /// Machines' own lines too, not only datagrams.
+    /// Machines' own lines too, not only datagrams. They do not count for the hash.
     pub verbose: bool,
+    host: usize,
+    now: Time,
+    /// Who reads machines' lines as they come, if anybody does besides those who ask for the last.
+    pub reader: Option<Reader>,
+    place: Option<Place>,
+    entry: Entry,
+    text: String,
+}
+
+/// Takes machines' lines.
+pub struct Reader(pub Box<dyn FnMut(&Entry)>);
+
+impl core::fmt::Debug for Reader {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("Reader")
+    }
 }
 
 /// One line of the transcript.
@@ -36,16 +54,29 @@ pub enum What {
     Sent { from: Addr, to: Addr },
     /// A layer has something to say.
     Line { layer: &'static str },
+    /// A machine's line, as the grammar of transcripts has it.
+    Machine,
 }
 
 impl Default for Transcript {
     fn default() -> Self {
-        Transcript { hash: START, kept: VecDeque::with_capacity(KEPT), verbose: false }
+        Transcript {
+            hash: START,
+            kept: VecDeque::with_capacity(KEPT),
+            verbose: false,
+            host: 0,
+            now: Time::ZERO,
+            reader: None,
+            place: None,
+            entry: Entry::default(),
+            text: String::new(),
+        }
     }
 }
 
 impl Transcript {
-    /// A number that two worlds share only if every datagram and every line was the same, at the same times.
+    /// A number that two worlds share only if every datagram was the same, at the same times, and all that the world
+    /// did to its hosts. Machines' lines do not count: it is the same whether they are made or not.
     pub fn hash(&self) -> u64 {
         self.hash
     }
@@ -55,6 +86,12 @@ impl Transcript {
         self.kept.iter()
     }
 
+    /// The lines that come now are of `host`, and tell the world's time, whatever the host's clock says.
+    pub fn of(&mut self, host: HostId, now: Time) -> &mut Transcript {
+        (self.host, self.now) = (host.0, now);
+        self
+    }
+
     /// A datagram leaves a host.
     pub fn sent(&mut self, at: Time, from: Addr, to: Addr, bytes: &[u8]) {
         let mut record = self.blank(at, What::Sent { from, to });
@@ -62,13 +99,24 @@ impl Transcript {
         self.keep(record);
     }
 
-    /// Something is told, verbose or not.
+    /// Something about the world itself is told, verbose or not.
     pub fn tell(&mut self, at: Time, layer: &'static str, what: Arguments<'_>) {
+        if self.verbose {
+            let line = Line { kind: Kind::State, layer, id: &"", part: false, peer: &"", rule: "", what };
+            self.entry.take(at, None, None, &line);
+            self.show();
+        }
         let mut record = self.blank(at, What::Line { layer });
         let mut text = String::from_utf8(core::mem::take(&mut record.bytes)).unwrap_or_default();
         let _ = text.write_fmt(what);
         record.bytes = text.into_bytes();
         self.keep(record);
+    }
+
+    fn show(&mut self) {
+        if let Some(Reader(read)) = &mut self.reader {
+            read(&self.entry);
+        }
     }
 
     /// A record without bytes, in the place of the oldest if there are enough.
@@ -86,6 +134,7 @@ impl Transcript {
         hash = match record.what {
             What::Sent { from, to } => mix(mix(hash, word(from)), word(to)),
             What::Line { layer } => mix_bytes(hash, layer.as_bytes()),
+            What::Machine => return self.kept.push_back(record),
         };
         self.hash = mix_bytes(hash, &record.bytes);
         self.kept.push_back(record);
@@ -96,8 +145,17 @@ impl Trace for Transcript {
     fn on(&self) -> bool {
         self.verbose
     }
-    fn line(&mut self, now: Time, layer: &'static str, what: Arguments<'_>) {
-        self.tell(now, layer, what);
+    fn line(&mut self, _: Time, line: &Line<'_>) {
+        self.entry.take(self.now, Some(self.host), self.place, line);
+        self.show();
+        let mut record = self.blank(self.now, What::Machine);
+        self.text.clear();
+        self.entry.text(&mut self.text);
+        record.bytes.extend_from_slice(self.text.trim_end().as_bytes());
+        self.keep(record);
+    }
+    fn within(&mut self, place: Option<Place>) -> Option<Place> {
+        core::mem::replace(&mut self.place, place)
     }
 }
 
@@ -109,8 +167,9 @@ impl core::fmt::Display for Record {
                 write!(f, "{} {from} > {to} {} bytes {digest:016x}", self.at, self.bytes.len())
             }
             What::Line { layer } => {
-                write!(f, "{} {layer}: {}", self.at, String::from_utf8_lossy(&self.bytes))
+                write!(f, "{} node - state {layer} -: {}", self.at, String::from_utf8_lossy(&self.bytes))
             }
+            What::Machine => f.write_str(&String::from_utf8_lossy(&self.bytes)),
         }
     }
 }
@@ -191,7 +250,10 @@ mod tests {
         assert_ne!(one.hash(), other.hash());
         assert_eq!(one.last().count(), KEPT);
         let last: Vec<String> = one.last().skip(KEPT - 2).map(|record| record.to_string()).collect();
-        assert_eq!(last, ["0.000998 test: line 998", "0.000999 test: line 999"]);
+        assert_eq!(
+            last,
+            ["0.000998 node - state test -: line 998", "0.000999 node - state test -: line 999"]
+        );
     }
 
     #[test]

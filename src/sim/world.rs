@@ -110,7 +110,7 @@ impl World {
         computer.starts += 1;
         computer.running = Running::start(computer.clock, self.now);
         config.epoch_millis = config.epoch_millis.map(|epoch| believed_epoch(computer.clock, epoch));
-        let mut cx = computer.cx(self.now, &mut self.transcript);
+        let mut cx = computer.cx(self.now, self.transcript.of(host, self.now));
         let mut node = Node::new(&mut cx, config);
         node.handle_input(&mut cx, Input::Interfaces(&[ip]));
         computer.node = Some(node);
@@ -130,7 +130,7 @@ impl World {
     pub fn net(&mut self, host: HostId) -> Net<'_> {
         self.queue_wake(host, self.now);
         let (node, cx) = self.computers[host.0]
-            .process(self.now, &mut self.transcript)
+            .process(self.now, self.transcript.of(host, self.now))
             .expect("a process runs on this host");
         Net::new(node, cx)
     }
@@ -198,7 +198,9 @@ impl World {
     /// Hands the process its time-out if one is due. True: that was its last moment.
     pub(super) fn time_out(&mut self, host: HostId) -> bool {
         let computer = &mut self.computers[host.0];
-        let Some((node, mut cx)) = computer.process(self.now, &mut self.transcript) else { return true };
+        let Some((node, mut cx)) = computer.process(self.now, self.transcript.of(host, self.now)) else {
+            return true;
+        };
         if node.poll_timeout().is_none_or(|deadline| deadline.at > cx.now) {
             return false;
         }
@@ -209,7 +211,9 @@ impl World {
     /// Tells the process something. True: that was its last moment.
     pub(super) fn input(&mut self, host: HostId, input: Input<'_>) -> bool {
         let computer = &mut self.computers[host.0];
-        let Some((node, mut cx)) = computer.process(self.now, &mut self.transcript) else { return true };
+        let Some((node, mut cx)) = computer.process(self.now, self.transcript.of(host, self.now)) else {
+            return true;
+        };
         node.handle_input(&mut cx, input);
         self.burn_fuse(host)
     }
@@ -248,7 +252,9 @@ impl World {
     pub(super) fn carry_out(&mut self, host: HostId) {
         loop {
             let computer = &mut self.computers[host.0];
-            let Some((node, mut cx)) = computer.process(self.now, &mut self.transcript) else { return };
+            let Some((node, mut cx)) = computer.process(self.now, self.transcript.of(host, self.now)) else {
+                return;
+            };
             let Some(output) = node.poll_output(&mut cx) else { break };
             if self.burn_fuse(host) {
                 return;

@@ -20,7 +20,7 @@ mod tests;
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::base::{
-    Addr, Cx, Deadline, Error, Id, Kind as IdKind, Machine, Slab, SocketId, Span, Time, Timers, limits,
+    Addr, Cx, Deadline, Error, Id, Kind as IdKind, Machine, Slab, SocketId, Span, Time, Timers, limits, trace,
 };
 use crate::wire::udx::{HEADER_LEN, Header, Kind, MAGIC, VERSION};
 use crate::wire::{self};
@@ -210,7 +210,7 @@ impl Udx {
         self.past.remove(&local);
         let id = self.streams.insert(Stream::new(local, seq, ack));
         self.by_local.insert(local, id);
-        cx.trace("udx", format_args!("{id} opened with local id {local}"));
+        trace!(cx, State, "udx", id: id, "opened with local id {local}");
         Ok(id)
     }
 
@@ -357,7 +357,7 @@ impl Udx {
     /// Takes a stream out of the living; it stays until `Closed` was taken.
     fn close(&mut self, cx: &mut Cx<'_>, id: StreamId, why: Why) {
         let Some(stream) = self.streams.get_mut(id) else { return };
-        cx.trace("udx", format_args!("{id} closed: {why}"));
+        trace!(cx, State, "udx", id: id, "closed: {why}");
         let (seq, ack) = stream.numbers();
         let local = stream.local_id;
         let path = stream.close(why);

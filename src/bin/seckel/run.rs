@@ -8,6 +8,7 @@ use seckel::app::registry::gate::Bounds;
 use seckel::app::registry::outcome::{Exit, Outcome};
 use seckel::app::registry::server::Server;
 use seckel::app::registry::session::Session;
+use seckel::base::trace::{Entry, Line};
 use seckel::base::{Addr, DiskError, Error, NoTrace, Span, Time, Trace, hex};
 use seckel::edge::host::{Host, NodeId, Wake};
 use seckel::node::{Config, DhtConfig, Durability, Event};
@@ -73,8 +74,11 @@ impl Trace for Transcript {
     fn on(&self) -> bool {
         true
     }
-    fn line(&mut self, now: Time, layer: &'static str, what: std::fmt::Arguments<'_>) {
-        eprintln!("{now} {layer}: {what}");
+    fn line(&mut self, now: Time, line: &Line<'_>) {
+        let (mut entry, mut text) = (Entry::default(), String::new());
+        entry.take(now, Some(0), None, line);
+        entry.text(&mut text);
+        eprint!("{text}");
     }
 }
 
