@@ -13,7 +13,7 @@
 //!          Input | datagram, bound, time  v Output: bind, send (ttl), close
 //!   +----------------------------+     +--------------------------+
 //!   | edge/  Host: mio, clock,   | or  | sim/  World: one seed,   |
-//!   | files; one blocking call   |     | lines, torn disks        |
+//!   | files; one blocking call   |     | lines, boxes, torn disks |
 //!   +----------------------------+     +--------------------------+
 //! ```
 //!

@@ -4,6 +4,7 @@ mod support;
 
 mod echo;
 mod garbage;
+mod nat;
 mod registry;
 mod stores;
 mod swarm;
