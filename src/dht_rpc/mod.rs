@@ -241,6 +241,11 @@ pub struct Stats {
     pub timeouts: u64,
     pub retries: u64,
     pub queries: u64,
+    /// Queries of the layers above that have ended, and of those: rounds of questions until the closest node had
+    /// answered, and nodes that were asked.
+    pub walks: u64,
+    pub rounds: u64,
+    pub visits: u64,
     /// Requests in flight now.
     pub active: usize,
     pub active_queries: usize,

@@ -22,6 +22,14 @@ pub(super) enum Asker {
     Refresh,
 }
 
+/// A node that a query has heard of.
+#[derive(Clone, Debug)]
+struct Met {
+    state: Seen,
+    /// How many answers, one after the other, led to it.
+    hops: u8,
+}
+
 #[derive(Clone, Debug)]
 enum Seen {
     /// Asked or to be asked; these referred to it.
@@ -63,7 +71,7 @@ pub(super) struct Walk {
     concurrency: usize,
     given: VecDeque<Addr>,
     pending: BTreeMap<Key, Addr>,
-    seen: BTreeMap<Addr, Seen>,
+    seen: BTreeMap<Addr, Met>,
     visits: usize,
     slowdown: bool,
 }
@@ -92,7 +100,7 @@ impl Walk {
                 && walk.seen.len() < limits::DHT_QUERY_SEEN_MAX
                 && !walk.seen.contains_key(&addr)
             {
-                walk.seen.insert(addr, Seen::Open(Vec::new()));
+                walk.seen.insert(addr, Met { state: Seen::Open(Vec::new()), hops: 0 });
                 walk.given.push_back(addr); // dht_rpc.63
             }
         }
@@ -119,7 +127,7 @@ impl Walk {
         if self.query.only_start || addr.port == 0 {
             return false;
         }
-        match self.seen.get_mut(&addr) {
+        match self.seen.get_mut(&addr).map(|met| &mut met.state) {
             Some(Seen::Done) => return false,
             Some(Seen::Down) => return referrer.is_some(),
             Some(Seen::Open(referrers)) => {
@@ -132,7 +140,8 @@ impl Walk {
         }
         let distance = distance(&node_id(addr), &self.query.target);
         if self.is_closer(&distance) && self.seen.len() < limits::DHT_QUERY_SEEN_MAX {
-            self.seen.insert(addr, Seen::Open(referrer.into_iter().collect()));
+            let hops = referrer.map_or(0, |referrer| self.hops_to(referrer).saturating_add(1));
+            self.seen.insert(addr, Met { state: Seen::Open(referrer.into_iter().collect()), hops });
             self.pending.insert(distance, addr);
         }
         false
@@ -206,7 +215,7 @@ impl Walk {
 
     /// A visited node answered. Returns the nodes it named that are known to be down.
     pub fn answered(&mut self, reply: &Reply, skip: impl Fn(Addr) -> bool) -> Vec<Addr> {
-        self.seen.insert(reply.from, Seen::Done);
+        self.mark(reply.from, Seen::Done);
         if reply.error == 0 {
             self.successes += 1;
             if let Some(id) = reply.id {
@@ -240,13 +249,28 @@ impl Walk {
     /// A visited node did not answer. Returns who referred to it.
     pub fn lost(&mut self, addr: Addr) -> Vec<Addr> {
         self.errors += 1;
-        match self.seen.insert(addr, Seen::Down) {
+        match self.mark(addr, Seen::Down) {
             Some(Seen::Open(referrers)) => referrers,
             Some(Seen::Done | Seen::Down) | None => Vec::new(),
         }
     }
 
-    #[cfg(test)]
+    fn mark(&mut self, addr: Addr, state: Seen) -> Option<Seen> {
+        let hops = self.hops_to(addr);
+        self.seen.insert(addr, Met { state, hops }).map(|met| met.state)
+    }
+
+    /// How many answers led to a node: none to those of the routing table.
+    fn hops_to(&self, addr: Addr) -> u8 {
+        self.seen.get(&addr).map_or(0, |met| met.hops)
+    }
+
+    /// Rounds of questions until the closest node had answered: one more than the answers that led to it. 0: none did.
+    pub fn rounds(&self) -> u8 {
+        self.closest.first().map_or(0, |(_, reply)| self.hops_to(reply.from).saturating_add(1))
+    }
+
+    /// Nodes that were asked.
     pub fn visits(&self) -> usize {
         self.visits
     }

@@ -249,6 +249,9 @@ impl DhtRpc {
         match walk.asker {
             Asker::User(tag) => {
                 self.user_walks.remove(&tag);
+                self.stats.walks += 1;
+                self.stats.rounds += u64::from(walk.rounds());
+                self.stats.visits += walk.visits() as u64;
                 let closest = walk.closest.into_iter().map(|(_, reply)| reply).collect();
                 self.event(Event::QueryDone { tag, result, closest });
             }

@@ -74,6 +74,11 @@ impl Net<'_> {
         self.node().rpc.stats()
     }
 
+    /// Nodes in the routing table.
+    pub fn nodes_known(&self) -> usize {
+        self.node().rpc.node_count()
+    }
+
     fn asked(&mut self, lookup: LookupId) -> LookupId {
         let (node, cx) = self.parts();
         node.lookups.insert(lookup);

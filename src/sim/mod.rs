@@ -4,6 +4,7 @@
 
 pub mod clock;
 mod computer;
+pub mod crowd;
 mod faults;
 pub mod internet;
 pub mod link;

@@ -15,6 +15,7 @@ mod registry;
 mod replication;
 mod rpc;
 mod secret;
+mod sim;
 mod udx;
 
 use common::{Args, Report};
@@ -43,6 +44,7 @@ fn main() {
         "dht" => dht::run(&args),
         "footprint" => footprint::run(&args),
         "registry" => registry::run(&args),
+        "sim" => sim::run(&args),
         _ => unknown(&bench),
     };
     report.print(&bench);
