@@ -368,6 +368,28 @@ impl Node {
         }
     }
 
+    /// Lets the machines whose time has come know it.
+    fn run_due(&mut self, cx: &mut Cx<'_>) {
+        let now = cx.now;
+        let due = |deadline: Option<Deadline>| deadline.is_some_and(|deadline| deadline.at <= now);
+        if due(self.rpc.poll_timeout()) {
+            self.rpc.handle_timeout(cx);
+        }
+        if due(self.dht.poll_timeout()) {
+            self.dht.handle_timeout(cx);
+        }
+        if due(self.udx.poll_timeout()) {
+            self.udx.handle_timeout(cx);
+        }
+        self.swarm_timeout(cx);
+        while let Some(conn) = self.conn_deadlines.pop_due(cx.now) {
+            self.conn_timeout(cx, conn);
+        }
+        while let Some(core) = self.core_deadlines.pop_due(cx.now) {
+            self.core_timeout(cx, core);
+        }
+    }
+
     /// A socket of dht_rpc: the server's and the client's. The others are hyperdht's.
     fn is_rpc_socket(socket: SocketId) -> bool {
         socket < SocketId::FIRST_POOLED
@@ -415,25 +437,14 @@ impl Machine for Node {
 
     fn handle_timeout(&mut self, cx: &mut Cx<'_>) {
         self.refuse_unwanted(cx);
-        let now = cx.now;
-        let due = |deadline: Option<Deadline>| deadline.is_some_and(|deadline| deadline.at <= now);
-        if due(self.rpc.poll_timeout()) {
-            self.rpc.handle_timeout(cx);
+        // L4: what one machine tells another when its time has come may be due at once.
+        for _ in 0..ROUNDS_MAX {
+            self.run_due(cx);
+            self.settle(cx);
+            if self.poll_timeout().is_none_or(|deadline| deadline.at > cx.now) {
+                return;
+            }
         }
-        if due(self.dht.poll_timeout()) {
-            self.dht.handle_timeout(cx);
-        }
-        if due(self.udx.poll_timeout()) {
-            self.udx.handle_timeout(cx);
-        }
-        self.swarm_timeout(cx);
-        while let Some(conn) = self.conn_deadlines.pop_due(cx.now) {
-            self.conn_timeout(cx, conn);
-        }
-        while let Some(core) = self.core_deadlines.pop_due(cx.now) {
-            self.core_timeout(cx, core);
-        }
-        self.settle(cx);
     }
 
     fn poll_output(&mut self, cx: &mut Cx<'_>) -> Option<Output> {

@@ -37,19 +37,19 @@ impl World {
 
     /// The box forgets every mapping.
     pub fn reboot(&mut self, id: BoxId) {
-        self.note(format_args!("box {} reboots", id.0));
+        self.say(format_args!("box {} reboots", id.0));
         self.internet.reboot(id);
     }
 
     /// The box gets another outer address and forgets every mapping.
     pub fn readdress(&mut self, id: BoxId, outer: [u8; 4]) {
-        self.note(format_args!("box {} gets the address {outer:?}", id.0));
+        self.say(format_args!("box {} gets the address {outer:?}", id.0));
         self.internet.readdress(id, outer);
     }
 
     /// Plugs a host in elsewhere: behind a box, or (none) into the internet itself. Its process is told.
     pub fn plug(&mut self, host: HostId, home: Option<BoxId>, ip: [u8; 4]) {
-        self.note(format_args!("host {} moves to {ip:?}", host.0));
+        self.say(format_args!("host {} moves to {ip:?}", host.0));
         self.internet.plug(host, home, ip);
         if self.computers[host.0].frozen.is_none() && !self.input(host, Input::Interfaces(&[ip])) {
             self.carry_out(host);
@@ -76,13 +76,13 @@ impl World {
     /// Nothing comes to or from that host or box any more.
     pub fn cut(&mut self, place: impl Into<Place>) {
         let place = place.into();
-        self.note(format_args!("cut {place}"));
+        self.say(format_args!("cut {place}"));
         self.internet.set_cut(place, true);
     }
 
     pub fn heal(&mut self, place: impl Into<Place>) {
         let place = place.into();
-        self.note(format_args!("heal {place}"));
+        self.say(format_args!("heal {place}"));
         self.internet.set_cut(place, false);
     }
 
@@ -138,7 +138,7 @@ impl World {
         if self.computers[host.0].node.is_none() || self.computers[host.0].frozen.is_some() {
             return;
         }
-        self.note(format_args!("host {} freezes", host.0));
+        self.say(format_args!("host {} freezes", host.0));
         let mut frozen = Frozen::default();
         let waiting = core::mem::take(&mut self.pending);
         for (owner, event) in waiting {
@@ -154,10 +154,10 @@ impl World {
     /// The process goes on: first what waits in its sockets, then its timers.
     pub fn thaw(&mut self, host: HostId) {
         let Some(frozen) = self.computers[host.0].frozen.take() else { return };
-        self.note(format_args!("host {} thaws", host.0));
+        self.say(format_args!("host {} thaws", host.0));
         self.pending.extend(frozen.events.into_iter().map(|event| (host, event)));
         for (socket, from, bytes) in frozen.datagrams {
-            if self.input(host, Input::Datagram { socket, from, bytes: &bytes }) {
+            if self.datagram(host, socket, from, &bytes) {
                 return;
             }
         }
@@ -168,7 +168,8 @@ impl World {
 
     /// Kill -9: the process is gone; the disk keeps what was written.
     pub fn kill(&mut self, host: HostId) {
-        self.note(format_args!("host {} is killed", host.0));
+        self.say(format_args!("host {} is killed", host.0));
+        self.seam.stopped(self.now, host, &mut self.computers[host.0]);
         self.computers[host.0].end_process();
         self.computers[host.0].disk.release();
         self.pending.retain(|(owner, _)| *owner != host);
@@ -176,8 +177,9 @@ impl World {
 
     /// The power goes off: the process is gone, and each sector that was not synced is kept, lost or garbled.
     pub fn crash(&mut self, host: HostId) {
-        self.note(format_args!("host {} crashes", host.0));
+        self.say(format_args!("host {} crashes", host.0));
         let computer = &mut self.computers[host.0];
+        self.seam.stopped(self.now, host, computer);
         computer.end_process();
         let seed = self.seed.fork(&format!("disk {}", host.0)).fork_nth(computer.starts).u64();
         computer.disk.crash(seed);
@@ -192,7 +194,7 @@ impl World {
 
     /// The host is switched off and taken away, disk and all. Its id stays taken.
     pub fn leave(&mut self, host: HostId) {
-        self.note(format_args!("host {} leaves", host.0));
+        self.say(format_args!("host {} leaves", host.0));
         self.kill(host);
         self.internet.leave(host);
         self.computers[host.0].disk = super::ramdisk::RamDisk::new();
@@ -205,7 +207,7 @@ impl World {
 
     /// Writes to the host's disk find so many more bytes of room, and no more after them.
     pub fn fill_disk(&mut self, host: HostId, room: u64) {
-        self.note(format_args!("host {} has {room} bytes left", host.0));
+        self.say(format_args!("host {} has {room} bytes left", host.0));
         let disk = &mut self.computers[host.0].disk;
         disk.set_capacity(Some(disk.used() + room));
     }
@@ -224,7 +226,7 @@ impl World {
         let mut draw = self.seed.fork(&format!("rot {}", host.0)).fork_nth(self.now.as_micros());
         let disk = &mut self.computers[host.0].disk;
         if let Some((path, bit)) = disk.rot_somewhere(&mut draw) {
-            self.note(format_args!("host {}: bit {bit} of {path} rots", host.0));
+            self.say(format_args!("host {}: bit {bit} of {path} rots", host.0));
         }
     }
 }

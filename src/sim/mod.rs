@@ -2,6 +2,7 @@
 //! drift, disks that tear, processes that crash. The same `Node` and the same programs as on the real machine.
 //! Read `world.rs` first; then `internet.rs` (the way of a datagram), `faults.rs` (what can be done to hosts).
 
+pub mod check;
 pub mod clock;
 mod computer;
 pub mod crowd;
@@ -11,6 +12,8 @@ pub mod link;
 pub mod nat;
 pub mod queue;
 pub mod ramdisk;
+pub mod sabotage;
+mod seam;
 pub mod transcript;
 pub mod world;
 
@@ -19,6 +22,7 @@ use core::fmt;
 pub use clock::Clock;
 pub use link::{Burst, Line};
 pub use nat::{Kind, NatOptions};
+pub use sabotage::Saboteur;
 pub use world::{Step, World};
 
 /// A host of a world.

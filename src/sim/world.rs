@@ -12,6 +12,7 @@ use super::internet::{Arrived, Internet, Leaving, Parcel, Sent, TTL};
 use super::link::{Fate, Line};
 use super::queue::Queue;
 use super::ramdisk::RamDisk;
+use super::seam::Seam;
 use super::transcript::Transcript;
 use crate::base::{Addr, Machine, Seeded, SocketId, Span, Time};
 use crate::node::{Config, Event, Input, Net, Node, Output};
@@ -49,6 +50,7 @@ pub struct World {
     pub sent: u64,
     /// Where copies of the datagrams that are sent go, if anywhere: source, target, bytes.
     pub tap: Option<Vec<(Addr, Addr, Vec<u8>)>>,
+    pub(super) seam: Seam,
 }
 
 impl World {
@@ -65,6 +67,7 @@ impl World {
             transcript: Transcript::default(),
             sent: 0,
             tap: None,
+            seam: Seam::default(),
         }
     }
 
@@ -114,11 +117,12 @@ impl World {
         let mut node = Node::new(&mut cx, config);
         node.handle_input(&mut cx, Input::Interfaces(&[ip]));
         computer.node = Some(node);
+        self.seam.cause(host, |cause| cause.started = true);
         self.carry_out(host);
     }
 
     /// Tells the transcript something about the world itself.
-    pub(super) fn note(&mut self, what: core::fmt::Arguments<'_>) {
+    pub(super) fn say(&mut self, what: core::fmt::Arguments<'_>) {
         self.transcript.tell(self.now, "world", what);
     }
 
@@ -144,7 +148,8 @@ impl World {
             if let Some((host, event)) = self.pending.pop_front() {
                 return Step::Event(host, event);
             }
-            let Some((at, happening)) = self.queue.pop(until) else {
+            let next = if self.seam.broken() { None } else { self.queue.pop(until) };
+            let Some((at, happening)) = next else {
                 self.now = self.now.max(until);
                 return Step::TimedOut;
             };
@@ -204,7 +209,9 @@ impl World {
         if node.poll_timeout().is_none_or(|deadline| deadline.at > cx.now) {
             return false;
         }
-        node.handle_timeout(&mut cx);
+        if self.seam.wakes(self.now, host) {
+            node.handle_timeout(&mut cx);
+        }
         self.burn_fuse(host)
     }
 
@@ -243,9 +250,15 @@ impl World {
         let Some(&socket) = computer.ports.get(&parcel.to.port) else { return };
         if let Some(frozen) = &mut computer.frozen {
             frozen.keep(socket, parcel.from, &parcel.bytes);
-        } else if !self.input(host, Input::Datagram { socket, from: parcel.from, bytes: &parcel.bytes }) {
+        } else if !self.datagram(host, socket, parcel.from, &parcel.bytes) {
             self.carry_out(host);
         }
+    }
+
+    /// Hands the process a datagram. True: that was its last moment.
+    pub(super) fn datagram(&mut self, host: HostId, socket: SocketId, from: Addr, bytes: &[u8]) -> bool {
+        let bytes = self.seam.arrival(self.now, host, socket, from, bytes);
+        bytes.is_some_and(|bytes| self.input(host, Input::Datagram { socket, from, bytes: &bytes }))
     }
 
     /// Carries out what the process asks for, and takes its events.
@@ -255,10 +268,11 @@ impl World {
             let Some((node, mut cx)) = computer.process(self.now, self.transcript.of(host, self.now)) else {
                 return;
             };
-            let Some(output) = node.poll_output(&mut cx) else { break };
-            if self.burn_fuse(host) {
+            let output = node.poll_output(&mut cx);
+            if output.is_some() && self.burn_fuse(host) {
                 return;
             }
+            let Some(output) = self.seam.output(self.now, host, output) else { break };
             match output {
                 Output::Bind { socket, port, .. } => {
                     let input = match self.computers[host.0].bind(socket, port) {
@@ -275,10 +289,12 @@ impl World {
         }
         let computer = &mut self.computers[host.0];
         let Some(node) = &mut computer.node else { return };
-        while let Some(event) = node.poll_event() {
-            self.pending.push_back((host, event));
-        }
-        if let Some(deadline) = node.poll_timeout() {
+        let told = std::iter::from_fn(|| node.poll_event()).collect();
+        let told = self.seam.events(self.now, host, computer, told);
+        self.pending.extend(told.into_iter().map(|event| (host, event)));
+        let computer = &mut self.computers[host.0];
+        let deadline = computer.node.as_ref().and_then(Machine::poll_timeout);
+        if let Some(deadline) = self.seam.deadline(host, deadline) {
             let at = computer.running.world(deadline.at).max(self.now);
             self.queue_wake(host, at);
         }

@@ -2,6 +2,7 @@
 
 mod support;
 
+mod check;
 mod echo;
 mod garbage;
 mod nat;
