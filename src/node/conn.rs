@@ -38,6 +38,8 @@ pub(super) struct Conn {
     pub full: bool,
     /// The round trip time that the peers of cores were told.
     pub rtt: Span,
+    /// From the moment we began to connect; zero if the other side did.
+    pub took: Span,
     /// The program knows of it. A connection of the swarm is told of once hyperswarm keeps it.
     pub told: bool,
 }

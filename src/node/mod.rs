@@ -25,7 +25,9 @@ pub use crate::protomux_rpc::Failure;
 pub use net::{CoreInfo, JoinOptions, Net, NetStatus};
 pub use stores::{CoreId, CoreKind, StoreId, StoreKind};
 
-use crate::base::{Addr, Cx, Deadline, Error, Id, Key, Kind, Machine, Slab, SocketId, Timers, limits};
+use crate::base::{
+    Addr, Cx, Deadline, Error, Id, Key, Kind, Machine, Slab, SocketId, Span, Time, Timers, limits,
+};
 use crate::dht_rpc::DhtRpc;
 use crate::hypercore::replicate::PeerId;
 use crate::hyperdht::HyperDht;
@@ -145,11 +147,14 @@ pub enum Event {
         initiator: bool,
         swarm: bool,
         path: Path,
+        /// From the moment we began to connect; zero if the other side did.
+        took: Span,
     },
     ConnectFailed {
         conn: ConnId,
         key: Key,
         why: ConnectError,
+        took: Span,
     },
     Closed {
         conn: ConnId,
@@ -298,6 +303,7 @@ struct Dialing {
     public: Key,
     channels: bool,
     swarm: bool,
+    since: Time,
 }
 
 /// What a server was opened for.

@@ -110,7 +110,9 @@ impl<'a> Net<'a> {
     pub fn connect(&mut self, key: Key, key_pair: &KeyPair, channels: bool) -> Result<ConnId, Error> {
         let options = ConnectOptions::new(key_pair.clone());
         let conn = self.node.dht.connect(&mut self.cx, key, options);
-        self.node.dialing.insert(conn, Dialing { key, public: key_pair.public, channels, swarm: false });
+        let since = self.cx.now;
+        let dialing = Dialing { key, public: key_pair.public, channels, swarm: false, since };
+        self.node.dialing.insert(conn, dialing);
         self.node.settle(&mut self.cx);
         Ok(conn)
     }

@@ -16,7 +16,7 @@
 
 use super::conn::Conn;
 use super::{Closed, Event, Node, Output, ROUNDS_MAX};
-use crate::base::{Cx, Machine};
+use crate::base::{Cx, Machine, Span};
 use crate::protomux::{self, Protomux};
 use crate::secret_stream::{self, SecretStream};
 use crate::{dht_rpc, hyperdht, hyperswarm, udx};
@@ -164,7 +164,8 @@ impl Node {
             hyperdht::Event::Failed { conn, why } => {
                 let Some(dialing) = self.dialing.remove(&conn) else { return };
                 self.swarm_failed(cx, dialing, why);
-                self.tell(Event::ConnectFailed { conn, key: dialing.key, why });
+                let took = cx.now.since(dialing.since);
+                self.tell(Event::ConnectFailed { conn, key: dialing.key, why, took });
             }
             hyperdht::Event::Listening { server } => {
                 self.swarm_listening(cx, server);
@@ -209,6 +210,7 @@ impl Node {
         };
         let Some(&stream) = self.streams.get(&id) else { return };
         let handshake_hash = connected.keys.handshake_hash;
+        let took = dialing.map_or(Span::ZERO, |dialing| cx.now.since(dialing.since));
         let mut secret = SecretStream::with_keys(
             cx,
             secret_stream::Keys { initiator: connected.initiator, keys: connected.keys, public },
@@ -228,6 +230,7 @@ impl Node {
             why: None,
             full: false,
             rtt: crate::base::Span::ZERO,
+            took,
             told: !swarm,
         };
         self.conns.insert(id, conn);
@@ -244,6 +247,7 @@ impl Node {
             initiator: connected.initiator,
             swarm,
             path: connected.path,
+            took,
         });
     }
 

@@ -120,7 +120,8 @@ impl Node {
                 let public = swarm.key_pair.public;
                 let conn = self.dht.connect(cx, key, options);
                 swarm.dialing.insert(key, conn);
-                self.dialing.insert(conn, Dialing { key, public, channels: true, swarm: true });
+                let dialing = Dialing { key, public, channels: true, swarm: true, since: cx.now };
+                self.dialing.insert(conn, dialing);
             }
             hyperswarm::Output::Abort { key } => {
                 if let Some(conn) = swarm.dialing.remove(&key) {
@@ -153,8 +154,8 @@ impl Node {
                 let path = swarm.paths.get(&link).copied().unwrap_or(Path::Direct);
                 let Some(state) = self.conns.get_mut(&conn) else { return };
                 state.told = true;
-                let server = state.server;
-                self.tell(Event::Connected { conn, server, key, initiator, swarm: true, path });
+                let (server, took) = (state.server, state.took);
+                self.tell(Event::Connected { conn, server, key, initiator, swarm: true, path, took });
             }
             hyperswarm::Event::Flushed { .. } => self.tell(Event::Flushed),
             hyperswarm::Event::Left { topic } => self.tell(Event::Left { topic }),

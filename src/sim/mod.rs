@@ -14,6 +14,7 @@ pub mod queue;
 pub mod ramdisk;
 pub mod sabotage;
 mod seam;
+pub mod town;
 pub mod transcript;
 pub mod world;
 
@@ -23,6 +24,7 @@ pub use clock::Clock;
 pub use link::{Burst, Line};
 pub use nat::{Kind, NatOptions};
 pub use sabotage::Saboteur;
+pub use town::Town;
 pub use world::{Step, World};
 
 /// A host of a world.

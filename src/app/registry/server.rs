@@ -40,6 +40,7 @@ pub struct Server {
     store: StoreId,
     core: CoreId,
     server: ServerId,
+    swarm: Key,
     gate: Gate<Waiting>,
     rpcs: BTreeMap<RpcId, Key>,
     listening: bool,
@@ -70,6 +71,7 @@ impl Server {
             store,
             core,
             server,
+            swarm: swarm.public,
             gate: Gate::new(bounds),
             rpcs: BTreeMap::new(),
             listening: false,
@@ -81,6 +83,16 @@ impl Server {
 
     pub fn keys(&self) -> Keys {
         self.keys
+    }
+
+    /// The core in which the names are.
+    pub fn core(&self) -> CoreId {
+        self.core
+    }
+
+    /// Copies are made over connections with this key.
+    pub fn swarm_key(&self) -> Key {
+        self.swarm
     }
 
     /// True once clients can find this server and its core.

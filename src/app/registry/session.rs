@@ -20,6 +20,7 @@ pub struct Session {
     server: Key,
     store: StoreId,
     core: CoreId,
+    swarm: Key,
     topic: Key,
     conn: Option<ConnId>,
     rpc: Option<RpcId>,
@@ -48,6 +49,7 @@ impl Session {
             server,
             store,
             core,
+            swarm: swarm.public,
             topic,
             conn: None,
             rpc: None,
@@ -55,6 +57,21 @@ impl Session {
         };
         session.run(net);
         Ok(session)
+    }
+
+    /// Calls are made over connections with this key: names belong to it.
+    pub fn key(&self) -> Key {
+        self.key_pair.public
+    }
+
+    /// Copies are made over connections with this key.
+    pub fn swarm_key(&self) -> Key {
+        self.swarm
+    }
+
+    /// The copy of the core in which the names are.
+    pub fn core(&self) -> CoreId {
+        self.core
     }
 
     /// Takes a command; see `Client::submit`.
