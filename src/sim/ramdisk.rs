@@ -1,10 +1,12 @@
 //! A disk in memory that can crash, fill up and rot.
 //!
-//! At a crash of the machine each sector of 512 bytes that was written since its file's last sync is kept, lost (what
-//! was there at the sync comes back) or garbled (the bytes that were changed since the sync are random), each by
-//! itself, and the length of the file is the old or the new one. Bytes of a sector that nobody changed stay: no log
-//! of entries shorter than a sector could live on a disk that spoils its neighbours. A file that was never synced may
-//! be gone. `rename` and `remove` are durable at once.
+//! At a crash of the machine each sector of 512 bytes that was written since its file's last sync is kept, lost (it is
+//! what it was at the sync, or between two writes since) or garbled (the bytes that were changed since the sync are
+//! random), each by itself: as if sectors had gone to the disk in any order, across all files. The length of a file is,
+//! by itself too, any that it had since the sync. Bytes of a sector that nobody changed stay: no log of entries shorter
+//! than a sector could live on a disk that spoils its neighbours. A file that was never synced may be gone. `rename` and
+//! `remove` are durable at once, as those of the real disk are (they sync the folders), and they keep their order; what
+//! a renamed file holds is not, unless it was synced.
 //!
 //! A crash of the process alone loses nothing: drop the handles with `release`.
 
@@ -16,12 +18,17 @@ const SECTOR: usize = 512;
 /// Bytes of one file: holes take memory here. A write beyond is refused as a full disk.
 const FILE_MAX: u64 = 1 << 28;
 
-/// What a crash can bring back: the sector at the last sync, and which of its bytes were changed since.
+/// What a crash can bring back: contents that a sector had since the last sync, the first of them then, and which of
+/// its bytes were changed since.
 #[derive(Clone)]
 struct Unsynced {
-    old: [u8; SECTOR],
+    versions: Vec<[u8; SECTOR]>,
     changed: [bool; SECTOR],
 }
+
+/// Contents of one sector, and lengths of one file, that are remembered between two syncs.
+const VERSIONS_MAX: usize = 4;
+const LENGTHS_MAX: usize = 16;
 
 #[derive(Clone, Default)]
 struct Content {
@@ -29,6 +36,8 @@ struct Content {
     unsynced: BTreeMap<u64, Unsynced>,
     /// Length at the last sync; None if it was never synced.
     synced_len: Option<u64>,
+    /// Lengths since.
+    lens: Vec<u64>,
     private: bool,
 }
 
@@ -38,41 +47,64 @@ impl Content {
         let to = from + new.len() as u64;
         let sector = SECTOR as u64;
         for number in from / sector..to.div_ceil(sector) {
-            let bytes = &self.bytes;
-            let entry = self.unsynced.entry(number).or_insert_with(|| {
-                let mut old = [0; SECTOR];
-                let start = number as usize * SECTOR;
-                let kept = &bytes[start.min(bytes.len())..(start + SECTOR).min(bytes.len())];
-                old[..kept.len()].copy_from_slice(kept);
-                Unsynced { old, changed: [false; SECTOR] }
-            });
+            let start = number as usize * SECTOR;
+            let kept = &self.bytes[start.min(self.bytes.len())..(start + SECTOR).min(self.bytes.len())];
+            let mut now = [0; SECTOR];
+            now[..kept.len()].copy_from_slice(kept);
+            let fresh = || Unsynced { versions: Vec::with_capacity(1), changed: [false; SECTOR] };
+            let entry = self.unsynced.entry(number).or_insert_with(fresh);
+            if entry.versions.len() == VERSIONS_MAX {
+                entry.versions.pop();
+            }
+            entry.versions.push(now);
             let start = number * sector;
             for at in from.max(start)..to.min(start + sector) {
-                let changed = bytes.get(at as usize) != Some(&new[(at - from) as usize]);
+                let changed = self.bytes.get(at as usize) != Some(&new[(at - from) as usize]);
                 entry.changed[(at - start) as usize] |= changed;
             }
         }
     }
 
+    fn resize(&mut self, len: u64) {
+        if len != self.bytes.len() as u64 {
+            if self.lens.len() == LENGTHS_MAX {
+                self.lens.pop();
+            }
+            self.lens.push(self.bytes.len() as u64);
+            self.bytes.resize(len as usize, 0);
+        }
+    }
+
+    fn synced(&mut self) {
+        self.unsynced.clear();
+        self.lens.clear();
+        self.synced_len = Some(self.bytes.len() as u64);
+    }
+
     fn crash(&mut self, entropy: &mut Seeded) {
-        let old_len = self.synced_len.unwrap_or(0);
         let new_len = self.bytes.len() as u64;
-        let len = if entropy.chance(500) { old_len } else { new_len };
+        let len = match entropy.below(4) {
+            0 | 1 => new_len,
+            2 => self.synced_len.unwrap_or(0),
+            _ => self.lens.get(entropy.below(self.lens.len() as u64) as usize).copied().unwrap_or(new_len),
+        };
         self.bytes.resize(len.max(new_len) as usize, 0);
-        for (number, sector) in std::mem::take(&mut self.unsynced) {
+        for (number, sector) in core::mem::take(&mut self.unsynced) {
             let start = number as usize * SECTOR;
-            let fate = entropy.below(3);
+            let fate = entropy.below(4);
+            let other = entropy.below(sector.versions.len() as u64) as usize;
             for n in 0..SECTOR.min(self.bytes.len().saturating_sub(start)) {
                 match fate {
                     0 => {}
-                    1 => self.bytes[start + n] = sector.old[n],
+                    1 => self.bytes[start + n] = sector.versions[0][n],
+                    2 => self.bytes[start + n] = sector.versions[other][n],
                     _ if sector.changed[n] => self.bytes[start + n] = entropy.u64() as u8,
                     _ => {}
                 }
             }
         }
         self.bytes.truncate(len as usize);
-        self.synced_len = Some(len);
+        self.synced();
     }
 }
 
@@ -148,12 +180,8 @@ impl RamDisk {
 
     /// Puts a file there, synced.
     pub fn put(&mut self, path: &str, bytes: &[u8]) {
-        let content = Content {
-            bytes: bytes.to_vec(),
-            unsynced: BTreeMap::new(),
-            synced_len: Some(bytes.len() as u64),
-            private: false,
-        };
+        let mut content = Content { bytes: bytes.to_vec(), ..Content::default() };
+        content.synced();
         self.files.insert(path.to_owned(), content);
     }
 
@@ -203,8 +231,8 @@ impl RamDisk {
         Ok(())
     }
 
-    fn path(&self, file: FileId) -> Result<(String, Mode), DiskError> {
-        self.open.get(file.0 as usize).and_then(Option::as_ref).cloned().ok_or(DiskError::Missing)
+    fn mode(&self, file: FileId) -> Result<Mode, DiskError> {
+        self.open.get(file.0 as usize).and_then(Option::as_ref).map(|slot| slot.1).ok_or(DiskError::Missing)
     }
 
     fn at(&mut self, file: FileId) -> Result<&mut Content, DiskError> {
@@ -213,7 +241,7 @@ impl RamDisk {
     }
 
     fn writable(&mut self, file: FileId) -> Result<&mut Content, DiskError> {
-        if self.path(file)?.1 == Mode::Read {
+        if self.mode(file)? == Mode::Read {
             return Err(DiskError::ReadOnly);
         }
         self.at(file)
@@ -285,10 +313,9 @@ impl Disk for RamDisk {
         let fitting = &bytes[..(fits - at) as usize];
         if at > len {
             content.touch(len, &vec![0; (at - len) as usize]);
-            content.bytes.resize(at as usize, 0);
         }
         content.touch(at, fitting);
-        content.bytes.resize((fits.max(len)) as usize, 0);
+        content.resize(fits.max(len));
         content.bytes[at as usize..fits as usize].copy_from_slice(fitting);
         if fits < end { Err(DiskError::Full) } else { Ok(()) }
     }
@@ -303,18 +330,16 @@ impl Disk for RamDisk {
         }
         let content = self.at(file)?;
         content.touch(len.min(old), &vec![0; old.abs_diff(len) as usize]);
-        content.bytes.resize(len as usize, 0);
+        content.resize(len);
         Ok(())
     }
 
     fn sync(&mut self, file: FileId) -> Result<(), DiskError> {
-        self.path(file)?;
+        self.mode(file)?;
         self.change()?;
         self.syncs += 1;
         self.pending.remove(&file);
-        let content = self.at(file)?;
-        content.unsynced.clear();
-        content.synced_len = Some(content.bytes.len() as u64);
+        self.at(file)?.synced();
         Ok(())
     }
 
@@ -332,7 +357,9 @@ impl Disk for RamDisk {
     fn rename(&mut self, from: &str, to: &str) -> Result<(), DiskError> {
         check(to)?;
         self.change()?;
-        let content = self.files.remove(from).ok_or(DiskError::Missing)?;
+        let mut content = self.files.remove(from).ok_or(DiskError::Missing)?;
+        // The folder is synced: the name is there, whatever the file holds.
+        content.synced_len.get_or_insert(0);
         self.files.insert(to.to_owned(), content);
         Ok(())
     }
@@ -407,6 +434,74 @@ mod tests {
             }
         }
         assert!(kept > 5 && lost > 5 && garbled > 5 && gone > 5, "{kept} {lost} {garbled} {gone}");
+    }
+
+    /// What was written first need not be there first: in one file, across files, and with the lengths in between.
+    #[test]
+    fn sectors_reach_the_disk_in_any_order() {
+        let mut fates = BTreeSet::new();
+        for seed in 0..2000 {
+            let mut disk = RamDisk::new();
+            let (a, b) =
+                (disk.open("a", Mode::Write).expect("opens"), disk.open("b", Mode::Write).expect("opens"));
+            for file in [a, b] {
+                disk.write_at(file, 0, &[1; 1024]).expect("writes");
+                disk.sync(file).expect("syncs");
+            }
+            for (file, at) in [(a, 0), (b, 0), (a, 512), (b, 512)] {
+                disk.write_at(file, at, &[2; 512]).expect("writes");
+            }
+            disk.crash(seed);
+            let new = |path: &str, at: usize| disk.content(path).expect("there")[at..at + 512] == [2; 512];
+            fates.insert([new("a", 0), new("b", 0), new("a", 512), new("b", 512)]);
+        }
+        assert_eq!(fates.len(), 16, "every subset of four sectors");
+    }
+
+    #[test]
+    fn a_sector_may_be_as_it_was_between_two_writes() {
+        let mut fates = BTreeSet::new();
+        for seed in 0..200 {
+            let mut disk = RamDisk::new();
+            disk.put("f", &[1; 512]);
+            let file = disk.open("f", Mode::Write).expect("opens");
+            for n in 2..5 {
+                disk.write_at(file, 0, &[n; 512]).expect("writes");
+                disk.write_at(file, 512 * u64::from(n), &[n]).expect("writes");
+            }
+            disk.crash(seed);
+            let after = disk.content("f").expect("there");
+            fates
+                .insert((after[..512].iter().all(|&byte| byte == after[0]).then_some(after[0]), after.len()));
+        }
+        for (first, len) in [(1, 512), (2, 1025), (3, 1537), (4, 2049)] {
+            assert!(fates.iter().any(|fate| fate.0 == Some(first)), "{first} {fates:?}");
+            assert!(fates.iter().any(|fate| fate.1 == len), "{len} {fates:?}");
+        }
+    }
+
+    #[test]
+    fn a_rename_is_durable_and_what_was_not_synced_is_not() {
+        let mut fates = BTreeSet::new();
+        for seed in 0..200 {
+            let mut disk = RamDisk::new();
+            disk.put("f", b"old");
+            let file = disk.open("f.new", Mode::Write).expect("opens");
+            disk.write_at(file, 0, b"new").expect("writes");
+            disk.rename("f.new", "f").expect("renames");
+            disk.crash(seed);
+            assert_eq!(disk.content("f.new"), None);
+            fates.insert(disk.content("f").expect("the name is there").to_vec());
+        }
+        assert!(fates.contains(&b"new"[..]) && fates.contains(&b""[..]), "{fates:?}");
+        assert!(!fates.contains(&b"old"[..]));
+        for seed in 0..200 {
+            let mut disk = RamDisk::new();
+            disk.put("f", b"old");
+            crate::base::disk::replace_file(&mut disk, "f", Mode::Write, b"new").expect("replaces");
+            disk.crash(seed);
+            assert_eq!(disk.content("f"), Some(&b"new"[..]));
+        }
     }
 
     #[test]
