@@ -57,6 +57,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "hypercore",
             "hyperbee",
             "corestore",
+            "explain",
         ],
     ),
     // Says what bytes mean; nothing below a transcript needs it.

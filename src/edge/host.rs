@@ -11,9 +11,10 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
 
 use super::files::Files;
-use super::os::{OsEntropy, interfaces};
+use super::os::{OsEntropy, interfaces, unix_time};
+use super::trace::Transcript;
 use super::udp::{Inbox, Left, Udp};
-use crate::base::{Cx, Error, Machine, SocketId, Span, Time, Timers, Trace, limits};
+use crate::base::{Cx, Error, Machine, NoTrace, SocketId, Span, Time, Timers, Trace, limits, trace};
 use crate::node::{Config, Event, Input, Net, Node, Output};
 
 /// One of the nodes of a host.
@@ -73,6 +74,7 @@ pub struct Host {
     unread: BTreeSet<Token>,
     /// Events that the program took since outputs were last carried out.
     told: usize,
+    transcript: Option<Transcript>,
 }
 
 fn os(error: io::Error) -> Error {
@@ -103,6 +105,7 @@ impl Host {
             inbox: Inbox::default(),
             unread: BTreeSet::new(),
             told: 0,
+            transcript: None,
         })
     }
 
@@ -119,25 +122,25 @@ impl Host {
         self.waker.clone()
     }
 
-    /// Starts a node with its files below `root`.
-    pub fn add(&mut self, config: Config, root: &Path) -> Result<NodeId, Error> {
-        self.add_traced(config, root, Box::new(crate::base::NoTrace))
+    /// What happens in nodes that are added from now on is written there.
+    pub fn set_transcript(&mut self, transcript: Transcript) {
+        self.transcript = Some(transcript);
     }
 
-    /// Starts a node that writes a transcript.
-    pub fn add_traced(
-        &mut self,
-        config: Config,
-        root: &Path,
-        mut trace: Box<dyn Trace>,
-    ) -> Result<NodeId, Error> {
+    /// Starts a node with its files below `root`.
+    pub fn add(&mut self, config: Config, root: &Path) -> Result<NodeId, Error> {
         let now = self.now();
+        let id = NodeId(self.seats.len());
         let mut disk = Files::open(root)?;
         let mut entropy = OsEntropy::default();
+        let mut trace: Box<dyn Trace> = match &self.transcript {
+            Some(transcript) => Box::new(transcript.of(id.0)),
+            None => Box::new(NoTrace),
+        };
         let mut cx = Cx { now, entropy: &mut entropy, disk: &mut disk, trace: &mut *trace };
+        trace!(cx, State, "host", "seckel {} starts, unix time {}", env!("CARGO_PKG_VERSION"), unix_time());
         let mut node = Node::new(&mut cx, config);
         node.handle_input(&mut cx, Input::Interfaces(&self.interfaces));
-        let id = NodeId(self.seats.len());
         self.seats.push(Some(Seat { node, disk, entropy, trace, sockets: BTreeMap::new() }));
         self.touched.insert(id);
         self.carry_out();
@@ -231,6 +234,9 @@ impl Host {
         }
         if let Some((at, _)) = self.deadlines.next() {
             next = next.min(at);
+        }
+        if let Some(transcript) = &self.transcript {
+            transcript.flush();
         }
         let sleep = if self.unread.is_empty() { next.since(self.now()) } else { Span::ZERO };
         let mut ready = core::mem::replace(&mut self.ready, Events::with_capacity(0));

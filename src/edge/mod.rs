@@ -2,7 +2,10 @@
 
 pub mod files;
 pub mod host;
+pub mod key_log;
 pub mod os;
+pub mod trace;
 pub mod udp;
 
 pub use host::{Host, NodeId, Wake};
+pub use key_log::KeyLog;

@@ -1,4 +1,6 @@
-//! Randomness and network interfaces, from the operating system.
+//! Randomness, network interfaces and the wall clock, from the operating system.
+
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::base::Entropy;
 
@@ -38,4 +40,10 @@ pub fn interfaces() -> Vec<[u8; 4]> {
     hosts.sort_by_key(|ip| ip[0] == 127);
     hosts.dedup();
     hosts
+}
+
+/// Seconds since 1970 with six digits of their fraction, as captures of a network have them.
+pub fn unix_time() -> String {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    format!("{}.{:06}", since.as_secs(), since.subsec_micros())
 }

@@ -9,6 +9,7 @@ mod net;
 mod route;
 mod stores;
 mod swarm;
+mod told;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -408,6 +409,9 @@ impl Machine for Node {
     type Event = Event;
 
     fn handle_input(&mut self, cx: &mut Cx<'_>, input: Input<'_>) {
+        if cx.trace.on() {
+            told::input(cx, &input);
+        }
         self.refuse_unwanted(cx);
         match input {
             Input::Datagram { socket, from, bytes } => self.take_datagram(cx, socket, from, bytes),
@@ -463,6 +467,9 @@ impl Machine for Node {
             self.broken = true;
             self.tell(Event::DiskFailed(error.into()));
             return None;
+        }
+        if cx.trace.on() {
+            told::output(cx, &output);
         }
         Some(output)
     }

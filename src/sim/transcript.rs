@@ -101,7 +101,7 @@ impl Transcript {
 
     /// Something about the world itself is told, verbose or not.
     pub fn tell(&mut self, at: Time, layer: &'static str, what: Arguments<'_>) {
-        if self.verbose {
+        if self.on() {
             let line = Line { kind: Kind::State, layer, id: &"", part: false, peer: &"", rule: "", what };
             self.entry.take(at, None, None, &line);
             self.show();
@@ -143,7 +143,7 @@ impl Transcript {
 
 impl Trace for Transcript {
     fn on(&self) -> bool {
-        self.verbose
+        self.verbose || self.reader.is_some()
     }
     fn line(&mut self, _: Time, line: &Line<'_>) {
         self.entry.take(self.now, Some(self.host), self.place, line);

@@ -1,9 +1,11 @@
 //! The command line.
 
 use std::net::ToSocketAddrs;
+use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use seckel::base::{Addr, Key, hex};
+use seckel::edge::trace::Wanted;
 
 /// Where `registry` looks for its network unless told otherwise.
 const PRIVATE: &str = "127.0.0.1:30001";
@@ -18,8 +20,15 @@ pub const BOOTSTRAP_PORT: u16 = 49737;
     version,
     about = "The Holepunch peer-to-peer stack: DHT nodes, and a registry of names"
 )]
-#[command(after_help = "Start here: seckel demo")]
+#[command(after_help = "\
+Start here: seckel demo
+What happens inside, with any command:
+  seckel demo -v
+  seckel dht --trace dht.log        then: grep ' out dht_rpc ' dht.log
+  SECKEL_TRACE=server.log SECKEL_KEYS=keys.log seckel registry server")]
 pub struct Cli {
+    #[command(flatten)]
+    pub tracing: Tracing,
     #[command(subcommand)]
     pub command: Command,
 }
@@ -49,6 +58,34 @@ Examples:
     /// A registry of names: its server, and clients
     #[command(subcommand)]
     Registry(Registry),
+}
+
+/// What the process writes about itself; the same for every command.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Transcript")]
+pub struct Tracing {
+    /// Write what happens inside to this file, line by line; `-` is standard error
+    #[arg(long, global = true, value_name = "FILE", env = "SECKEL_TRACE")]
+    pub trace: Option<PathBuf>,
+    /// The same for machines: each line an object of JSON
+    #[arg(long, global = true, value_name = "FILE", env = "SECKEL_TRACE_JSON")]
+    pub trace_json: Option<PathBuf>,
+    /// Write what happens inside to standard error
+    #[arg(short, long, global = true)]
+    pub verbose: bool,
+}
+
+impl Tracing {
+    /// `keys` is what SECKEL_KEYS says. A variable that is set to nothing is not set.
+    pub fn wanted(self, keys: Option<PathBuf>) -> Wanted {
+        let named = |path: Option<PathBuf>| path.filter(|path| !path.as_os_str().is_empty());
+        Wanted {
+            verbose: self.verbose,
+            text: named(self.trace),
+            json: named(self.trace_json),
+            keys: named(keys),
+        }
+    }
 }
 
 #[derive(Args, Debug)]
@@ -264,6 +301,23 @@ mod tests {
     fn the_command_line_is_sound() {
         use clap::CommandFactory;
         Cli::command().debug_assert();
+    }
+
+    fn wanted(words: &[&str], keys: &str) -> Wanted {
+        let cli = Cli::try_parse_from(words).expect("a command line");
+        cli.tracing.wanted(Some(PathBuf::from(keys)))
+    }
+
+    #[test]
+    fn a_transcript_can_be_asked_for_before_and_after_the_command() {
+        let file = |name: &str| Some(PathBuf::from(name));
+        for words in [["seckel", "--trace", "a", "dht"], ["seckel", "dht", "--trace", "a"]] {
+            let wanted = wanted(&words, "");
+            assert_eq!((wanted.text, wanted.json, wanted.keys), (file("a"), None, None));
+        }
+        let wanted = wanted(&["seckel", "registry", "server", "-v", "--trace-json", "b"], "k");
+        assert!(wanted.verbose);
+        assert_eq!((wanted.text, wanted.json, wanted.keys), (None, file("b"), file("k")));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 mod args;
 mod run;
 mod terminal;
+mod tracing;
 
 use std::process::ExitCode;
 
@@ -12,7 +13,9 @@ use seckel::app::registry::command::Command as Prompted;
 use args::{Cli, Command, Registry};
 
 fn main() -> ExitCode {
-    match start(Cli::parse().command) {
+    let cli = Cli::parse();
+    let _program = tracing::Program;
+    match tracing::start(cli.tracing).and_then(|()| start(cli.command)) {
         Ok(code) => ExitCode::from(code),
         Err(bad) => {
             terminal::warn(&bad.text);

@@ -8,8 +8,7 @@ use seckel::app::registry::gate::Bounds;
 use seckel::app::registry::outcome::{Exit, Outcome};
 use seckel::app::registry::server::Server;
 use seckel::app::registry::session::Session;
-use seckel::base::trace::{Entry, Line};
-use seckel::base::{Addr, DiskError, Error, NoTrace, Span, Time, Trace, hex};
+use seckel::base::{Addr, DiskError, Error, Span, Time, hex};
 use seckel::edge::host::{Host, NodeId, Wake};
 use seckel::node::{Config, DhtConfig, Durability, Event};
 
@@ -67,25 +66,11 @@ fn loopback(bootstrap: Addr) -> DhtConfig {
     }
 }
 
-/// What happens inside, line by line on standard error, if SECKEL_TRACE is set.
-struct Transcript;
-
-impl Trace for Transcript {
-    fn on(&self) -> bool {
-        true
-    }
-    fn line(&mut self, now: Time, line: &Line<'_>) {
-        let (mut entry, mut text) = (Entry::default(), String::new());
-        entry.take(now, Some(0), None, line);
-        entry.text(&mut text);
-        eprint!("{text}");
-    }
-}
-
 fn add(host: &mut Host, config: Config, folder: &Path) -> Result<NodeId, Bad> {
-    let traced = std::env::var_os("SECKEL_TRACE").is_some_and(|set| !set.is_empty());
-    let trace: Box<dyn Trace> = if traced { Box::new(Transcript) } else { Box::new(NoTrace) };
-    host.add_traced(config, folder, trace).map_err(|error| storage_error(folder, error))
+    if let Some(transcript) = super::tracing::transcript() {
+        host.set_transcript(transcript);
+    }
+    host.add(config, folder).map_err(|error| storage_error(folder, error))
 }
 
 fn storage_error(folder: &Path, error: Error) -> Bad {

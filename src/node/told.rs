@@ -1,0 +1,48 @@
+//! What the node itself tells the transcript: datagrams, sockets, what the program asks and is told. Only called when
+//! somebody reads.
+
+use super::{Input, Output};
+use crate::base::addr::Host;
+use crate::base::{Addr, Cx, SocketId, trace};
+use crate::explain::summary;
+
+/// The world tells the node something.
+pub(super) fn input(cx: &mut Cx<'_>, input: &Input<'_>) {
+    match *input {
+        Input::Datagram { socket, from, bytes } => came(cx, socket, from, bytes),
+        Input::Datagrams { socket, from, bytes, each } => {
+            bytes.chunks(each.max(1)).for_each(|bytes| came(cx, socket, from, bytes));
+        }
+        Input::Bound { socket, local } => trace!(cx, State, "node", id: socket, "bound to {local}"),
+        Input::BindFailed { socket } => trace!(cx, State, "node", id: socket, "cannot be bound"),
+        Input::Interfaces(hosts) => {
+            for &host in hosts {
+                trace!(cx, State, "node", "has the address {}", Host(host));
+            }
+        }
+    }
+}
+
+fn came(cx: &mut Cx<'_>, socket: SocketId, from: Addr, bytes: &[u8]) {
+    let said = summary(bytes);
+    trace!(cx, In, said.layer, id: socket, peer: from, rule: said.rule, "{}", said.what);
+}
+
+/// The node asks something of the world.
+pub(super) fn output(cx: &mut Cx<'_>, output: &Output) {
+    match output {
+        Output::Send { socket, to, bytes, ttl } => {
+            let said = summary(bytes);
+            match ttl {
+                None => trace!(cx, Out, said.layer, id: socket, peer: to, rule: said.rule, "{}", said.what),
+                Some(ttl) => {
+                    trace!(cx, Out, said.layer, id: socket, peer: to, rule: said.rule, "{}, ttl {ttl}", said.what);
+                }
+            }
+        }
+        Output::Bind { socket, host, port } => {
+            trace!(cx, State, "node", id: socket, "to be bound to {}", Addr::new(*host, *port));
+        }
+        Output::Close { socket } => trace!(cx, State, "node", id: socket, "closed"),
+    }
+}
