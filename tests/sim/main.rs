@@ -4,6 +4,7 @@ mod support;
 
 mod check;
 mod echo;
+mod faults;
 mod garbage;
 mod nat;
 mod registry;

@@ -1,10 +1,10 @@
 //! Whole nodes behind boxes of every kind: who reaches whom, and how.
 
-use seckel::base::{Key, Span};
-use seckel::node::{Closed, ConnId, ConnectError, Event, KeyPair, Path};
-use seckel::sim::{HostId, Kind, Line, NatOptions, Step, World};
+use seckel::base::Span;
+use seckel::node::{Closed, ConnId, ConnectError, Path};
+use seckel::sim::{HostId, Kind, Line, NatOptions, World};
 
-use crate::support::{joining, network, seed, wait};
+use crate::support::{Outcome, call, connect, echo, join, key, listen, lives, network, seed};
 
 /// A host behind a box of its own, the `n`-th of the network on side `side` (1 or 2), with a node that has joined.
 fn behind(world: &mut World, kind: Kind, side: u8, n: u8, options: NatOptions) -> HostId {
@@ -14,59 +14,6 @@ fn behind(world: &mut World, kind: Kind, side: u8, n: u8, options: NatOptions) -
     let host = world.add_behind(home, inner);
     join(world, host);
     host
-}
-
-fn join(world: &mut World, host: HostId) {
-    world.start(host, joining());
-    wait(world, 60, |_, from, event| from == host && matches!(event, Event::Bootstrapped));
-}
-
-fn key(n: u8) -> KeyPair {
-    KeyPair::from_seed([n; 32])
-}
-
-/// Makes the node of a host listen under a key of its own, and waits until it can be found.
-fn listen(world: &mut World, host: HostId, key: &KeyPair) {
-    world.net(host).listen(key, false).expect("listening");
-    wait(world, 60, |_, from, event| from == host && matches!(event, Event::Listening { .. }));
-}
-
-/// What came of an attempt: how the client is connected, or why not.
-type Outcome = Result<Path, ConnectError>;
-
-fn connect(world: &mut World, client: HostId, to: Key) -> (ConnId, Outcome) {
-    let conn = world.net(client).connect(to, &key(99), false).expect("connecting");
-    let (_, event) = wait(world, 90, |_, host, event| {
-        host == client && matches!(event, Event::Connected { .. } | Event::ConnectFailed { .. })
-    });
-    match event {
-        Event::Connected { path, .. } => (conn, Ok(path)),
-        Event::ConnectFailed { why, .. } => (conn, Err(why)),
-        _ => unreachable!("waited for these"),
-    }
-}
-
-/// A message goes there and back.
-fn echo(world: &mut World, client: HostId, conn: ConnId, server: HostId) {
-    world.net(client).send(conn, b"hello").expect("open");
-    wait(world, 20, |world, host, event| match event {
-        Event::Data { conn, bytes } if host == server => {
-            world.net(server).send(*conn, bytes).expect("open");
-            false
-        }
-        Event::Data { bytes, .. } if host == client => bytes == b"hello",
-        _ => false,
-    });
-}
-
-/// Connects, lets a message go there and back, and closes again.
-fn call(world: &mut World, client: HostId, server: HostId, to: Key) -> Outcome {
-    let (conn, outcome) = connect(world, client, to);
-    if outcome.is_ok() {
-        echo(world, client, conn, server);
-        world.net(client).destroy(conn);
-    }
-    outcome
 }
 
 /// Rows: the server's kind; columns: the client's. What Node's hyperdht does through real boxes, but for `r`: there
@@ -135,20 +82,6 @@ fn connected(seed: u64, server: Kind, client: Kind, options: NatOptions) -> (Wor
 /// Milliseconds until an idle connection finds that nothing comes back: at most five seconds to the next keep-alive,
 /// and udx.36's thirty-nine.
 const UNNOTICED: core::ops::Range<u64> = 39_000..45_000;
-
-/// How long the client's connection lives from now on, at most `seconds`.
-fn lives(world: &mut World, client: HostId, conn: ConnId, seconds: u64) -> Option<(Span, Closed)> {
-    let (begin, until) = (world.now(), world.now() + Span::from_secs(seconds));
-    loop {
-        match world.step(until) {
-            Step::Event(host, Event::Closed { conn: closed, why }) if host == client && closed == conn => {
-                return Some((world.now().since(begin), why));
-            }
-            Step::Event(..) | Step::Crashed(_) => {}
-            Step::TimedOut => return None,
-        }
-    }
-}
 
 #[test]
 fn two_hosts_behind_one_box_meet_on_their_lan_or_through_the_outer_address() {

@@ -1,7 +1,7 @@
 //! What the stories share: a private network, and waiting for something to happen in it.
 
-use seckel::base::{Addr, Span};
-use seckel::node::{Config, DhtConfig, Event};
+use seckel::base::{Addr, Key, Span};
+use seckel::node::{Closed, Config, ConnId, ConnectError, DhtConfig, Event, KeyPair, Path};
 use seckel::sim::{HostId, Step, World};
 
 pub const BOOTSTRAP: Addr = Addr::new([30, 0, 0, 1], 49737);
@@ -64,6 +64,75 @@ pub fn wait(
             }
             Step::Crashed(_) => {}
             Step::TimedOut => panic!("it did not happen within {seconds} s:\n{}", world.last_lines()),
+        }
+    }
+}
+
+/// Starts a node on a host and waits until it has joined.
+pub fn join(world: &mut World, host: HostId) {
+    world.start(host, joining());
+    wait(world, 60, |_, from, event| from == host && matches!(event, Event::Bootstrapped));
+}
+
+pub fn key(n: u8) -> KeyPair {
+    KeyPair::from_seed([n; 32])
+}
+
+/// Makes the node of a host listen under a key of its own, and waits until it can be found.
+pub fn listen(world: &mut World, host: HostId, key: &KeyPair) {
+    world.net(host).listen(key, false).expect("listening");
+    wait(world, 60, |_, from, event| from == host && matches!(event, Event::Listening { .. }));
+}
+
+/// What came of an attempt: how the client is connected, or why not.
+pub type Outcome = Result<Path, ConnectError>;
+
+/// Connects under a key of its own, and waits for what comes of it.
+pub fn connect(world: &mut World, client: HostId, to: Key) -> (ConnId, Outcome) {
+    let conn = world.net(client).connect(to, &key(99), false).expect("connecting");
+    let (_, event) = wait(world, 90, |_, host, event| {
+        host == client && matches!(event, Event::Connected { .. } | Event::ConnectFailed { .. })
+    });
+    match event {
+        Event::Connected { path, .. } => (conn, Ok(path)),
+        Event::ConnectFailed { why, .. } => (conn, Err(why)),
+        _ => unreachable!("waited for these"),
+    }
+}
+
+/// A message goes there and back.
+pub fn echo(world: &mut World, client: HostId, conn: ConnId, server: HostId) {
+    world.net(client).send(conn, b"hello").expect("open");
+    wait(world, 20, |world, host, event| match event {
+        Event::Data { conn, bytes } if host == server => {
+            world.net(server).send(*conn, bytes).expect("open");
+            false
+        }
+        Event::Data { bytes, .. } if host == client => bytes == b"hello",
+        _ => false,
+    });
+}
+
+/// Connects, lets a message go there and back, and closes again.
+pub fn call(world: &mut World, client: HostId, server: HostId, to: Key) -> Outcome {
+    let (conn, outcome) = connect(world, client, to);
+    if outcome.is_ok() {
+        echo(world, client, conn, server);
+        world.net(client).destroy(conn);
+    }
+    outcome
+}
+
+/// How long the client's connection lives from now on, at most `seconds`.
+pub fn lives(world: &mut World, client: HostId, conn: ConnId, seconds: u64) -> Option<(Span, Closed)> {
+    let (begin, until) = (world.now(), world.now() + Span::from_secs(seconds));
+    loop {
+        match world.step(until) {
+            Step::Event(host, Event::Closed { conn: closed, why }) if host == client && closed == conn => {
+                return Some((world.now().since(begin), why));
+            }
+            Step::Event(..) | Step::Crashed(_) => {}
+            Step::TimedOut => return None,
         }
     }
 }
