@@ -26,8 +26,8 @@ use health::Health;
 use nat::NatSampler;
 use query::{Asker, Walk, WalkId, WalkKind};
 use sources::Sources;
-pub use table::node_id;
 use table::{Contact, Table};
+pub use table::{Known, node_id};
 use token::Tokens;
 use upkeep::{Boot, FirewallTest, Probes};
 
@@ -546,6 +546,21 @@ impl DhtRpc {
     /// Known nodes, those heard from latest first, at most `limit`.
     pub fn nodes(&self, limit: usize) -> Vec<Addr> {
         self.table.latest().take(limit).map(|contact| contact.addr).collect()
+    }
+
+    /// What the routing table is arranged around: our id, or what would be.
+    pub fn table_id(&self) -> Key {
+        *self.table.own()
+    }
+
+    /// Nodes of the routing table, row by row; of the row that `id` belongs to, if it is given.
+    pub fn known(&self, id: Option<&Key>) -> Vec<Known> {
+        self.table.known(id, self.tick)
+    }
+
+    /// Datagrams, and requests for the layer above, that nobody has taken yet.
+    pub fn waiting(&self) -> (usize, usize) {
+        (self.outputs.len(), self.requests_waiting)
     }
 
     /// How many nodes are known.

@@ -54,6 +54,16 @@ impl Contact {
     }
 }
 
+/// A node of the table, as others may look at it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Known {
+    pub row: u16,
+    pub id: Key,
+    pub addr: Addr,
+    /// Ticks since we last heard from it.
+    pub silent: u64,
+}
+
 /// What became of an addition.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Added {
@@ -137,6 +147,23 @@ impl Table {
         }
         self.recent.remove(&contact.order);
         Some(contact)
+    }
+
+    /// The nodes, row by row; of the row that `id` belongs to, if it is given. `tick` is now.
+    pub fn known(&self, id: Option<&Key>, tick: u64) -> Vec<Known> {
+        let rows = match id {
+            Some(id) => self.row(id)..=self.row(id),
+            None => 0..=u16::MAX,
+        };
+        let rows = self.rows.range(rows);
+        rows.flat_map(|(&row, nodes)| nodes.iter().map(move |node| (row, node)))
+            .map(|(row, node)| Known {
+                row,
+                id: node.id,
+                addr: node.addr,
+                silent: tick.saturating_sub(node.seen),
+            })
+            .collect()
     }
 
     /// Makes a node the latest one that was in contact.

@@ -236,6 +236,11 @@ impl Hypercore {
         self.auth.as_ref()
     }
 
+    /// True if appends outlive a crash of the machine.
+    pub fn durable(&self) -> bool {
+        self.durability == Durability::Flush
+    }
+
     /// True if `append` can work: there is a key pair, and it may sign alone.
     pub fn writable(&self) -> bool {
         let may_sign = |pair| self.auth.as_ref().is_some_and(|auth| auth.may_sign(pair));

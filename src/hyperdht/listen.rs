@@ -57,6 +57,10 @@ impl Server {
     pub fn key(&self) -> Key {
         self.options.key_pair.public
     }
+
+    pub fn sessions(&self) -> usize {
+        self.sessions.len()
+    }
 }
 
 /// One caller's handshake.

@@ -295,6 +295,16 @@ pub struct Stats {
     pub sockets_closed: u64,
 }
 
+/// What there is now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Questions to dht_rpc without an answer.
+    pub questions: usize,
+    /// Handshakes that servers remember.
+    pub sessions: usize,
+    pub punches: usize,
+}
+
 /// Why a question was asked: what its answer is for.
 #[derive(Debug)]
 enum Purpose {
@@ -428,6 +438,15 @@ impl HyperDht {
     /// How many connections there are, those in the making and those not yet closed included.
     pub fn connections(&self) -> usize {
         self.conns.len()
+    }
+
+    /// How much there is of what ends by itself.
+    pub fn counts(&self) -> Counts {
+        Counts {
+            questions: self.tags.len(),
+            sessions: self.servers.iter().map(|(_, server)| server.sessions()).sum(),
+            punches: self.punchers.len(),
+        }
     }
 
     /// Sockets of the pool that are open.

@@ -4,6 +4,7 @@
 //! `Host` and `World` drive it by the five methods of a machine; programs use it through `Net`.
 
 mod conn;
+pub mod inspect;
 mod lookups;
 mod net;
 mod route;
@@ -19,7 +20,7 @@ use swarm::SwarmState;
 
 pub use crate::crypto::sign::KeyPair;
 pub use crate::dht_rpc::Config as DhtConfig;
-pub use crate::hyperbee::Range;
+pub use crate::hyperbee::{Bee, Change, Range};
 pub use crate::hypercore::Durability;
 pub use crate::hyperdht::{ConnId, ConnectError, LookupId, Path, ServerId};
 pub use crate::protomux_rpc::Failure;

@@ -155,6 +155,7 @@ impl World {
     pub fn thaw(&mut self, host: HostId) {
         let Some(frozen) = self.computers[host.0].frozen.take() else { return };
         self.say(format_args!("host {} thaws", host.0));
+        self.seam.cause(host, |cause| cause.thawed = true);
         self.pending.extend(frozen.events.into_iter().map(|event| (host, event)));
         for (socket, from, bytes) in frozen.datagrams {
             if self.datagram(host, socket, from, &bytes) {
@@ -169,7 +170,7 @@ impl World {
     /// Kill -9: the process is gone; the disk keeps what was written.
     pub fn kill(&mut self, host: HostId) {
         self.say(format_args!("host {} is killed", host.0));
-        self.seam.stopped(self.now, host, &mut self.computers[host.0]);
+        self.seam.stopped(self.now, host, &mut self.computers);
         self.computers[host.0].end_process();
         self.computers[host.0].disk.release();
         self.pending.retain(|(owner, _)| *owner != host);
@@ -178,8 +179,8 @@ impl World {
     /// The power goes off: the process is gone, and each sector that was not synced is kept, lost or garbled.
     pub fn crash(&mut self, host: HostId) {
         self.say(format_args!("host {} crashes", host.0));
+        self.seam.stopped(self.now, host, &mut self.computers);
         let computer = &mut self.computers[host.0];
-        self.seam.stopped(self.now, host, computer);
         computer.end_process();
         let seed = self.seed.fork(&format!("disk {}", host.0)).fork_nth(computer.starts).u64();
         computer.disk.crash(seed);

@@ -28,7 +28,7 @@ pub trait Saboteur: Send {
     }
 
     /// What the world takes for the node's deadline.
-    fn deadline(&mut self, _host: HostId, deadline: Option<Deadline>) -> Option<Deadline> {
+    fn deadline(&mut self, _now: Time, _host: HostId, deadline: Option<Deadline>) -> Option<Deadline> {
         deadline
     }
 }

@@ -58,9 +58,9 @@ impl Seam {
         self.saboteur.as_mut().is_none_or(|saboteur| saboteur.wakes(now, host))
     }
 
-    pub fn deadline(&mut self, host: HostId, deadline: Option<Deadline>) -> Option<Deadline> {
+    pub fn deadline(&mut self, now: Time, host: HostId, deadline: Option<Deadline>) -> Option<Deadline> {
         match &mut self.saboteur {
-            Some(saboteur) => saboteur.deadline(host, deadline),
+            Some(saboteur) => saboteur.deadline(now, host, deadline),
             None => deadline,
         }
     }
@@ -90,23 +90,23 @@ impl Seam {
         &mut self,
         now: Time,
         host: HostId,
-        computer: &mut Computer,
+        computers: &mut [Computer],
         mut told: Vec<Event>,
     ) -> Vec<Event> {
         if let Some(saboteur) = &mut self.saboteur {
             told = told.into_iter().flat_map(|event| saboteur.event(now, host, event)).collect();
         }
         if let Some(watch) = &mut self.watch {
-            watch.observe(now, host, &told, computer);
+            watch.observe(now, host, &told, computers);
         }
         told
     }
 
     /// A host's process is about to be gone.
-    pub fn stopped(&mut self, now: Time, host: HostId, computer: &mut Computer) {
+    pub fn stopped(&mut self, now: Time, host: HostId, computers: &mut [Computer]) {
         if let Some(watch) = &mut self.watch {
             watch.cause(host).stopped = true;
-            watch.observe(now, host, &[], computer);
+            watch.observe(now, host, &[], computers);
         }
     }
 }
@@ -123,7 +123,7 @@ impl World {
     }
 
     /// Tells the checkers what only the program of a host knows.
-    pub fn note(&mut self, host: HostId, note: &Note) {
+    pub fn note(&mut self, host: HostId, note: &Note<'_>) {
         let now = self.now();
         if let Some(watch) = &mut self.seam.watch {
             watch.note(now, host, note);

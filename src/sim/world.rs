@@ -290,11 +290,11 @@ impl World {
         let computer = &mut self.computers[host.0];
         let Some(node) = &mut computer.node else { return };
         let told = std::iter::from_fn(|| node.poll_event()).collect();
-        let told = self.seam.events(self.now, host, computer, told);
+        let told = self.seam.events(self.now, host, &mut self.computers, told);
         self.pending.extend(told.into_iter().map(|event| (host, event)));
         let computer = &mut self.computers[host.0];
         let deadline = computer.node.as_ref().and_then(Machine::poll_timeout);
-        if let Some(deadline) = self.seam.deadline(host, deadline) {
+        if let Some(deadline) = self.seam.deadline(self.now, host, deadline) {
             let at = computer.running.world(deadline.at).max(self.now);
             self.queue_wake(host, at);
         }

@@ -326,6 +326,25 @@ impl Udx {
         self.streams.get(id)?.path().map(|path| (path.socket, path.to))
     }
 
+    /// The live stream with this local id.
+    pub fn by_local(&self, local: u32) -> Option<StreamId> {
+        self.by_local.get(&local).copied()
+    }
+
+    /// The local ids of live streams.
+    pub fn local_ids(&self) -> impl Iterator<Item = u32> {
+        self.by_local.keys().copied()
+    }
+
+    pub fn local_id(&self, id: StreamId) -> Option<u32> {
+        Some(self.streams.get(id)?.local_id)
+    }
+
+    /// The other side's id of a connected stream, and where its packets leave from and go to.
+    pub fn path(&self, id: StreamId) -> Option<(u32, SocketId, Addr)> {
+        self.streams.get(id)?.path().map(|path| (path.remote_id, path.socket, path.to))
+    }
+
     pub fn stats(&self, id: StreamId) -> Option<Stats> {
         Some(self.streams.get(id)?.stats())
     }

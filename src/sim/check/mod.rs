@@ -7,6 +7,7 @@
 
 pub mod dht_rpc;
 pub mod laws;
+pub mod udx;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,7 +15,7 @@ use std::fmt;
 use super::HostId;
 use super::computer::Computer;
 use crate::base::{Addr, SocketId, Time};
-use crate::node::{Event, Node};
+use crate::node::{ConnId, Event, Node};
 
 /// Something that must not be.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -46,6 +47,8 @@ pub struct Cause {
     pub started: bool,
     /// Its process is about to be gone: killed, or the power went off.
     pub stopped: bool,
+    /// Its process goes on after it was frozen.
+    pub thawed: bool,
     /// A deadline of its node is reached.
     pub due: bool,
     /// Datagrams came in.
@@ -77,24 +80,35 @@ pub struct Moment<'a> {
     pub sent: &'a [Sent],
     /// Events that the program is told.
     pub told: &'a [Event],
-    computer: &'a mut Computer,
+    computers: &'a mut [Computer],
 }
 
 impl Moment<'_> {
     /// The process, if one runs.
     pub fn node(&self) -> Option<&Node> {
-        self.computer.node.as_ref()
+        self.node_of(self.host)
+    }
+
+    /// The process of any host, if one runs there.
+    pub fn node_of(&self, host: HostId) -> Option<&Node> {
+        self.computers.get(host.0)?.node.as_ref()
+    }
+
+    pub fn is_frozen(&self, host: HostId) -> bool {
+        self.computers.get(host.0).is_some_and(|computer| computer.frozen.is_some())
     }
 
     /// The time on the host's clock.
     pub fn local(&self) -> Time {
-        self.computer.running.local(self.now)
+        self.computers[self.host.0].running.local(self.now)
     }
 }
 
 /// What a program tells the checkers.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Note {
+pub enum Note<'a> {
+    /// It sends this message on a connection without channels.
+    Sent { conn: ConnId, bytes: &'a [u8] },
     /// All faults are over: from here on everything that is asked must end.
     Healed,
 }
@@ -103,7 +117,7 @@ pub enum Note {
 pub trait Checker: Send {
     fn name(&self) -> &'static str;
     fn after(&mut self, moment: &mut Moment<'_>) -> Verdict;
-    fn note(&mut self, _now: Time, _host: HostId, _note: &Note) -> Verdict {
+    fn note(&mut self, _now: Time, _host: HostId, _note: &Note<'_>) -> Verdict {
         Ok(())
     }
 }
@@ -114,6 +128,9 @@ pub fn all() -> Vec<Box<dyn Checker>> {
         Box::new(dht_rpc::Ids::default()),
         Box::new(dht_rpc::Retries::default()),
         Box::new(laws::NoSpin::default()),
+        Box::new(udx::Reads::default()),
+        Box::new(udx::Window::default()),
+        Box::new(udx::Outlives::default()),
     ]
 }
 
@@ -136,10 +153,10 @@ impl Watch {
     }
 
     /// Shows a moment to all checkers; the first thing that is wrong is kept.
-    pub fn observe(&mut self, now: Time, host: HostId, told: &[Event], computer: &mut Computer) {
+    pub fn observe(&mut self, now: Time, host: HostId, told: &[Event], computers: &mut [Computer]) {
         let cause = self.causes.remove(&host).unwrap_or_default();
         for checker in &mut self.checkers {
-            let mut moment = Moment { now, host, cause: &cause, sent: &self.sent, told, computer };
+            let mut moment = Moment { now, host, cause: &cause, sent: &self.sent, told, computers };
             if let Err(what) = checker.after(&mut moment) {
                 let found = Violation { checker: checker.name(), at: now, host: Some(host), what };
                 self.violation.get_or_insert(found);
@@ -148,7 +165,7 @@ impl Watch {
         self.sent.clear();
     }
 
-    pub fn note(&mut self, now: Time, host: HostId, note: &Note) {
+    pub fn note(&mut self, now: Time, host: HostId, note: &Note<'_>) {
         for checker in &mut self.checkers {
             if let Err(what) = checker.note(now, host, note) {
                 let found = Violation { checker: checker.name(), at: now, host: Some(host), what };

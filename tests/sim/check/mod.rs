@@ -3,14 +3,17 @@
 
 mod dht_rpc;
 mod laws;
+mod udx;
 
 use seckel::base::Span;
-use seckel::node::{Event, KeyPair};
+use seckel::node::{ConnId, Event, KeyPair};
+use seckel::sim::check::Note;
 use seckel::sim::{HostId, Line, Saboteur, Step, World, check};
 
 use crate::support::{joining, lasting, network};
 
-/// A network in which two nodes talk for a while; every checker looks on, and `saboteur` is at work from the start.
+/// A network in which two nodes talk for a while and end; then they talk again, and the server is switched off. Every
+/// checker looks on, and `saboteur` is at work from the start.
 fn talk(seed: u64, saboteur: Option<Box<dyn Saboteur>>) -> World {
     let mut world = World::new(seed);
     world.watch(check::all());
@@ -25,25 +28,49 @@ fn talk(seed: u64, saboteur: Option<Box<dyn Saboteur>>) -> World {
     }
     run(&mut world, 30, |_, _, _| {});
     let (server, client) = (world.add([30, 0, 2, 1]), world.add([30, 0, 2, 2]));
+    assert_eq!((server, client), (SERVER, CLIENT));
     world.start(server, joining());
     world.start(client, joining());
     let (own, other) = (KeyPair::from_seed([1; 32]), KeyPair::from_seed([2; 32]));
     world.net(server).listen(&own, false).expect("listening");
     run(&mut world, 30, |_, _, _| {});
-    world.net(client).connect(own.public, &other, false).expect("connecting");
-    let mut left = 20;
-    run(&mut world, 60, |world, host, event| match event {
-        Event::Connected { conn, .. } if host == client => drop(world.net(client).send(conn, b"hello")),
-        Event::Data { conn, bytes } if host == server => drop(world.net(server).send(conn, &bytes)),
-        Event::Data { conn, bytes } if host == client && left > 0 => {
-            left -= 1;
-            let _ = world.net(client).send(conn, &bytes);
+    for over in [true, false] {
+        if world.violation().is_some() {
+            return world;
         }
-        Event::Data { conn, .. } if host == client => world.net(client).close(conn),
-        Event::Ended { conn } if host == server => world.net(server).close(conn),
+        world.net(client).connect(own.public, &other, false).expect("connecting");
+        converse(&mut world, over);
+    }
+    if world.violation().is_none() {
+        world.leave(server);
+        run(&mut world, 180, |_, _, _| {});
+    }
+    world
+}
+
+const SERVER: HostId = HostId(5);
+const CLIENT: HostId = HostId(6);
+
+/// What is sent goes out twenty times and comes back; `over`: then both sides end.
+fn converse(world: &mut World, over: bool) {
+    let mut left = 20;
+    run(world, 30, |world, host, event| match event {
+        Event::Connected { conn, .. } if host == CLIENT => send(world, CLIENT, conn, &[1; 5000]),
+        Event::Data { conn, bytes } if host == SERVER => send(world, SERVER, conn, &bytes),
+        Event::Data { conn, bytes } if host == CLIENT && left > 0 => {
+            left -= 1;
+            send(world, CLIENT, conn, &bytes.iter().map(|byte| byte + 1).collect::<Vec<u8>>());
+        }
+        Event::Data { conn, .. } if host == CLIENT && over => world.net(CLIENT).close(conn),
+        Event::Ended { conn } if host == SERVER => world.net(SERVER).close(conn),
         _ => {}
     });
-    world
+    assert!(left == 0 || world.violation().is_some(), "they talked");
+}
+
+fn send(world: &mut World, host: HostId, conn: ConnId, bytes: &[u8]) {
+    world.note(host, &Note::Sent { conn, bytes });
+    world.net(host).send(conn, bytes).expect("room");
 }
 
 /// Runs for `seconds`, or until a checker has seen something.
