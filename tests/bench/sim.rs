@@ -39,13 +39,14 @@ pub fn run(args: &Args) -> Report {
     }
     let clients = args.number("clients", 0);
     if args.number("minutes", 0) > 0 {
-        let mut town = Town::new(crowd, clients);
+        let mut town = Town::new(crowd, clients, args.number("serve", 1) > 0);
         let sent = town.crowd.world.sent;
         let (hour, ()) = timed(|| town.run(Span::from_secs(60 * args.number("minutes", 0))));
         report.figure("s", hour.s);
         report.figure("cpu_s", hour.cpu);
         report.figure("sent", (town.crowd.world.sent - sent) as f64);
         report.info("commands", town.commands);
+        report.info("conns", town.conns());
         report.info("reports", json!(town.reports));
         crowd = town.crowd;
     }
@@ -114,7 +115,7 @@ struct Client {
 }
 
 impl Town {
-    fn new(mut crowd: Crowd, clients: u64) -> Town {
+    fn new(mut crowd: Crowd, clients: u64, serve: bool) -> Town {
         let home = crowd.world.add([40, 0, 0, 1]);
         crowd.world.start(home, Crowd::config(false));
         let server = Server::start(&mut crowd.world.net(home), Bounds::default()).expect("a new store");
@@ -137,13 +138,19 @@ impl Town {
             let host = world.add([40, 1, (n >> 8) as u8, n as u8]);
             world.start(host, Crowd::config(false));
             let session =
-                Session::start(&mut world.net(host), keys.server, keys.core, true).expect("a new store");
+                Session::start(&mut world.net(host), keys.server, keys.core, serve).expect("a new store");
             let types = world.now() + Span::from_secs(20 + town.draw.below(60));
             town.clients.insert(host, Client { session, name: format!("user-{n}"), types, alarm: None });
             town.arm(host);
             town.run(Span::from_millis(50));
         }
         town
+    }
+
+    /// Connections of the clients, each counted once per client.
+    fn conns(&mut self) -> u64 {
+        let hosts: Vec<HostId> = self.clients.keys().copied().collect();
+        hosts.iter().map(|&host| self.crowd.world.net(host).conns().len() as u64).sum()
     }
 
     fn run(&mut self, span: Span) {
