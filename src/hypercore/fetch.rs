@@ -148,7 +148,7 @@ impl Asking {
 impl Replicator {
     /// Every peer is looked through again, from the first missing block on.
     pub(super) fn restart(&mut self) {
-        self.peers.values_mut().for_each(|peer| peer.asking.restart(0));
+        self.peers.quietly().for_each(|peer| peer.asking.restart(0));
     }
 
     pub(super) fn update_all(&mut self, cx: &mut Cx<'_>, core: &mut Hypercore) {
@@ -415,7 +415,7 @@ impl Replicator {
         if let Some(index) = asked.block
             && !self.inflight.contains_key(&index)
         {
-            self.peers.values_mut().for_each(|peer| peer.asking.restart(index));
+            self.peers.quietly().for_each(|peer| peer.asking.restart(index));
         }
     }
 

@@ -11,6 +11,7 @@ pub mod fetch;
 pub mod flat_tree;
 pub mod live;
 pub mod oplog;
+mod peers;
 pub mod proof;
 mod recover;
 pub mod remote;

@@ -5,13 +5,14 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::Hypercore;
 use super::fetch::Asking;
+use super::peers::Peers;
 use super::proof;
 use super::remote::{Has, Wants};
 use super::serve::Answering;
 use crate::base::{Cx, Error, Key, Malformed, Span, Timers, limits, trace};
 use crate::crypto::hash;
 use crate::wire::hypercore::{Bitfield, Extension, Handshake, NoData, Range, Sync, Want, kind};
-use crate::wire::{Wire, decode, encode_into};
+use crate::wire::{Wire, decode, encode, encode_into};
 
 /// The protocol of the channel on which a core is exchanged. (replication.11)
 pub const PROTOCOL: &str = "hypercore/alpha";
@@ -199,6 +200,8 @@ pub(super) struct Peer {
     /// So much waits to be taken that something was left out.
     pub(super) slow: bool,
     pub(super) sync_due: bool,
+    /// It is listed among those that may have something to say.
+    pub(super) speaking: bool,
     pub(super) out: VecDeque<(u64, Vec<u8>)>,
     pub(super) asking: Asking,
     pub(super) answering: Answering,
@@ -218,6 +221,7 @@ impl Peer {
             paused: false,
             slow: false,
             sync_due: true,
+            speaking: false,
             out: VecDeque::new(),
             asking: Asking::default(),
             answering: Answering::default(),
@@ -236,7 +240,7 @@ impl Peer {
 /// By default it downloads nothing but what is waited for (`wait_for`), follows every growth of the core (the proof of
 /// a longer tree is small), and serves what is there.
 pub struct Replicator {
-    pub(super) peers: BTreeMap<PeerId, Peer>,
+    pub(super) peers: Peers,
     /// Blocks that were asked for, and of whom.
     pub(super) inflight: BTreeMap<u64, Vec<PeerId>>,
     /// Blocks that somebody waits for.
@@ -255,14 +259,12 @@ pub struct Replicator {
     pub(super) stats: Stats,
     /// Who was closed because neither side downloaded.
     idle: BTreeSet<PeerId>,
-    /// Whose turn it is to be answered.
-    turn: PeerId,
 }
 
 impl Default for Replicator {
     fn default() -> Replicator {
         Replicator {
-            peers: BTreeMap::new(),
+            peers: Peers::default(),
             inflight: BTreeMap::new(),
             waited: BTreeSet::new(),
             upgrading: None,
@@ -277,7 +279,6 @@ impl Default for Replicator {
             timers: Timers::default(),
             stats: Stats::default(),
             idle: BTreeSet::new(),
-            turn: PeerId(0),
         }
     }
 }
@@ -320,7 +321,10 @@ impl Replicator {
             return;
         }
         if !std::mem::replace(&mut self.active, true) {
-            self.peers.values_mut().for_each(|peer| peer.sync_due = true);
+            let all: Vec<PeerId> = self.peers.keys().copied().collect();
+            for id in all {
+                self.peers.get_mut(&id).into_iter().for_each(|peer| peer.sync_due = true);
+            }
             let closed = std::mem::take(&mut self.idle);
             self.outputs.extend(closed.into_iter().map(|peer| Output::Open { peer }));
         }
@@ -498,28 +502,23 @@ impl Replicator {
             return Some(output);
         }
         self.notice(cx, core);
-        let slow = self.peers.iter().filter(|(_, peer)| peer.slow).map(|(id, _)| *id);
-        for id in slow.collect::<Vec<_>>() {
-            self.close(cx, core, id, Close::Fault(Fault::Slow));
-        }
-        let ids: Vec<PeerId> = self.peers.keys().copied().collect();
-        for id in &ids {
-            if let Some(sync) = self.sync_of(core, *id) {
-                let peer = self.peers.get_mut(id)?;
-                peer.send(kind::SYNC, sync);
-                peer.out.rotate_right(1);
+        while let Some(id) = self.peers.speaker() {
+            if self.peers.get(&id).is_some_and(|peer| peer.slow) {
+                self.close(cx, core, id, Close::Fault(Fault::Slow));
+                break;
             }
-            if let Some((kind, bytes)) = self.peers.get_mut(id)?.out.pop_front() {
-                return Some(Output::Message { peer: *id, kind, bytes });
+            if let Some(sync) = self.sync_of(core, id) {
+                return Some(Output::Message { peer: id, kind: kind::SYNC, bytes: encode(&sync) });
             }
-        }
-        // One answer of each peer in turn.
-        let turn = ids.iter().position(|id| *id > self.turn).unwrap_or(0);
-        for id in ids[turn..].iter().chain(&ids[..turn]) {
-            if let Some((kind, bytes)) = self.next_answer(cx, core, *id) {
-                self.turn = *id;
-                return Some(Output::Message { peer: *id, kind, bytes });
+            if let Some((kind, bytes)) = self.peers.get_mut(&id).and_then(|peer| peer.out.pop_front()) {
+                return Some(Output::Message { peer: id, kind, bytes });
             }
+            // One answer of each peer in turn.
+            if let Some((kind, bytes)) = self.next_answer(cx, core, id) {
+                self.peers.next_turn();
+                return Some(Output::Message { peer: id, kind, bytes });
+            }
+            self.peers.silent();
         }
         self.outputs.pop_front()
     }
