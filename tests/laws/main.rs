@@ -13,9 +13,8 @@ use seckel::base::Seeded;
 fn live<S: Subject>(seed: u64, pokes: u32, lazy: bool) -> String {
     let mut bench: Bench<S> = Bench::new(seed, true);
     let mut draw = Seeded::new(seed).fork("pokes");
-    let mut pace = Seeded::new(seed).fork("pace");
     for _ in 0..pokes {
-        bench.turn(&mut draw, &mut pace, lazy);
+        bench.turn(&mut draw, lazy);
     }
     bench.finish().expect("a bench that tells")
 }

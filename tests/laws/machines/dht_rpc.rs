@@ -7,7 +7,7 @@ use seckel::dht_rpc::{Config, DhtRpc, Event, Input, Output, node_id};
 use seckel::wire;
 use seckel::wire::dht_rpc::{Ask, Query, Request, RequestMessage, Respond, ResponseMessage};
 
-use super::{Subject, bytes, mangled, shown};
+use super::{Subject, bulk, bytes, mangled, shown};
 
 /// A node, and what it sent and was asked lately, so that it can be answered and can answer.
 pub struct Watched {
@@ -150,10 +150,10 @@ impl Subject for Node {
                     let respond = Respond {
                         to: draw.chance(100).then(|| addr(draw)),
                         socket: draw.chance(100).then(|| socket(draw)),
-                        ..Respond::value(Some(bytes(draw, 2000)))
+                        ..Respond::value(Some(bulk(draw, 2000)))
                     };
                     machine.dht.respond(cx, &request, respond);
-                    machine.dht.relay(cx, &request, addr(draw), bytes(draw, 2000), None);
+                    machine.dht.relay(cx, &request, addr(draw), bulk(draw, 2000), None);
                 }
             }
             9 if draw.chance(2) => machine.dht.destroy(cx),

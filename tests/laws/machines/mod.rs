@@ -101,19 +101,19 @@ impl<S: Subject> Bench<S> {
     }
 
     /// One poke, then a drain and a step in time; if `lazy`, those only now and then.
-    pub fn turn(&mut self, draw: &mut dyn Entropy, pace: &mut dyn Entropy, lazy: bool) {
+    pub fn turn(&mut self, draw: &mut dyn Entropy, lazy: bool) {
         self.with(|machine, cx| S::poke(machine, cx, draw));
-        if lazy && !pace.chance(50) {
+        if lazy && !draw.chance(50) {
             return;
         }
         self.drain();
-        let step = match pace.below(10) {
+        let step = match draw.below(10) {
             0..=5 => Span::ZERO,
-            6 | 7 => Span::from_micros(pace.below(20_000)),
-            8 => Span::from_millis(pace.below(2_000)),
+            6 | 7 => Span::from_micros(draw.below(20_000)),
+            8 => Span::from_millis(draw.below(2_000)),
             _ => match self.machine.poll_timeout() {
                 Some(deadline) => deadline.at.since(self.now),
-                None => Span::from_secs(pace.below(30)),
+                None => Span::from_secs(draw.below(30)),
             },
         };
         self.now += step;
@@ -135,6 +135,12 @@ pub fn bytes(draw: &mut dyn Entropy, max: u64) -> Vec<u8> {
     let mut bytes = vec![0; draw.below(max + 1) as usize];
     draw.fill(&mut bytes);
     bytes
+}
+
+/// As many bytes of one kind as drawn, up to `max`: what they are does not matter.
+pub fn bulk(draw: &mut dyn Entropy, max: u64) -> Vec<u8> {
+    let len = draw.below(max + 1) as usize;
+    vec![draw.below(256) as u8; len]
 }
 
 /// Legal bytes with up to three drawn changes: a flipped bit, a cut, a byte added.

@@ -3,7 +3,7 @@ use seckel::udx::{Event, Input, Output, StreamId, Udx};
 use seckel::wire;
 use seckel::wire::udx::{Header, Kind};
 
-use super::{Subject, bytes, shown};
+use super::{Subject, bulk, bytes, shown};
 
 /// A machine with the streams that were opened so far.
 pub struct Streams {
@@ -61,11 +61,11 @@ impl Subject for Laws {
         let _ = match draw.below(12) {
             0 => udx.expect(cx, id, 9),
             1 | 2 => udx.connect(cx, id, socket, 9, to),
-            3..=5 => udx.write(cx, id, &bytes(draw, 20_000)).map(drop),
+            3..=5 => udx.write(cx, id, &bulk(draw, 20_000)).map(drop),
             6 => udx.flush(cx, id),
             7 if draw.chance(200) => udx.end(cx, id),
             8 if draw.chance(100) => udx.destroy(cx, id),
-            9 => udx.send(cx, id, &bytes(draw, 1300)),
+            9 => udx.send(cx, id, &bulk(draw, 1300)),
             10 => udx.set_reading(cx, id, draw.chance(500)),
             11 if draw.chance(500) => udx.change_remote(cx, id, socket, 9, to),
             _ => udx.set_keep_alive(cx, id, Some(Span::from_millis(draw.below(3000)))),
@@ -106,7 +106,7 @@ fn packet(machine: &mut Streams, cx: &mut Cx<'_>, draw: &mut dyn Entropy) {
             datagram.extend(number(draw).to_le_bytes());
         }
     }
-    datagram.extend(bytes(draw, 1200));
+    datagram.extend(bulk(draw, 1200));
     if draw.chance(50) {
         datagram = bytes(draw, 2100);
     }

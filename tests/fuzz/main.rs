@@ -1,4 +1,9 @@
-//! Seeded invention and mutation of every format. `SECKEL_FUZZ_SECONDS` goes on with fresh seeds for that long.
+//! Seeded invention and mutation of every format; `SECKEL_FUZZ_SECONDS` goes on with fresh seeds for that long. And
+//! every input that the fuzzer kept (`fuzz/corpus`), through its target.
+
+mod corpus;
+mod seeds;
+mod targets;
 
 use std::time::{Duration, Instant};
 
@@ -49,24 +54,10 @@ fn try_format(format: &Format, seed: u64) {
         "{} seed {seed}: what was written is read and written the same",
         format.name
     );
-    let (rows, result) = (format.explain)(&bytes);
-    assert_eq!(result, Ok(()), "{} seed {seed}", format.name);
-    assert!(
-        rows.windows(2).all(|pair| pair[0].at <= pair[1].at),
-        "{} seed {seed}: rows in order",
-        format.name
-    );
+    targets::check(format, &bytes);
     for _ in 0..8 {
         mutate(&mut draw, &mut bytes);
-        let (_, explained) = (format.explain)(&bytes);
-        // pitfalls 1.2, 1.6: what is accepted settles after one round.
-        match (format.again)(&bytes) {
-            Ok(again) => {
-                assert_eq!(explained, Ok(()));
-                assert_eq!((format.again)(&again).as_deref(), Ok(&again[..]), "{} seed {seed}", format.name);
-            }
-            Err(fault) => assert_eq!(explained, Err(fault)),
-        }
+        targets::check(format, &bytes);
     }
 }
 
