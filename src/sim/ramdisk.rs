@@ -4,9 +4,10 @@
 //! what it was at the sync, or between two writes since) or garbled (the bytes that were changed since the sync are
 //! random), each by itself: as if sectors had gone to the disk in any order, across all files. The length of a file is,
 //! by itself too, any that it had since the sync. Bytes of a sector that nobody changed stay: no log of entries shorter
-//! than a sector could live on a disk that spoils its neighbours. A file that was never synced may be gone. `rename` and
-//! `remove` are durable at once, as those of the real disk are (they sync the folders), and they keep their order; what
-//! a renamed file holds is not, unless it was synced.
+//! than a sector could live on a disk that spoils its neighbours. What a file gets by growing is zeros, and they stay
+//! zeros until somebody writes something else: file systems do not show what was there before. A file that was never
+//! synced may be gone. `rename` and `remove` are durable at once, as those of the real disk are (they sync the
+//! folders), and they keep their order; what a renamed file holds is not, unless it was synced.
 //!
 //! A crash of the process alone loses nothing: drop the handles with `release`.
 
@@ -59,7 +60,8 @@ impl Content {
             entry.versions.push(now);
             let start = number * sector;
             for at in from.max(start)..to.min(start + sector) {
-                let changed = self.bytes.get(at as usize) != Some(&new[(at - from) as usize]);
+                let before = self.bytes.get(at as usize).copied().unwrap_or(0);
+                let changed = before != new[(at - from) as usize];
                 entry.changed[(at - start) as usize] |= changed;
             }
         }
