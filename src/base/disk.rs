@@ -72,6 +72,11 @@ pub trait Disk {
     fn lock(&mut self, path: &str) -> Result<(), DiskError>;
 }
 
+/// The path of something in a folder; the root's is empty.
+pub fn join(dir: &str, path: &str) -> String {
+    if dir.is_empty() { path.to_owned() } else { format!("{dir}/{path}") }
+}
+
 /// Reads a whole small file; `Ok(None)` if it is missing. Longer than `max` is cut there.
 pub fn read_file(disk: &mut dyn Disk, path: &str, max: usize) -> Result<Option<Vec<u8>>, DiskError> {
     let file = match disk.open(path, Mode::Read) {

@@ -3,9 +3,11 @@
 //! The layout is that of corestore 6 (`primary-key`, `cores/aa/bb/<discovery key>/`), the keys of new cores are those
 //! of corestore 7 (the hash of a version 1 manifest).
 
+pub mod audit;
+
 use std::collections::BTreeSet;
 
-use crate::base::disk::{read_file, replace_file};
+use crate::base::disk::{join, read_file, replace_file};
 use crate::base::{Cx, Error, Key, Mode, hex};
 use crate::crypto::hash;
 use crate::crypto::{KeyPair, Secret};
@@ -89,9 +91,7 @@ impl Corestore {
 
     /// The key pair of a name in a namespace. (corestore.4)
     pub fn key_pair_in(&self, namespace: Namespace, name: &str) -> KeyPair {
-        let constant = hash::namespace("corestore", 0);
-        let seed = hash::keyed_256(&self.primary.0, &[&constant, &namespace.0, name.as_bytes()]);
-        KeyPair::from_seed(seed)
+        key_pair_of(&self.primary, namespace, name)
     }
 
     /// The key of the core that `core_by_name` opens.
@@ -199,32 +199,47 @@ impl Corestore {
 
     /// The discovery keys of all cores that are stored, sorted. (corestore.9)
     pub fn list(&self, cx: &mut Cx<'_>) -> Result<Vec<Key>, Error> {
-        let mut found = Vec::new();
-        let top = join(&self.dir, CORES);
-        for first in cx.disk.list(&top)? {
-            for second in cx.disk.list(&format!("{top}/{first}"))? {
-                for name in cx.disk.list(&format!("{top}/{first}/{second}"))? {
-                    let key = hex::decode(&name).and_then(|bytes| Key::try_from(bytes).ok());
-                    found.extend(key.filter(|key| {
-                        let folder = self.folder(key);
-                        folder.ends_with(&format!("/{first}/{second}/{name}"))
-                            && cx.disk.exists(&format!("{folder}/oplog"))
-                    }));
-                }
-            }
-        }
-        Ok(found)
+        let folders = folders(cx, &self.dir)?;
+        let key =
+            |folder: &String| hex::decode(folder.rsplit('/').next()?).and_then(|key| key.try_into().ok());
+        Ok(folders.iter().filter_map(key).collect())
     }
 
     /// corestore.1: where a core lies.
     fn folder(&self, discovery_key: &Key) -> String {
-        let name = hex::encode(discovery_key);
-        join(&self.dir, &format!("{CORES}/{}/{}/{name}", &name[..2], &name[2..4]))
+        folder(&self.dir, discovery_key)
     }
 }
 
-fn join(dir: &str, path: &str) -> String {
-    if dir.is_empty() { path.to_owned() } else { format!("{dir}/{path}") }
+fn folder(dir: &str, discovery_key: &Key) -> String {
+    let name = hex::encode(discovery_key);
+    join(dir, &format!("{CORES}/{}/{}/{name}", &name[..2], &name[2..4]))
+}
+
+/// The folders of all cores that are stored, sorted. (corestore.9)
+fn folders(cx: &mut Cx<'_>, dir: &str) -> Result<Vec<String>, Error> {
+    let mut found = Vec::new();
+    let top = join(dir, CORES);
+    for first in cx.disk.list(&top)? {
+        for second in cx.disk.list(&format!("{top}/{first}"))? {
+            for name in cx.disk.list(&format!("{top}/{first}/{second}"))? {
+                let key = hex::decode(&name).and_then(|bytes| Key::try_from(bytes).ok());
+                let folder = key.map(|key| folder(dir, &key));
+                found.extend(folder.filter(|folder| {
+                    folder.ends_with(&format!("/{first}/{second}/{name}"))
+                        && cx.disk.exists(&format!("{folder}/oplog"))
+                }));
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// The key pair of a name in a namespace of the store with that primary key. (corestore.4)
+fn key_pair_of(primary: &Secret, namespace: Namespace, name: &str) -> KeyPair {
+    let constant = hash::namespace("corestore", 0);
+    let seed = hash::keyed_256(&primary.0, &[&constant, &namespace.0, name.as_bytes()]);
+    KeyPair::from_seed(seed)
 }
 
 #[cfg(test)]

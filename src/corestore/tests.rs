@@ -194,3 +194,49 @@ fn a_store_of_corestore_7_is_left_alone() {
     assert!(matches!(bench.with(|cx| Corestore::open(cx, "store")), Err(Error::Refused(_))));
     assert_eq!(bench.disk.paths(), ["store/CORESTORE"]);
 }
+
+/// What an audit of a store says beside its cores: nothing, or where it is wrong.
+fn audited(disk: &RamDisk) -> (Vec<crate::hypercore::audit::Verdict>, Option<&'static str>) {
+    let (mut disk, entropy) = (disk.clone(), &mut Seeded::new(1));
+    let mut cx = Cx { now: Time::default(), entropy, disk: &mut disk, trace: &mut NoTrace };
+    assert_eq!(super::audit::kind(&mut cx, "store"), Ok(super::audit::Kind::Store));
+    let mut store = super::audit::StoreAudit::open(&mut cx, "store").expect("opens");
+    let (mut verdicts, mut fault) = (Vec::new(), None);
+    for folder in store.cores.clone() {
+        let found = crate::hypercore::audit::audit(&mut cx, &folder, &mut |_, _| {}).expect("can be read");
+        fault = fault.or(store.judge(&folder, &found));
+        verdicts.push(found.verdict());
+    }
+    (verdicts, fault.or(store.finish()).map(|fault| fault.rule))
+}
+
+// proves corestore.14
+#[test]
+fn each_bit_of_a_primary_key_is_found_if_a_core_has_a_name() {
+    let mut bench = Bench::new();
+    let mut store = bench.store();
+    let pair = KeyPair::from_seed([5; 32]);
+    let mut core = bench.with(|cx| store.core_by_key_pair(cx, pair)).expect("opens");
+    bench.with(|cx| core.close(cx)).expect("closes");
+    let sound = crate::hypercore::audit::Verdict::Sound;
+    assert_eq!(audited(&bench.disk), (vec![sound], None), "nothing follows from the primary key");
+    let mut named = bench.with(|cx| store.core_by_name(cx, "a")).expect("opens");
+    bench.with(|cx| named.append(cx, &[b"block"])).expect("appends");
+    bench.with(|cx| named.close(cx)).expect("closes");
+    assert_eq!(audited(&bench.disk), (vec![sound; 2], None));
+    for bit in 0..256 {
+        let mut rotten = bench.disk.clone();
+        rotten.rot("store/primary-key", bit);
+        assert_eq!(audited(&rotten), (vec![sound; 2], Some("corestore.4")), "bit {bit}");
+    }
+    let mut short = bench.disk.clone();
+    short.put("store/primary-key", &[7; 31]);
+    assert_eq!(audited(&short).1, Some("corestore.2"));
+    // A core in another's folder.
+    let (from, to) = (store.folder(named.discovery_key()), store.folder(&[0; 32]));
+    for file in ["oplog", "tree", "bitfield", "data"] {
+        let bytes = bench.disk.content(&format!("{from}/{file}")).expect("there").to_vec();
+        bench.disk.put(&format!("{to}/{file}"), &bytes);
+    }
+    assert_eq!(audited(&bench.disk).1, Some("corestore.1"));
+}

@@ -6,7 +6,7 @@ use crate::base::{Disk, Entropy, Seeded};
 
 /// What a core should be: fork, blocks (None: cleared), one value of user data.
 #[derive(Clone, PartialEq, Debug, Default)]
-struct Model {
+pub(super) struct Model {
     fork: u64,
     blocks: Vec<Option<Vec<u8>>>,
     note: Vec<u8>,
@@ -22,7 +22,7 @@ impl Model {
 }
 
 #[derive(Clone, Debug)]
-enum Op {
+pub(super) enum Op {
     Append(Vec<Vec<u8>>),
     Truncate(u64),
     Clear(u64, u64),
@@ -73,11 +73,11 @@ fn draw(entropy: &mut Seeded, model: &mut Model) -> Op {
     }
 }
 
-fn open(bench: &mut Bench) -> Result<Hypercore, Error> {
+pub(super) fn open(bench: &mut Bench) -> Result<Hypercore, Error> {
     bench.with(|cx| Hypercore::open(cx, "core", Open { key_pair: Some(keys()), ..Open::default() }))
 }
 
-fn act(bench: &mut Bench, core: &mut Hypercore, op: &Op) -> Result<(), Error> {
+pub(super) fn act(bench: &mut Bench, core: &mut Hypercore, op: &Op) -> Result<(), Error> {
     match op {
         Op::Append(blocks) => bench.with(|cx| core.append(cx, blocks)).map(|_| ()),
         Op::Truncate(to) => bench.with(|cx| core.truncate(cx, *to)),
@@ -94,7 +94,7 @@ fn act(bench: &mut Bench, core: &mut Hypercore, op: &Op) -> Result<(), Error> {
 }
 
 /// A drawn run: the operations, and the model after each (the first: after creation).
-fn plan(seed: u64, count: usize) -> (Vec<Op>, Vec<Model>) {
+pub(super) fn plan(seed: u64, count: usize) -> (Vec<Op>, Vec<Model>) {
     let mut entropy = Seeded::new(seed);
     let mut models = vec![Model::default()];
     let mut ops = Vec::new();
@@ -107,7 +107,7 @@ fn plan(seed: u64, count: usize) -> (Vec<Op>, Vec<Model>) {
 }
 
 /// Runs until the disk stops. Returns how many operations were done and acknowledged; None: not even created.
-fn run(bench: &mut Bench, ops: &[Op]) -> (Option<usize>, Option<usize>) {
+pub(super) fn run(bench: &mut Bench, ops: &[Op]) -> (Option<usize>, Option<usize>) {
     let Ok(mut core) = open(bench) else { return (None, None) };
     let mut acknowledged = None;
     for (number, op) in ops.iter().enumerate() {
@@ -183,21 +183,25 @@ fn check(bench: &mut Bench, models: &[Model], least: usize, done: Option<usize>,
     number
 }
 
+/// The nodes from one up to its root, with their siblings.
+fn path(bench: &mut Bench, source: &mut Hypercore, index: u64) -> Vec<Node> {
+    let (mut nodes, mut walk) = (Vec::new(), flat_tree::Walk::new(index));
+    loop {
+        nodes.extend(bench.with(|cx| source.tree_node(cx, walk.index)).expect("reads"));
+        if source.roots().iter().any(|root| root.index == walk.index) {
+            return nodes;
+        }
+        let sibling = flat_tree::sibling(walk.index);
+        nodes.extend(bench.with(|cx| source.tree_node(cx, sibling)).expect("reads"));
+        walk.parent();
+    }
+}
+
 /// All that a peer without anything could be told about a block, and the roots.
 pub(super) fn change(bench: &mut Bench, source: &mut Hypercore, block: Option<u64>, upgrade: bool) -> Change {
     let mut change = Change::default();
     if let Some(block) = block {
-        let mut walk = flat_tree::Walk::new(2 * block);
-        loop {
-            let here = bench.with(|cx| source.tree_node(cx, walk.index)).expect("reads");
-            change.nodes.extend(here);
-            if source.roots().iter().any(|root| root.index == walk.index) {
-                break;
-            }
-            let sibling = flat_tree::sibling(walk.index);
-            change.nodes.extend(bench.with(|cx| source.tree_node(cx, sibling)).expect("reads"));
-            walk.parent();
-        }
+        change.nodes = path(bench, source, 2 * block);
         let bytes = bench.with(|cx| source.get(cx, block)).expect("reads").expect("is here");
         change.block = Some((block, bytes));
     }
@@ -215,10 +219,10 @@ fn open_replica(bench: &mut Bench, key: Key) -> Result<Hypercore, Error> {
 }
 
 /// One step of a replica: a change, or None for acknowledging, and sometimes a flush.
-type Step = (Option<Change>, bool);
+pub(super) type Step = (Option<Change>, bool);
 
 /// Cores that grow by turns, and what a replica hears of them: blocks in any order.
-fn replica_plan(seed: u64) -> (Key, Vec<Step>, Vec<Vec<u8>>) {
+pub(super) fn replica_plan(seed: u64) -> (Key, Vec<Step>, Vec<Vec<u8>>) {
     let mut bench = Bench::new();
     let mut source = open(&mut bench).expect("opens");
     let mut entropy = Seeded::new(seed);
@@ -226,9 +230,12 @@ fn replica_plan(seed: u64) -> (Key, Vec<Step>, Vec<Vec<u8>>) {
     for _ in 0..4 {
         let more: Vec<Vec<u8>> =
             (0..1 + entropy.below(9)).map(|n| vec![n as u8; entropy.below(700) as usize]).collect();
+        let before = source.roots().to_vec();
         bench.with(|cx| source.append(cx, &more)).expect("appends");
         blocks.extend(more);
-        steps.push((Some(change(&mut bench, &mut source, None, true)), false));
+        let mut longer = change(&mut bench, &mut source, None, true);
+        before.iter().for_each(|root| longer.nodes.extend(path(&mut bench, &mut source, root.index)));
+        steps.push((Some(longer), false));
         for _ in 0..5 {
             let block = entropy.below(source.length());
             let one = change(&mut bench, &mut source, Some(block), false);
@@ -278,7 +285,7 @@ fn no_acknowledged_download_is_lost() {
 }
 
 /// Length and blocks at the last acknowledgement. An error: not created.
-fn run_replica(bench: &mut Bench, key: Key, steps: &[Step]) -> Result<(u64, Vec<u64>), Error> {
+pub(super) fn run_replica(bench: &mut Bench, key: Key, steps: &[Step]) -> Result<(u64, Vec<u64>), Error> {
     let mut core = open_replica(bench, key)?;
     let mut safe = (0, Vec::new());
     for (change, flush) in steps {

@@ -5,6 +5,7 @@
 //! written into `tree` and `bitfield`, and a new header replaces its entries. In memory are the roots, the bits, the
 //! nodes since the last flush and a small cache of others.
 
+pub mod audit;
 pub mod auth;
 pub mod bitfield;
 pub mod fetch;
@@ -25,6 +26,7 @@ pub use live::Live;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::base::disk::join;
 use crate::base::{Cx, Error, Key, Mode, limits, trace};
 use crate::crypto::sign::KeyPair;
 use crate::wire::hypercore::Node;
@@ -132,7 +134,7 @@ impl Hypercore {
     /// there. `Invalid`: key, manifest and key pair do not belong together. `Corrupt`: what is stored cannot be read.
     pub fn open(cx: &mut Cx<'_>, dir: &str, open: Open) -> Result<Hypercore, Error> {
         let mode = if open.read_only { Mode::Read } else { Mode::Write };
-        if (open.read_only || !open.create) && !cx.disk.exists(&format!("{dir}/oplog")) {
+        if (open.read_only || !open.create) && !cx.disk.exists(&join(dir, "oplog")) {
             return Err(Error::Missing);
         }
         let opened = Oplog::open(cx, dir, mode)?;

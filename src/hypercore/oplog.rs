@@ -4,6 +4,7 @@
 //! slot counts, and which entries belong to it. So a torn header leaves the old one and its entries valid, and a
 //! header that arrived whole ends its predecessor's entries in the same moment.
 
+use crate::base::disk::join;
 use crate::base::{Cx, Disk, DiskError, Error, FileId, Mode, limits};
 use crate::wire::oplog::{Entry, External, Frame, Header};
 use crate::wire::{decode, decode_head, encode, encode_into};
@@ -51,7 +52,7 @@ pub struct Opened {
 impl Oplog {
     /// Reads the file in `dir`. `Corrupt` if it is long enough for a header but holds none. (hypercore.32)
     pub fn open(cx: &mut Cx<'_>, dir: &str, mode: Mode) -> Result<Opened, Error> {
-        let file = cx.disk.open(&format!("{dir}/oplog"), mode)?;
+        let file = cx.disk.open(&join(dir, "oplog"), mode)?;
         let opened = Self::read(cx, file, dir);
         if opened.is_err() {
             cx.disk.close(file);
@@ -70,7 +71,7 @@ impl Oplog {
             (None, Some((_, bit))) => [!*bit, *bit],
             (Some((_, one)), Some((_, two))) => [*one, *two],
         };
-        let outside = format!("{dir}/header");
+        let outside = join(dir, "header");
         let mut oplog = Oplog {
             file,
             outside,

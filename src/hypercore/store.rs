@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use super::bitfield::{Bitfield, PAGE_BYTES};
 use super::flat_tree;
 use super::tree::Roots;
+use crate::base::disk::join;
 use crate::base::{Cx, DiskError, Error, FileId, Key, Mode, limits};
 use crate::wire::hypercore::Node;
 use crate::wire::oplog::StoredNode;
@@ -62,7 +63,7 @@ impl Store {
     fn open_files(&mut self, cx: &mut Cx<'_>, dir: &str, mode: Mode) -> Result<(), Error> {
         let files = [("tree", &mut self.tree), ("bitfield", &mut self.bitfield), ("data", &mut self.data)];
         for (name, file) in files {
-            match cx.disk.open(&format!("{dir}/{name}"), mode) {
+            match cx.disk.open(&join(dir, name), mode) {
                 Ok(opened) => *file = Some(opened),
                 Err(DiskError::Missing) if mode == Mode::Read => {}
                 Err(error) => return Err(error.into()),

@@ -1,6 +1,5 @@
 //! The command line as processes: killed at any moment, started twice, interrupted, given nonsense.
 
-mod keys;
 mod seckel;
 mod users;
 

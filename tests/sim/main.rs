@@ -7,7 +7,6 @@ mod echo;
 mod faults;
 mod garbage;
 mod nat;
-mod power;
 mod registry;
 mod stores;
 mod swarm;

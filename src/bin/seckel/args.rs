@@ -55,6 +55,9 @@ Examples:
   seckel testnet
   seckel testnet --nodes 3 --port 30001")]
     Testnet(Testnet),
+    /// Checks what is stored, byte by byte, and changes nothing
+    #[command(subcommand)]
+    Audit(Audit),
     /// A registry of names: its server, and clients
     #[command(subcommand)]
     Registry(Registry),
@@ -119,6 +122,33 @@ pub struct Testnet {
     /// The first node's port [any]
     #[arg(long)]
     pub port: Option<u16>,
+}
+
+#[derive(Subcommand, Debug)]
+pub enum Audit {
+    /// A core, or all cores of a store, as hypercore 10 keeps them: every block, node, signature and bit
+    #[command(after_help = "\
+Examples:
+  seckel audit core ./registry-server/store      all cores of a store
+  seckel audit core ./my-core                    one core: the folder with the file `oplog`
+  seckel audit core ./my-core --json | jq .findings
+The files are opened for reading only, and no lock is taken. A crash leaves no damage, only entries that were not
+flushed, or that nobody was told of. Bytes that nothing vouches for are counted.
+Exit codes: 0 sound, 1 damaged, 2 wrong command line, 3 something could not be judged, 4 cannot be read.")]
+    Core(AuditCore),
+}
+
+#[derive(Args, Debug)]
+pub struct AuditCore {
+    /// The folder of a core, or of a store
+    #[arg(value_name = "DIR")]
+    pub dir: String,
+    /// Show every range of bytes that nothing vouches for
+    #[arg(long)]
+    pub all: bool,
+    /// One JSON object for each core, and one for the store
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Subcommand, Debug)]

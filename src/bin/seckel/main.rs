@@ -1,6 +1,7 @@
 //! The command line of seckel.
 
 mod args;
+mod audit;
 mod run;
 mod terminal;
 mod tracing;
@@ -32,6 +33,7 @@ fn start(command: Command) -> Result<u8, run::Bad> {
             run::dht(dht.role(set.as_deref())?)
         }
         Command::Testnet(testnet) => run::testnet(testnet.nodes, testnet.port),
+        Command::Audit(args::Audit::Core(args)) => audit::core(&args),
         Command::Registry(registry) => match registry {
             Registry::Server(server) => run::server(&server),
             Registry::Client(client) => run::client(&client),
