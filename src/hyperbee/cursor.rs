@@ -233,6 +233,11 @@ impl History {
         History { next: 1, version }
     }
 
+    /// Goes on with the operation of block `seq`.
+    pub fn skip_to(&mut self, seq: u64) {
+        self.next = seq.max(1);
+    }
+
     /// The next operation; `None` at the end.
     pub fn next(
         &mut self,

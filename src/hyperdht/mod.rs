@@ -449,6 +449,11 @@ impl HyperDht {
         }
     }
 
+    /// Whether a punch goes on on this socket.
+    pub fn punches_on(&self, socket: SocketId) -> bool {
+        self.sockets.get(&socket).is_some_and(Option::is_some)
+    }
+
     /// Sockets of the pool that are open.
     pub fn pooled_sockets(&self) -> usize {
         self.sockets.len()

@@ -1,10 +1,11 @@
 //! What a node holds, to look at and not to touch: the checkers of simulated worlds ask this.
 
 use super::{ConnId, CoreId, Node};
-use crate::base::{Addr, Key, Machine, SocketId, limits};
+use crate::base::{Addr, Key, SocketId, limits};
 use crate::{dht_rpc, udx};
 
-pub use crate::dht_rpc::Known;
+pub use crate::dht_rpc::{Known, node_id};
+pub use crate::hypercore::Hypercore as Core;
 
 /// A transport stream.
 #[derive(Clone, Copy, Debug)]
@@ -113,7 +114,7 @@ impl Node {
     }
 
     /// A core, to read from; whoever changes it here changes it behind the back of its peers.
-    pub fn core_mut(&mut self, id: CoreId) -> Option<&mut crate::hypercore::Hypercore> {
+    pub fn core_mut(&mut self, id: CoreId) -> Option<&mut Core> {
         Some(&mut self.cores.get_mut(id)?.live.core)
     }
 
@@ -172,16 +173,19 @@ impl Node {
         }
     }
 
-    /// Whether this connection is being made.
-    pub fn dialing(&self, conn: ConnId) -> bool {
-        self.dialing.contains_key(&conn)
+    /// Connections that are being made from here.
+    pub fn attempts(&self) -> impl Iterator<Item = ConnId> {
+        self.dialing.keys().copied()
     }
 
-    /// When the node wants to be woken, by the machines that want it.
-    pub fn deadlines(&self) -> Vec<crate::base::Deadline> {
-        [self.rpc.poll_timeout(), self.dht.poll_timeout(), self.udx.poll_timeout(), self.swarm_deadline()]
-            .into_iter()
-            .flatten()
-            .collect()
+    /// Where others reach this node, if that is proven.
+    pub fn public(&self) -> Option<Addr> {
+        self.rpc.remote_addr()
+    }
+
+    /// Whether a punch, or a stream, is on this socket.
+    pub fn uses(&self, socket: SocketId) -> bool {
+        let streams = self.udx.local_ids().filter_map(|local| self.udx.path(self.udx.by_local(local)?));
+        self.dht.punches_on(socket) || streams.into_iter().any(|(_, on, _)| on == socket)
     }
 }

@@ -24,6 +24,7 @@ pub use crate::hyperbee::{Bee, Change, Range};
 pub use crate::hypercore::Durability;
 pub use crate::hyperdht::{ConnId, ConnectError, LookupId, Path, ServerId};
 pub use crate::protomux_rpc::Failure;
+pub use crate::secret_stream::Why as StreamWhy;
 pub use net::{CoreInfo, JoinOptions, Net, NetStatus};
 pub use stores::{CoreId, CoreKind, StoreId, StoreKind};
 

@@ -1,5 +1,6 @@
 //! What can be done to the hosts, boxes and lines of a world.
 
+use super::check::Places;
 use super::computer::Frozen;
 use super::internet::Losses;
 use super::world::World;
@@ -158,7 +159,7 @@ impl World {
         self.seam.cause(host, |cause| cause.thawed = true);
         self.pending.extend(frozen.events.into_iter().map(|event| (host, event)));
         for (socket, from, bytes) in frozen.datagrams {
-            if self.datagram(host, socket, from, &bytes) {
+            if self.datagram(host, socket, from, &bytes, None) {
                 return;
             }
         }
@@ -170,7 +171,8 @@ impl World {
     /// Kill -9: the process is gone; the disk keeps what was written.
     pub fn kill(&mut self, host: HostId) {
         self.say(format_args!("host {} is killed", host.0));
-        self.seam.stopped(self.now, host, &mut self.computers);
+        let places = Places { computers: &mut self.computers, internet: &self.internet };
+        self.seam.stopped(self.now, host, places);
         self.computers[host.0].end_process();
         self.computers[host.0].disk.release();
         self.pending.retain(|(owner, _)| *owner != host);
@@ -179,7 +181,8 @@ impl World {
     /// The power goes off: the process is gone, and each sector that was not synced is kept, lost or garbled.
     pub fn crash(&mut self, host: HostId) {
         self.say(format_args!("host {} crashes", host.0));
-        self.seam.stopped(self.now, host, &mut self.computers);
+        let places = Places { computers: &mut self.computers, internet: &self.internet };
+        self.seam.stopped(self.now, host, places);
         let computer = &mut self.computers[host.0];
         computer.end_process();
         let seed = self.seed.fork(&format!("disk {}", host.0)).fork_nth(computer.starts).u64();
@@ -228,6 +231,7 @@ impl World {
         let disk = &mut self.computers[host.0].disk;
         if let Some((path, bit)) = disk.rot_somewhere(&mut draw) {
             self.say(format_args!("host {}: bit {bit} of {path} rots", host.0));
+            self.seam.cause(host, |cause| cause.rotted = true);
         }
     }
 }

@@ -33,6 +33,8 @@ pub struct Parcel {
     pub ahead: Ahead,
     /// A line made it.
     pub copy: bool,
+    /// The bit of `bytes` that a line flipped, if one did.
+    pub flipped: Option<u64>,
     pub bytes: Vec<u8>,
 }
 

@@ -1,23 +1,30 @@
 //! The seam between nodes and the world: where checkers look and a saboteur reaches in. Empty, it costs a comparison.
 
 use std::borrow::Cow;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::HostId;
-use super::check::{Arrival, Cause, Checker, Note, Sent, Violation, Watch};
-use super::computer::Computer;
+use super::check::{Arrival, Cause, Checker, Note, Places, Sent, Violation, Watch};
 use super::sabotage::Saboteur;
 use super::world::World;
-use crate::base::{Addr, Deadline, SocketId, Time};
+use crate::base::{Deadline, Time};
 use crate::node::{Event, Output};
 
 /// Outputs of one node at one time; more is a breach of L3.
 const POLLS_MAX: usize = 1 << 18;
 
-#[derive(Default)]
 pub(super) struct Seam {
     watch: Option<Box<Watch>>,
     saboteur: Option<Box<dyn Saboteur>>,
     polls: usize,
+    /// Who was heard of last.
+    busy: HostId,
+}
+
+impl Default for Seam {
+    fn default() -> Seam {
+        Seam { watch: None, saboteur: None, polls: 0, busy: HostId(0) }
+    }
 }
 
 impl Seam {
@@ -28,6 +35,7 @@ impl Seam {
 
     /// Why the next moment of a host is.
     pub fn cause(&mut self, host: HostId, add: impl FnOnce(&mut Cause)) {
+        self.busy = host;
         if let Some(watch) = &mut self.watch {
             add(watch.cause(host));
         }
@@ -38,16 +46,15 @@ impl Seam {
         &mut self,
         now: Time,
         host: HostId,
-        socket: SocketId,
-        from: Addr,
+        arrival: Arrival,
         bytes: &'b [u8],
     ) -> Option<Cow<'b, [u8]>> {
         let taken = match &mut self.saboteur {
-            Some(saboteur) => Cow::Owned(saboteur.arrival(now, host, from, bytes)?),
+            Some(saboteur) => Cow::Owned(saboteur.arrival(now, host, arrival.from, bytes)?),
             None => Cow::Borrowed(bytes),
         };
         self.cause(host, |cause| {
-            cause.arrivals.push(Arrival { socket, from, bytes: bytes.to_vec() });
+            cause.arrivals.push(Arrival { bytes: bytes.to_vec(), ..arrival });
         });
         Some(taken)
     }
@@ -66,6 +73,7 @@ impl Seam {
     }
 
     pub fn output(&mut self, now: Time, host: HostId, output: Option<Output>) -> Option<Output> {
+        self.busy = host;
         let output = match &mut self.saboteur {
             Some(saboteur) => saboteur.output(now, host, output),
             None => output,
@@ -90,28 +98,42 @@ impl Seam {
         &mut self,
         now: Time,
         host: HostId,
-        computers: &mut [Computer],
+        places: Places<'_>,
         mut told: Vec<Event>,
     ) -> Vec<Event> {
         if let Some(saboteur) = &mut self.saboteur {
             told = told.into_iter().flat_map(|event| saboteur.event(now, host, event)).collect();
         }
         if let Some(watch) = &mut self.watch {
-            watch.observe(now, host, &told, computers);
+            watch.observe(now, host, &told, places);
         }
         told
     }
 
     /// A host's process is about to be gone.
-    pub fn stopped(&mut self, now: Time, host: HostId, computers: &mut [Computer]) {
+    pub fn stopped(&mut self, now: Time, host: HostId, places: Places<'_>) {
         if let Some(watch) = &mut self.watch {
             watch.cause(host).stopped = true;
-            watch.observe(now, host, &[], computers);
+            watch.observe(now, host, &[], places);
         }
     }
 }
 
 impl World {
+    /// Lets something happen. With checkers a panic is L8 broken, and the world stands still; without, it goes on up.
+    pub(super) fn guarded(&mut self, happen: impl FnOnce(&mut World)) {
+        if self.seam.watch.is_none() {
+            return happen(self);
+        }
+        let Err(panic) = catch_unwind(AssertUnwindSafe(|| happen(self))) else { return };
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or(panic.downcast_ref::<&str>().copied()).unwrap_or("without a text");
+        let (now, host) = (self.now(), self.seam.busy);
+        if let Some(watch) = &mut self.seam.watch {
+            watch.report("laws.no_panic", now, host, format!("L8: {text}"));
+        }
+    }
+
     /// Sets the checkers that look at every step from here on.
     pub fn watch(&mut self, checkers: Vec<Box<dyn Checker>>) {
         self.seam.watch = Some(Box::new(Watch::new(checkers)));
@@ -125,8 +147,9 @@ impl World {
     /// Tells the checkers what only the program of a host knows.
     pub fn note(&mut self, host: HostId, note: &Note<'_>) {
         let now = self.now();
+        let places = Places { computers: &mut self.computers, internet: &self.internet };
         if let Some(watch) = &mut self.seam.watch {
-            watch.note(now, host, note);
+            watch.note(now, host, note, places);
         }
     }
 

@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use std::fmt::Write as _;
 
 use super::HostId;
+use super::check::{Arrival, Places};
 use super::clock::{Running, believed_epoch};
 use super::computer::Computer;
 use super::internet::{Arrived, Internet, Leaving, Parcel, Sent, TTL};
@@ -14,7 +15,7 @@ use super::queue::Queue;
 use super::ramdisk::RamDisk;
 use super::seam::Seam;
 use super::transcript::Transcript;
-use crate::base::{Addr, Machine, Seeded, SocketId, Span, Time};
+use crate::base::{Addr, Entropy, Machine, Seeded, SocketId, Span, Time};
 use crate::node::{Config, Event, Input, Net, Node, Output};
 
 /// Why `step` returned.
@@ -26,6 +27,9 @@ pub enum Step {
     /// The time that was given is reached.
     TimedOut,
 }
+
+/// Microseconds in which an undrained node may get more.
+const UNDRAINED_MAX: u64 = 5000;
 
 enum Happening {
     Arrive(Parcel),
@@ -51,6 +55,10 @@ pub struct World {
     /// Where copies of the datagrams that are sent go, if anywhere: source, target, bytes.
     pub tap: Option<Vec<(Addr, Addr, Vec<u8>)>>,
     pub(super) seam: Seam,
+    /// Of a thousand datagrams that come in, after how many the node is not drained before what else comes within
+    /// some milliseconds (L2).
+    pub undrained_permille: u64,
+    order: Seeded,
 }
 
 impl World {
@@ -68,6 +76,8 @@ impl World {
             sent: 0,
             tap: None,
             seam: Seam::default(),
+            undrained_permille: 0,
+            order: Seeded::new(seed).fork("order"),
         }
     }
 
@@ -154,18 +164,18 @@ impl World {
                 return Step::TimedOut;
             };
             self.now = self.now.max(at);
-            match happening {
-                Happening::Arrive(parcel) => self.arrive(parcel),
-                Happening::Wake(host) => self.wake(host, at),
-                Happening::Rot(host) => self.rot_now(host),
-            }
+            self.guarded(|world| match happening {
+                Happening::Arrive(parcel) => world.arrive(parcel),
+                Happening::Wake(host) => world.wake(host, at),
+                Happening::Rot(host) => world.rot_now(host),
+            });
         }
     }
 
     /// Hands a datagram to whoever is at `to`, as if it came from `from` and had crossed the internet.
     pub fn inject(&mut self, from: Addr, to: Addr, bytes: &[u8]) {
         if let Some(ahead) = self.internet.locate(to.ip) {
-            self.arrive(Parcel { from, to, ahead, copy: false, bytes: bytes.to_vec() });
+            self.arrive(Parcel { from, to, ahead, copy: false, flipped: Some(0), bytes: bytes.to_vec() });
         }
     }
 
@@ -250,14 +260,27 @@ impl World {
         let Some(&socket) = computer.ports.get(&parcel.to.port) else { return };
         if let Some(frozen) = &mut computer.frozen {
             frozen.keep(socket, parcel.from, &parcel.bytes);
-        } else if !self.datagram(host, socket, parcel.from, &parcel.bytes) {
-            self.carry_out(host);
+        } else if !self.datagram(host, socket, parcel.from, &parcel.bytes, parcel.flipped) {
+            if self.undrained_permille > 0 && self.order.chance(self.undrained_permille) {
+                let later = Span::from_micros(self.order.below(UNDRAINED_MAX));
+                self.queue_wake(host, self.now + later);
+            } else {
+                self.carry_out(host);
+            }
         }
     }
 
     /// Hands the process a datagram. True: that was its last moment.
-    pub(super) fn datagram(&mut self, host: HostId, socket: SocketId, from: Addr, bytes: &[u8]) -> bool {
-        let bytes = self.seam.arrival(self.now, host, socket, from, bytes);
+    pub(super) fn datagram(
+        &mut self,
+        host: HostId,
+        socket: SocketId,
+        from: Addr,
+        bytes: &[u8],
+        flipped: Option<u64>,
+    ) -> bool {
+        let bytes =
+            self.seam.arrival(self.now, host, Arrival { socket, from, flipped, bytes: Vec::new() }, bytes);
         bytes.is_some_and(|bytes| self.input(host, Input::Datagram { socket, from, bytes: &bytes }))
     }
 
@@ -290,7 +313,12 @@ impl World {
         let computer = &mut self.computers[host.0];
         let Some(node) = &mut computer.node else { return };
         let told = std::iter::from_fn(|| node.poll_event()).collect();
-        let told = self.seam.events(self.now, host, &mut self.computers, told);
+        let told = self.seam.events(
+            self.now,
+            host,
+            Places { computers: &mut self.computers, internet: &self.internet },
+            told,
+        );
         self.pending.extend(told.into_iter().map(|event| (host, event)));
         let computer = &mut self.computers[host.0];
         let deadline = computer.node.as_ref().and_then(Machine::poll_timeout);
@@ -313,7 +341,7 @@ impl World {
         let leaving = Leaving { from, to, ttl: ttl.unwrap_or(TTL), len: bytes.len() };
         if let Some(sent) = self.internet.send(self.now, host, leaving, &self.line) {
             let Sent { from, to, ahead, fate } = sent;
-            self.go_on(Parcel { from, to, ahead, copy: false, bytes }, &fate);
+            self.go_on(Parcel { from, to, ahead, copy: false, flipped: None, bytes }, &fate);
         }
     }
 
@@ -329,6 +357,7 @@ impl World {
                 && let Some(byte) = parcel.bytes.get_mut(bit as usize / 8)
             {
                 *byte ^= 1 << (bit % 8);
+                parcel.flipped = Some(u64::from(bit));
             }
             self.queue.push(arrival.at, Happening::Arrive(parcel));
         }

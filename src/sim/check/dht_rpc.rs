@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::{Checker, Moment, Verdict};
-use crate::base::{Addr, Span, Time};
+use crate::base::{Addr, Key, Span, Time};
+use crate::node::Node;
+use crate::node::inspect::{Known, node_id};
 use crate::sim::HostId;
 use crate::wire::dht_rpc::{REQUEST, RESPONSE, RequestMessage, ResponseMessage};
 use crate::wire::{self, hyperdht};
@@ -140,5 +142,102 @@ impl Checker for Retries {
             0..=SENDS_MAX => Ok(()),
             sends => Err(format!("request {tid} to {} is sent the {sends}th time", new.to)),
         })
+    }
+}
+
+/// Nodes of a row (dht_rpc.37).
+const ROW_MAX: usize = 20;
+/// A whole table is looked at this often.
+const LOOKED_AT: Span = Span::from_secs(60);
+/// A tick of a node, and what an answer may take beside.
+const TICK: Span = Span::from_secs(5);
+const ON_THE_WAY: Span = Span::from_secs(30);
+
+/// dht_rpc.35 to dht_rpc.38: what is wrong with a table around `own` that says it holds `count` nodes. `rows`: some of
+/// its rows, or all of them.
+pub fn table_is_sane(own: &Key, rows: &[Known], count: Option<usize>) -> Verdict {
+    for group in rows.chunk_by(|one, next| one.row == next.row) {
+        if group.len() > ROW_MAX {
+            return Err(format!("row {} has {} nodes", group[0].row, group.len()));
+        }
+        if let Some(pair) = group.windows(2).find(|pair| pair[0].id >= pair[1].id) {
+            return Err(format!("row {} is out of order at {}", group[0].row, pair[1].addr));
+        }
+    }
+    for node in rows {
+        if node.id != node_id(node.addr) {
+            return Err(format!("{} is in the table under an id that is not its own", node.addr));
+        }
+        let zeros = |byte: u8| (byte.leading_zeros() as u16, byte == 0);
+        let mut shared = 0;
+        for (one, other) in node.id.iter().zip(own) {
+            let (bits, all) = zeros(one ^ other);
+            shared += bits;
+            if !all {
+                break;
+            }
+        }
+        if node.row != shared.min(255) {
+            return Err(format!("{} is in row {}, and {shared} bits agree", node.addr, node.row));
+        }
+    }
+    match count {
+        Some(count) if count != rows.len() => {
+            Err(format!("the table says that it has {count} nodes, and has {}", rows.len()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The table of every node: its rows, its order, and nobody in it who is long gone.
+#[derive(Default)]
+pub struct Table {
+    looked: BTreeMap<HostId, Time>,
+    /// Where processes were that have ended, since when, and on which host.
+    gone: BTreeMap<Addr, (Time, HostId)>,
+}
+
+impl Table {
+    fn whole(&self, now: Time, node: &Node) -> Verdict {
+        let (own, count) = node.table();
+        let known = node.known(None);
+        table_is_sane(&own, &known, Some(count))?;
+        for node in known {
+            let Some((since, _)) = self.gone.get(&node.addr) else { continue };
+            let (gone, silent) = (now.since(*since), TICK * node.silent);
+            if gone > silent + ON_THE_WAY {
+                return Err(format!("{} is gone for {gone}, and was heard {silent} ago", node.addr));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Checker for Table {
+    fn name(&self) -> &'static str {
+        "dht_rpc.table"
+    }
+
+    fn after(&mut self, moment: &mut Moment<'_>) -> Verdict {
+        let (now, host) = (moment.now, moment.host);
+        if moment.cause.started {
+            self.gone.retain(|_, (_, owner)| *owner != host);
+        }
+        let Some(node) = moment.node() else { return Ok(()) };
+        if moment.cause.stopped {
+            self.gone.extend(node.public().map(|addr| (addr, (now, host))));
+            return Ok(());
+        }
+        for arrival in &moment.cause.arrivals {
+            if matches!(arrival.bytes.first(), Some(&REQUEST | &RESPONSE)) {
+                table_is_sane(&node.table().0, &node.known(Some(&node_id(arrival.from))), None)?;
+            }
+        }
+        let looked = self.looked.entry(host).or_insert(now);
+        if now.since(*looked) < LOOKED_AT {
+            return Ok(());
+        }
+        *looked = now;
+        self.whole(now, node)
     }
 }

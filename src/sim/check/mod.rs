@@ -6,16 +6,24 @@
 //! of a step hangs on what moved in it and not on the size of the world.
 
 pub mod dht_rpc;
+pub mod hyperbee;
+pub mod hypercore;
+pub mod hyperdht;
 pub mod laws;
+pub mod liveness;
+pub mod protomux;
+pub mod secret_stream;
 pub mod udx;
 
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::HostId;
 use super::computer::Computer;
-use crate::base::{Addr, SocketId, Time};
-use crate::node::{ConnId, Event, Node};
+use super::internet::Internet;
+use super::{BoxId, HostId, Kind};
+use crate::base::{Addr, Cx, Key, NoTrace, SocketId, Span, Time};
+use crate::node::inspect::Core;
+use crate::node::{ConnId, CoreId, Event, Node};
 
 /// Something that must not be.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -47,6 +55,8 @@ pub struct Cause {
     pub started: bool,
     /// Its process is about to be gone: killed, or the power went off.
     pub stopped: bool,
+    /// A bit of its disk rotted.
+    pub rotted: bool,
     /// Its process goes on after it was frozen.
     pub thawed: bool,
     /// A deadline of its node is reached.
@@ -61,6 +71,8 @@ pub struct Arrival {
     pub socket: SocketId,
     /// Where it seems to come from.
     pub from: Addr,
+    /// The bit that was flipped on the way, if one was; `Some(0)` too if it was injected.
+    pub flipped: Option<u64>,
     pub bytes: Vec<u8>,
 }
 
@@ -80,7 +92,13 @@ pub struct Moment<'a> {
     pub sent: &'a [Sent],
     /// Events that the program is told.
     pub told: &'a [Event],
-    computers: &'a mut [Computer],
+    places: Places<'a>,
+}
+
+/// All hosts, and what is between them.
+pub(super) struct Places<'a> {
+    pub computers: &'a mut [Computer],
+    pub internet: &'a Internet,
 }
 
 impl Moment<'_> {
@@ -91,16 +109,45 @@ impl Moment<'_> {
 
     /// The process of any host, if one runs there.
     pub fn node_of(&self, host: HostId) -> Option<&Node> {
-        self.computers.get(host.0)?.node.as_ref()
+        self.places.computers.get(host.0)?.node.as_ref()
     }
 
     pub fn is_frozen(&self, host: HostId) -> bool {
-        self.computers.get(host.0).is_some_and(|computer| computer.frozen.is_some())
+        self.places.computers.get(host.0).is_some_and(|computer| computer.frozen.is_some())
+    }
+
+    /// The sockets that a host has open.
+    pub fn sockets(&self, host: HostId) -> impl Iterator<Item = SocketId> {
+        self.places.computers[host.0].sockets.keys().copied()
+    }
+
+    /// The box that a host is behind.
+    pub fn home(&self, host: HostId) -> Option<BoxId> {
+        self.places.internet.home(host)
+    }
+
+    /// What that box does; none is like an open one.
+    pub fn kind(&self, host: HostId) -> Kind {
+        self.home(host).map_or(Kind::Open, |home| self.places.internet.nat(home).kind())
     }
 
     /// The time on the host's clock.
     pub fn local(&self) -> Time {
-        self.computers[self.host.0].running.local(self.now)
+        self.places.computers[self.host.0].running.local(self.now)
+    }
+
+    /// Lets `read` look into a core of a host. Nothing that it draws or traces is the node's.
+    pub fn read_core<T>(
+        &mut self,
+        host: HostId,
+        core: CoreId,
+        read: impl FnOnce(&mut Cx<'_>, &mut Core) -> T,
+    ) -> Option<T> {
+        let computer = self.places.computers.get_mut(host.0)?;
+        let now = computer.running.local(self.now);
+        let mut entropy = computer.entropy.clone();
+        let mut cx = Cx { now, entropy: &mut entropy, disk: &mut computer.disk, trace: &mut NoTrace };
+        Some(read(&mut cx, computer.node.as_mut()?.core_mut(core)?))
     }
 }
 
@@ -109,7 +156,22 @@ impl Moment<'_> {
 pub enum Note<'a> {
     /// It sends this message on a connection without channels.
     Sent { conn: ConnId, bytes: &'a [u8] },
-    /// All faults are over: from here on everything that is asked must end.
+    /// It listens under this key.
+    Listens { key: Key },
+    /// It calls that key.
+    Dials { conn: ConnId, key: Key },
+    /// It made an entry of the B-tree on this core, or deleted it (no value); the tree has it at this version.
+    Entry { core: Key, version: u64, key: &'a [u8], value: Option<&'a [u8]> },
+    /// It asked for something, under a number of its own, that must come to something within this time (from the end
+    /// of all faults, if there are any).
+    Asked { id: u64, what: &'static str, within: Span },
+    /// That came to something, for better or worse.
+    Done { id: u64 },
+    /// It has ended all that it began, and that had its time to end: nothing may be left over on this host.
+    AtRest,
+    /// Faults begin (told for any host): what should work may fail.
+    Faulty,
+    /// All faults are over: from here on everything must work, and what is asked must end.
     Healed,
 }
 
@@ -117,7 +179,8 @@ pub enum Note<'a> {
 pub trait Checker: Send {
     fn name(&self) -> &'static str;
     fn after(&mut self, moment: &mut Moment<'_>) -> Verdict;
-    fn note(&mut self, _now: Time, _host: HostId, _note: &Note<'_>) -> Verdict {
+    /// A program said something. The moment has no cause.
+    fn note(&mut self, _moment: &Moment<'_>, _note: &Note<'_>) -> Verdict {
         Ok(())
     }
 }
@@ -125,12 +188,24 @@ pub trait Checker: Send {
 /// Every checker that a drawn world can have.
 pub fn all() -> Vec<Box<dyn Checker>> {
     vec![
-        Box::new(dht_rpc::Ids::default()),
-        Box::new(dht_rpc::Retries::default()),
-        Box::new(laws::NoSpin::default()),
+        Box::new(laws::NoSpin),
+        Box::new(laws::Bounded::default()),
         Box::new(udx::Reads::default()),
         Box::new(udx::Window::default()),
         Box::new(udx::Outlives::default()),
+        Box::new(dht_rpc::Ids::default()),
+        Box::new(dht_rpc::Retries::default()),
+        Box::new(dht_rpc::Table::default()),
+        Box::new(hyperdht::Outcomes::default()),
+        Box::new(hyperdht::Sockets::default()),
+        Box::new(secret_stream::Flips::default()),
+        Box::new(protomux::ClosedStays::default()),
+        Box::new(hypercore::OneRoot::default()),
+        Box::new(hypercore::Reopened::default()),
+        Box::new(hyperbee::Trees::default()),
+        Box::new(liveness::Outcome::default()),
+        Box::new(liveness::Attempts::default()),
+        Box::new(liveness::LeftOver),
     ]
 }
 
@@ -153,10 +228,10 @@ impl Watch {
     }
 
     /// Shows a moment to all checkers; the first thing that is wrong is kept.
-    pub fn observe(&mut self, now: Time, host: HostId, told: &[Event], computers: &mut [Computer]) {
+    pub fn observe(&mut self, now: Time, host: HostId, told: &[Event], places: Places<'_>) {
         let cause = self.causes.remove(&host).unwrap_or_default();
+        let mut moment = Moment { now, host, cause: &cause, sent: &self.sent, told, places };
         for checker in &mut self.checkers {
-            let mut moment = Moment { now, host, cause: &cause, sent: &self.sent, told, computers };
             if let Err(what) = checker.after(&mut moment) {
                 let found = Violation { checker: checker.name(), at: now, host: Some(host), what };
                 self.violation.get_or_insert(found);
@@ -165,9 +240,11 @@ impl Watch {
         self.sent.clear();
     }
 
-    pub fn note(&mut self, now: Time, host: HostId, note: &Note<'_>) {
+    pub fn note(&mut self, now: Time, host: HostId, note: &Note<'_>, places: Places<'_>) {
+        let cause = Cause::default();
+        let moment = Moment { now, host, cause: &cause, sent: &[], told: &[], places };
         for checker in &mut self.checkers {
-            if let Err(what) = checker.note(now, host, note) {
+            if let Err(what) = checker.note(&moment, note) {
                 let found = Violation { checker: checker.name(), at: now, host: Some(host), what };
                 self.violation.get_or_insert(found);
             }

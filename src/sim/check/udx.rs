@@ -94,9 +94,9 @@ impl Checker for Reads {
         Ok(())
     }
 
-    fn note(&mut self, _: Time, host: HostId, note: &Note<'_>) -> Verdict {
+    fn note(&mut self, moment: &Moment<'_>, note: &Note<'_>) -> Verdict {
         if let Note::Sent { conn, bytes } = note
-            && let Some(side) = self.sides.get(&(host, *conn))
+            && let Some(side) = self.sides.get(&(moment.host, *conn))
         {
             self.prefix.wrote(*side, bytes);
         }

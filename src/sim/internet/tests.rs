@@ -45,7 +45,7 @@ impl Lab {
         let leaving = Leaving { from: Addr::new(self.net.ip(host), port), to, ttl, len: 10 };
         let Some(sent) = self.net.send(self.now, host, leaving, &Line::INTERNET) else { return };
         let Sent { from, to, ahead, fate } = sent;
-        let parcel = Parcel { from, to, ahead, copy: false, bytes: vec![0; 10] };
+        let parcel = Parcel { from, to, ahead, copy: false, flipped: None, bytes: vec![0; 10] };
         for arrival in fate.arrivals() {
             self.under_way.push(arrival.at, parcel.clone());
         }

@@ -1,0 +1,139 @@
+//! That things end: what is asked comes to something, and nothing is left over.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+
+use super::{Checker, Moment, Note, Verdict};
+use crate::base::{Span, Time};
+use crate::node::ConnId;
+use crate::node::inspect::Remains;
+use crate::sim::HostId;
+
+/// Once faults are healed, everything asked has an outcome within its bound: programs say by `Note::Asked` and
+/// `Note::Done`.
+#[derive(Default)]
+pub struct Outcome {
+    open: BTreeMap<(HostId, u64), (&'static str, Span, Time)>,
+    due: BTreeMap<(Time, HostId, u64), ()>,
+    faulty: bool,
+}
+
+impl Checker for Outcome {
+    fn name(&self) -> &'static str {
+        "liveness.outcome"
+    }
+
+    fn after(&mut self, moment: &mut Moment<'_>) -> Verdict {
+        if moment.cause.started || moment.cause.stopped {
+            self.open.retain(|(host, _), _| *host != moment.host);
+        }
+        while let Some((&(at, host, id), ())) = self.due.first_key_value()
+            && at <= moment.now
+            && !self.faulty
+        {
+            self.due.remove(&(at, host, id));
+            if let Some((what, _, since)) = self.open.get(&(host, id)) {
+                let waited = moment.now.since(*since);
+                return Err(format!("{what} of host {}: no outcome after {waited}", host.0));
+            }
+        }
+        Ok(())
+    }
+
+    fn note(&mut self, moment: &Moment<'_>, note: &Note<'_>) -> Verdict {
+        let (now, host) = (moment.now, moment.host);
+        match note {
+            Note::Asked { id, what, within } => {
+                self.open.insert((host, *id), (what, *within, now));
+                self.due.insert((now + *within, host, *id), ());
+            }
+            Note::Done { id } if self.open.remove(&(host, *id)).is_none() => {
+                return Err(format!("request {id}: another outcome"));
+            }
+            Note::Faulty => self.faulty = true,
+            Note::Healed => {
+                self.faulty = false;
+                self.due =
+                    self.open.iter().map(|(&(host, id), open)| ((now + open.1, host, id), ())).collect();
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// An attempt to connect is over after a minute (hyperdht.92), and something for the rounding.
+const ATTEMPT: Span = Span::from_secs(65);
+
+/// No attempt to connect takes longer than it may, faults or not.
+#[derive(Default)]
+pub struct Attempts {
+    begun: BTreeMap<(HostId, ConnId), Time>,
+    due: BTreeMap<(Time, HostId, ConnId), ()>,
+}
+
+impl Checker for Attempts {
+    fn name(&self) -> &'static str {
+        "liveness.attempts"
+    }
+
+    fn after(&mut self, moment: &mut Moment<'_>) -> Verdict {
+        let (now, host) = (moment.now, moment.host);
+        if moment.cause.started || moment.cause.stopped {
+            self.begun.retain(|(owner, _), _| *owner != host);
+        }
+        // Attempts begin by a command, or when a swarm's time has come.
+        if moment.cause.arrivals.is_empty()
+            && let Some(node) = moment.node()
+        {
+            for conn in node.attempts() {
+                if let Entry::Vacant(entry) = self.begun.entry((host, conn)) {
+                    entry.insert(now);
+                    self.due.insert((now + ATTEMPT, host, conn), ());
+                }
+            }
+        }
+        while let Some((&(at, host, conn), ())) = self.due.first_key_value()
+            && at <= now
+        {
+            self.due.remove(&(at, host, conn));
+            let Some(begun) = self.begun.remove(&(host, conn)) else { continue };
+            if moment.node_of(host).is_none_or(|node| !node.attempts().any(|other| other == conn)) {
+                continue;
+            }
+            if moment.is_frozen(host) {
+                self.begun.insert((host, conn), begun);
+                self.due.insert((now + ATTEMPT, host, conn), ());
+                continue;
+            }
+            return Err(format!("{conn} of host {} is still being made after {ATTEMPT}", host.0));
+        }
+        Ok(())
+    }
+}
+
+/// Nothing is left over: programs say by `Note::AtRest` that they have ended all that they began, and that it had its
+/// time to end.
+#[derive(Default)]
+pub struct LeftOver;
+
+impl Checker for LeftOver {
+    fn name(&self) -> &'static str {
+        "liveness.left_over"
+    }
+
+    fn after(&mut self, _: &mut Moment<'_>) -> Verdict {
+        Ok(())
+    }
+
+    fn note(&mut self, moment: &Moment<'_>, note: &Note<'_>) -> Verdict {
+        let (Note::AtRest, Some(node)) = (note, moment.node()) else { return Ok(()) };
+        let left = node.remains();
+        // What a node asks of its own accord comes and goes.
+        let own = Remains { requests: 0, queries: 0, questions: 0, ..left };
+        if own != Remains::default() {
+            return Err(format!("left over: {left:?}"));
+        }
+        Ok(())
+    }
+}
