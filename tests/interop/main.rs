@@ -6,6 +6,7 @@ mod support;
 
 mod corestore;
 mod dht_rpc;
+mod differential;
 mod hyperbee;
 mod hypercore;
 mod hyperdht;
