@@ -368,11 +368,12 @@ impl Internet {
             Place::Box(_) => target,
         };
         let own = if self.lines.is_empty() { None } else { self.lines.get_mut(&(from, gate)) };
-        let (line, wire) = match own {
-            Some(lead) => (lead.line, &mut lead.wire),
-            None => (*default, &mut self.end(from).out),
+        let (line, wire) = match (own, from) {
+            (Some(lead), _) => (&lead.line, &mut lead.wire),
+            (None, Place::Host(host)) => (default, &mut self.sites[host.0].end.out),
+            (None, Place::Box(id)) => (default, &mut self.gates[id.0].end.out),
         };
-        let fate = fate.pass(wire, &line, leaving.len);
+        let fate = fate.pass(wire, line, leaving.len);
         if leaving.ttl <= line.hops {
             self.losses.hops += 1;
             return None;

@@ -26,11 +26,14 @@ pub(super) struct Rtt {
     /// Least sample of this window and of the one before.
     least: [Option<Span>; 2],
     window_end: Time,
+    /// There was no sample yet, and when `srtt` was guessed.
+    guessed: Option<Time>,
 }
 
 impl Default for Rtt {
     fn default() -> Rtt {
-        Rtt { srtt: None, rttvar: Span::ZERO, latest: Span::ZERO, least: [None; 2], window_end: Time::ZERO }
+        let (latest, least) = (Span::ZERO, [None; 2]);
+        Rtt { srtt: None, rttvar: Span::ZERO, latest, least, window_end: Time::ZERO, guessed: None }
     }
 }
 
@@ -44,10 +47,8 @@ impl Rtt {
             self.window_end = now + MIN_WINDOW;
         }
         self.least[0] = Some(self.least[0].map_or(sample, |least| least.min(sample)));
-        let Some(srtt) = self.srtt else {
-            self.srtt = Some(sample);
-            self.rttvar = Span::from_micros(sample.as_micros() / 2);
-            return;
+        let Some(srtt) = self.srtt.filter(|_| self.guessed.is_none()) else {
+            return self.begin(sample);
         };
         // udx.30
         let away = if sample > srtt { sample - srtt } else { srtt - sample };
@@ -55,9 +56,28 @@ impl Rtt {
         self.srtt = Some(Span::from_micros((7 * srtt.as_micros() + sample.as_micros()) / 8));
     }
 
+    fn begin(&mut self, sample: Span) {
+        self.srtt = Some(sample);
+        self.rttvar = Span::from_micros(sample.as_micros() / 2);
+        self.guessed = None;
+    }
+
+    /// The first packets were sent again before they were acked: `since_last` after the last time. Stands until there
+    /// is a sample (udx.34).
+    pub fn guess(&mut self, now: Time, since_last: Span) {
+        self.begin(since_last.min(MAX_SAMPLE));
+        self.guessed = Some(now);
+    }
+
+    /// Whether a packet that was sent again and took at most `most` may be a sample: after two timeouts, if it was not
+    /// sent before the guess was made (udx.34).
+    pub fn admits(&self, now: Time, most: Span, timeouts: u32) -> bool {
+        timeouts > 1 && self.guessed.is_none_or(|at| now.since(at) >= most)
+    }
+
     /// udx.32: after a suspend a sample can be absurd.
     fn clamped(&self, sample: Span) -> Span {
-        let Some(srtt) = self.srtt else { return sample.min(MAX_SAMPLE) };
+        let Some(srtt) = self.srtt.filter(|_| self.guessed.is_none()) else { return sample.min(MAX_SAMPLE) };
         let outlier = srtt + self.rttvar * 5;
         if sample > outlier && sample > OUTLIER { outlier.min(MAX_SAMPLE) } else { sample }
     }

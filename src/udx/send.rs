@@ -88,6 +88,8 @@ pub(super) struct Report {
     pub rtt: Option<Span>,
     /// The least it can have been at most, if all were sent again: since the first time one of them was sent.
     pub most: Option<Span>,
+    /// Since the last time one of them was sent, if all were sent again.
+    pub again: Option<Span>,
     /// Packets that were taken for lost and were not.
     pub spurious: usize,
     /// Blocks that no honest receiver sends.
@@ -323,6 +325,7 @@ impl Send {
         }
         let most = now.since(packet.first_sent);
         report.most = Some(report.most.map_or(most, |known| known.min(most)));
+        report.again = Some(report.again.map_or(rtt, |known| known.min(rtt)));
         if once && packet.sending >= report.sample {
             report.sample = packet.sending;
             report.rtt = Some(rtt); // udx.34

@@ -423,8 +423,14 @@ impl Stream {
         if report.delivered == 0 {
             return;
         }
-        if let Some(sample) =
-            report.rtt.or(report.most.filter(|_| self.rtt.srtt.is_none() || self.timeouts > 1))
+        if report.rtt.is_none()
+            && self.rtt.srtt.is_none()
+            && let Some(since_last) = report.again
+        {
+            self.rtt.guess(now, since_last);
+        }
+        let timeouts = self.timeouts;
+        if let Some(sample) = report.rtt.or(report.most.filter(|&most| self.rtt.admits(now, most, timeouts)))
         {
             self.rtt.sample(now, sample);
             self.congestion.on_sample(sample);

@@ -74,6 +74,49 @@ fn log(world: &mut World, mut lose: impl FnMut(usize, &Header) -> bool + 'static
     log
 }
 
+/// Found by a world in which a tenth of all datagrams vanish: the first packet came through at the third try, counted
+/// as a round trip of three seconds, and the next loss was noticed after fifteen.
+#[test]
+fn a_first_packet_that_was_lost_does_not_make_the_path_slow() {
+    // proves udx.34
+    for (lost, next_too) in [(1, true), (2, true), (3, true), (1, false), (2, false), (3, false)] {
+        let mut world = World::connected(1, Link::new(ms(20)));
+        let log = log(&mut world, move |nth, _| nth < lost || next_too && nth == lost + 1);
+        world.write(0, b"one");
+        world.run_for(Span::from_secs(8));
+        assert_eq!(world.seen[1].data, b"one");
+        assert_eq!(log.borrow().len(), lost + 1, "sent until it came through");
+        let written = world.now;
+        world.write(0, b"two");
+        while world.seen[1].data != b"onetwo" {
+            assert!(world.step(written + Span::from_secs(9)));
+        }
+        // A second, doubled for each timeout that no sample followed, eightfold at most.
+        let patience = if next_too { Span::from_secs(1 << lost) + ms(100) } else { ms(20) };
+        assert!(world.now.since(written) <= patience, "{lost}: {}", world.now.since(written));
+        world.run_for(ms(100));
+        let timeout = stats(&world).timeout;
+        assert!(next_too || timeout == Span::from_secs(1), "the first sample stands for itself: {timeout}");
+    }
+}
+
+/// A path that is slower than the first timeouts is found to be, and its packets are not sent again for ever.
+#[test]
+fn a_path_of_seconds_is_not_taken_for_a_fast_one() {
+    // proves udx.34
+    for millis in [600, 1100, 1600, 2500, 4500, 7100] {
+        let mut world = World::connected(1, Link::new(ms(millis)));
+        let log = log(&mut world, |_, _| false);
+        for _ in 0..20 {
+            world.write(0, b"ping");
+            world.run_for(ms(2 * millis + 200));
+        }
+        assert_eq!(world.seen[1].data.len(), 80);
+        let data = log.borrow().iter().filter(|(_, header)| header.kind.data).count();
+        assert!(data < 20 + 9, "{millis}: {data} packets for 20");
+    }
+}
+
 /// pitfalls 2.11: half a minute without a line is survived.
 #[test]
 fn a_blackout_of_thirty_seconds() {
