@@ -139,6 +139,11 @@ impl World {
         self.seam.watch = Some(Box::new(Watch::new(checkers)));
     }
 
+    /// Whether checkers look on.
+    pub fn is_watched(&self) -> bool {
+        self.seam.watch.is_some()
+    }
+
     /// The first thing that a checker saw. From then on `step` does nothing but let time pass.
     pub fn violation(&self) -> Option<&Violation> {
         self.seam.watch.as_ref()?.violation.as_ref()

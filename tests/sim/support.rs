@@ -35,9 +35,13 @@ pub fn lasting() -> Config {
     config
 }
 
-/// Starts the first node and `more` lasting ones, and waits until all have joined.
+/// Starts the first node and `more` lasting ones, and waits until all have joined. All checkers look on, unless others
+/// do already.
 pub fn network(world: &mut World, more: u8) -> Vec<HostId> {
     let mut hosts = vec![world.add(BOOTSTRAP.ip)];
+    if !world.is_watched() {
+        world.watch(seckel::sim::check::all());
+    }
     world.start(hosts[0], first());
     for n in 0..more {
         let host = world.add([30, 0, 1, n + 1]);
@@ -63,6 +67,9 @@ pub fn wait(
                 }
             }
             Step::Crashed(_) => {}
+            Step::TimedOut if world.violation().is_some() => {
+                panic!("{}\n{}", world.violation().expect("there is one"), world.last_lines())
+            }
             Step::TimedOut => panic!("it did not happen within {seconds} s:\n{}", world.last_lines()),
         }
     }

@@ -7,13 +7,16 @@ use crate::base::{Addr, Key, Span, Time};
 use crate::node::Node;
 use crate::node::inspect::{Known, node_id};
 use crate::sim::HostId;
-use crate::wire::dht_rpc::{REQUEST, RESPONSE, RequestMessage, ResponseMessage};
+use crate::wire::dht_rpc::{PING_NAT, REQUEST, RESPONSE, RequestMessage, ResponseMessage};
 use crate::wire::{self, hyperdht};
 
 /// A request waits at least this long for its answer before its number is free again (dht_rpc.49).
 const WAIT: Span = Span::from_secs(1);
-/// No request is sent more often (dht_rpc.48).
+/// How often a request is sent at most: any (dht_rpc.48), one of a query, which has a target (dht_rpc.50), and the
+/// first question whether a node can be reached.
 const SENDS_MAX: u32 = 4;
+const QUERY_SENDS_MAX: u32 = 6;
+const PROBE_SENDS_MAX: u32 = 9;
 /// A request that was not sent for so long is over, whatever its delay.
 const FORGOTTEN: Span = Span::from_secs(60);
 
@@ -128,7 +131,7 @@ impl Checker for Ids {
     }
 }
 
-/// dht_rpc.48: a request is sent four times at most.
+/// dht_rpc.48, dht_rpc.50: a request is sent four times at most, one of a query six times.
 #[derive(Default)]
 pub struct Retries(Requests);
 
@@ -138,9 +141,19 @@ impl Checker for Retries {
     }
 
     fn after(&mut self, moment: &mut Moment<'_>) -> Verdict {
-        self.0.follow(moment, |tid, new, _| match new.sends {
-            0..=SENDS_MAX => Ok(()),
-            sends => Err(format!("request {tid} to {} is sent the {sends}th time", new.to)),
+        self.0.follow(moment, |tid, new, _| {
+            if new.sends <= SENDS_MAX {
+                return Ok(());
+            }
+            let max = match wire::decode::<RequestMessage>(&new.bytes) {
+                Ok(message) if message.internal && message.command == PING_NAT => PROBE_SENDS_MAX,
+                Ok(message) if message.target.is_some() => QUERY_SENDS_MAX,
+                Ok(_) | Err(_) => SENDS_MAX,
+            };
+            if new.sends <= max {
+                return Ok(());
+            }
+            Err(format!("request {tid} to {} is sent {} times, {max} are allowed", new.to, new.sends))
         })
     }
 }

@@ -36,7 +36,7 @@ fn a_number_given_twice_is_caught() {
     caught("dht_rpc.ids", Box::new(SameNumber::default()));
 }
 
-/// Sends every request five times over.
+/// Sends every request ten times over.
 #[derive(Default)]
 struct Insists(VecDeque<Output>);
 
@@ -45,7 +45,7 @@ impl Saboteur for Insists {
         if let Some(Output::Send { socket, to, bytes, ttl }) = &output
             && bytes[0] == REQUEST
         {
-            for _ in 0..4 {
+            for _ in 0..9 {
                 let again = Output::Send { socket: *socket, to: *to, bytes: bytes.clone(), ttl: *ttl };
                 self.0.push_back(again);
             }
