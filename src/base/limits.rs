@@ -219,3 +219,19 @@ pub const AUDIT_OPLOG_MAX: u64 = 256 << 20;
 pub const AUDIT_RECORD_SEARCH: usize = 1 << 20;
 /// Bytes of a block in which an audit looks for a single wrong bit: the time grows with their square.
 pub const AUDIT_BIT_SEARCH: usize = 8 << 10;
+/// Lines of a key log that are kept; further ones are passed over.
+pub const EXPLAIN_KEYS: usize = 1 << 20;
+/// Bytes of a direction of a stream that wait, when a capture is read, for packets before them; then those are lost.
+pub const EXPLAIN_AHEAD_BYTES: usize = 8 << 20;
+/// Bytes of a message that is not whole yet, of one direction, when a capture is read.
+pub const EXPLAIN_FRAME_BYTES: usize = 17 << 20;
+/// Bytes that wait in all directions of streams when a capture is read; the direction that has more is given up.
+pub const EXPLAIN_HELD_BYTES: usize = 256 << 20;
+/// Directions of streams that are followed when a capture is read; the one that was silent longest is forgotten.
+pub const EXPLAIN_FLOWS: usize = 1 << 12;
+/// Requests of a DHT whose answers are waited for when a capture is read; the oldest is forgotten.
+pub const EXPLAIN_ASKED: usize = 1 << 16;
+/// Handshakes whose answer is waited for when a capture is read; the oldest is forgotten.
+pub const EXPLAIN_HANDSHAKES: usize = 1 << 12;
+/// Channels, and calls without an answer, of one direction when a capture is read; further ones are not named.
+pub const EXPLAIN_CHANNELS: usize = 1 << 12;

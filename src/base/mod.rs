@@ -20,5 +20,7 @@ pub use machine::{Cx, Deadline, Machine};
 pub use slab::{Id, Kind, Slab};
 pub use time::{Span, Time};
 pub use timers::Timers;
+#[cfg(test)]
+pub(crate) use trace::KeptKeys;
 pub(crate) use trace::trace;
 pub use trace::{NoTrace, Trace};

@@ -106,6 +106,30 @@ impl Trace for NoTrace {
     fn line(&mut self, _: Time, _: &Line<'_>) {}
 }
 
+/// A line of a key log: label, id, secrets.
+#[cfg(test)]
+pub(crate) type KeyLine = (&'static str, Vec<u8>, Vec<[u8; 32]>);
+
+/// Keeps the lines of a key log, for tests.
+#[cfg(test)]
+#[derive(Default)]
+pub(crate) struct KeptKeys(pub Vec<KeyLine>);
+
+#[cfg(test)]
+impl Trace for KeptKeys {
+    fn on(&self) -> bool {
+        false
+    }
+    fn line(&mut self, _: Time, _: &Line<'_>) {}
+    fn wants_keys(&self) -> bool {
+        true
+    }
+    fn key(&mut self, label: &'static str, id: &[u8], secrets: &[&[u8]]) {
+        let secrets = secrets.iter().map(|secret| (*secret).try_into().expect("32 bytes"));
+        self.0.push((label, id.to_vec(), secrets.collect()));
+    }
+}
+
 /// Writes a line to the transcript, if there is one: the arguments are looked at only then.
 ///
 /// `trace!(cx, KIND, LAYER, id: NAME, peer: WHO, rule: RULES, FORMAT, ..)`, each of `id` (or `part`), `peer` and

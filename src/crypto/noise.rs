@@ -4,8 +4,11 @@
 //! The handshake itself is `snow`'s; what is ours is the Diffie-Hellman (`curve`), the protocol name that snow does
 //! not know, and where the ephemeral key comes from.
 
+mod log;
+
 use core::fmt;
 
+pub use log::{IkKeys, IkReader, NOISE_IK, NOISE_XX};
 use snow::params::{
     BaseChoice, CipherChoice, DHChoice, HandshakeChoice, HandshakeModifierList, HandshakePattern, HashChoice,
     NoiseParams,
@@ -87,6 +90,8 @@ pub struct Noise {
     initiator: bool,
     survives_reading: bool,
     over: bool,
+    public: Key,
+    own: log::Own,
 }
 
 impl fmt::Debug for Noise {
@@ -135,6 +140,14 @@ impl Noise {
             HashChoice::Blake2b,
         );
         let resolver = Resolver { ephemeral: Secret(entropy.bytes32()) };
+        let kept = log::Own {
+            pattern,
+            initiator,
+            fixed: Secret(*own.seed()),
+            ephemeral: resolver.ephemeral.clone(),
+            ephemeral_public: None,
+            remote_ephemeral: None,
+        };
         let mut secret_key = own.secret_key();
         let build = |builder: Builder<'_>| {
             if initiator { builder.build_initiator() } else { builder.build_responder() }
@@ -149,7 +162,7 @@ impl Noise {
             .and_then(build)
             .expect("each parameter is set once, and each pattern has the keys it needs");
         sodiumoxide::utils::memzero(&mut secret_key);
-        Noise { state, initiator, survives_reading, over: false }
+        Noise { state, initiator, survives_reading, over: false, public: own.public, own: kept }
     }
 
     /// The next message, with `payload` in it.
@@ -164,6 +177,7 @@ impl Noise {
         match self.state.write_message(payload, &mut message) {
             Ok(len) => {
                 message.truncate(len);
+                self.own.saw(true, &message);
                 Ok(message)
             }
             Err(error) => {
@@ -182,6 +196,7 @@ impl Noise {
         match self.state.read_message(message, &mut payload) {
             Ok(len) => {
                 payload.truncate(len);
+                self.own.saw(false, message);
                 Ok(payload)
             }
             Err(error) => {

@@ -1,4 +1,4 @@
-//! The file that session keys are appended to, for who reads captures.
+//! The file that session keys are appended to, for who reads captures. Follows key_log.1 and key_log.8.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -12,7 +12,7 @@ pub struct KeyLog {
 }
 
 impl KeyLog {
-    /// Opens it for appending; a new file can be read by its owner only.
+    /// Opens it for appending; a new file can be read by its owner only. key_log.8
     pub fn open(path: &Path) -> io::Result<KeyLog> {
         let mut options = OpenOptions::new();
         options.append(true).create(true);
@@ -21,7 +21,7 @@ impl KeyLog {
         Ok(KeyLog { file: options.open(path)? })
     }
 
-    /// Appends a line, in one write, so that lines of several processes do not mix.
+    /// Appends a line, in one write, so that lines of several processes do not mix. key_log.1
     pub fn add(&mut self, label: &str, id: &[u8], secrets: &[&[u8]]) -> io::Result<()> {
         let mut line = format!("{label} {}", Hex(id));
         for secret in secrets {

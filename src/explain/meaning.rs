@@ -1,7 +1,7 @@
 //! What numbers stand for.
 
 use crate::wire::hyperdht::{self, command};
-use crate::wire::{Value, dht_rpc, hypercore};
+use crate::wire::{Value, dht_rpc, hypercore, protomux};
 
 /// What `value` stands for in that field; empty if the value says it all.
 pub fn of(format: &str, field: &str, value: &Value) -> String {
@@ -157,6 +157,17 @@ pub fn mode(number: u64) -> &'static str {
         hyperdht::mode::FROM_RELAY => "from a relay to the server",
         hyperdht::mode::FROM_SECOND_RELAY => "from a relay to another relay",
         hyperdht::mode::REPLY => "to the client",
+        _ => "",
+    }
+}
+
+/// A control message of protomux. protomux.2
+pub fn control(kind: u64) -> &'static str {
+    match kind {
+        protomux::BATCH => "batch",
+        protomux::OPEN => "open",
+        protomux::REJECT => "reject",
+        protomux::CLOSE => "close",
         _ => "",
     }
 }

@@ -7,7 +7,7 @@ use crate::wire::{Format, Row, Value, Wire, format};
 /// One field.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Line {
-    /// Offset in the bytes that were given, nested sections too.
+    /// Offset in the datagram or the stream, also of what is nested or was opened with a key.
     pub at: usize,
     pub len: usize,
     pub field: &'static str,
@@ -18,6 +18,15 @@ pub struct Line {
     pub rule: &'static str,
 }
 
+/// What offsets count in. Sealing leaves text where it is, so what was opened has the place of what hid it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Place {
+    /// The bytes that were given: a datagram.
+    Datagram,
+    /// The bytes of one direction of a stream, from its first on. Directions are numbered as they are met.
+    Stream(u32),
+}
+
 /// Bytes that were read as one format. Its lines cover each of its bytes once.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Section {
@@ -25,7 +34,8 @@ pub struct Section {
     pub layer: &'static str,
     /// The format: `udx.header`.
     pub format: &'static str,
-    /// Where its bytes begin in those that were given, and how many they are.
+    pub place: Place,
+    /// Where its bytes begin, and how many they are.
     pub base: usize,
     pub len: usize,
     pub rows: Vec<Line>,
@@ -68,7 +78,24 @@ impl Section {
 
     pub(super) fn empty(format: &'static str, base: usize, len: usize) -> Section {
         let layer = format.split_once('.').map_or(format, |(layer, _)| layer);
-        Section { layer, format, base, len, rows: Vec::new(), fault: None }
+        Section { layer, format, place: Place::Datagram, base, len, rows: Vec::new(), fault: None }
+    }
+
+    /// Bytes of which nothing but that they are one field is known.
+    pub(super) fn opaque(
+        format: &'static str,
+        at: usize,
+        bytes: &[u8],
+        field: &'static str,
+        rule: &'static str,
+    ) -> Section {
+        let mut section = Section::empty(format, at, bytes.len());
+        let value = Value::Bytes(bytes.to_vec());
+        let meaning = meaning::of(format, field, &value);
+        if !bytes.is_empty() {
+            section.rows.push(Line { at, len: bytes.len(), field, value, meaning, rule });
+        }
+        section
     }
 
     /// The line of a field.

@@ -264,6 +264,9 @@ impl HyperDht {
                 return self.fail_client(conn, ConnectError::HandshakeInvalid);
             }
             finding.request = request;
+            if let Some(noise) = &finding.noise {
+                noise.log(cx.trace); // key_log.4
+            }
         }
         let noise = finding.request.clone().unwrap_or_default();
         let message = Handshake { mode: mode::FROM_CLIENT, noise, peer: None, relay: None };
@@ -322,11 +325,13 @@ impl HyperDht {
         });
         let Some(client) = self.client(conn) else { return };
         let (local_connection, told_open) = (client.options.local_connection, client.told_open);
+        let target = client.target;
         let Phase::Finding(finding) = &mut client.phase else { return };
-        let Some(keys) = finding.noise.take().and_then(|noise| noise.finish().ok()) else {
+        let noise = finding.noise.take().inspect(|noise| noise.log(cx.trace)); // key_log.4
+        let Some(keys) = noise.and_then(|noise| noise.finish().ok()) else {
             return self.fail_client(conn, ConnectError::HandshakeInvalid);
         };
-        let sealed = Sealed::new(cx, &keys.handshake_hash);
+        let sealed = Sealed::new(cx, &target, &keys.handshake_hash);
         let server = peer.unwrap_or(relay);
         let addresses = payload.addresses4.clone();
         let open = payload.firewall == firewall::OPEN;

@@ -222,8 +222,8 @@ impl HyperDht {
                 let remote = udx.id;
                 self.accept(cx, server, noise, payload, remote, hash, host, client, request)
             }
-            (1, None) => Self::refuse_caller(noise, error::ABORTED),
-            _ => Self::refuse_caller(noise, error::VERSION_MISMATCH),
+            (1, None) => Self::refuse_caller(cx, noise, error::ABORTED),
+            _ => Self::refuse_caller(cx, noise, error::VERSION_MISMATCH),
         }
     }
 
@@ -263,14 +263,16 @@ impl HyperDht {
     }
 
     /// A caller that cannot be served is told why. Not remembered: a copy is told again. hyperdht.37
-    fn refuse_caller(mut noise: Noise, error: u64) -> Option<(Vec<u8>, Option<SocketId>)> {
+    fn refuse_caller(cx: &mut Cx<'_>, mut noise: Noise, error: u64) -> Option<(Vec<u8>, Option<SocketId>)> {
         let payload = NoisePayload {
             error,
             udx: Some(UdxInfo::default()),
             secret_stream: Some(1),
             ..NoisePayload::default()
         };
-        noise.write(&wire::encode(&payload)).ok().map(|reply| (reply, None))
+        let reply = noise.write(&wire::encode(&payload)).ok();
+        noise.log(cx.trace); // key_log.4
+        reply.map(|reply| (reply, None))
     }
 
     #[allow(clippy::too_many_arguments)]
@@ -317,7 +319,9 @@ impl HyperDht {
         };
         let (conn, local) = self.open_stream(cx, Stage::Session { server, session });
         let reply = self.server_payload(server, session, local);
-        let answer = noise.write(&wire::encode(&reply)).ok().zip(noise.finish().ok());
+        let reply = noise.write(&wire::encode(&reply)).ok();
+        noise.log(cx.trace); // key_log.4
+        let answer = reply.zip(noise.finish().ok());
         let entry = self.session(server, session)?;
         entry.conn = Some(conn);
         let Some((reply, keys)) = answer else {
@@ -325,7 +329,8 @@ impl HyperDht {
             self.forget(server, session);
             return None;
         };
-        let sealed = Sealed::new(cx, &keys.handshake_hash);
+        let target = self.servers.get(server)?.target;
+        let sealed = Sealed::new(cx, &target, &keys.handshake_hash);
         let open = self.status.remote.is_some() || client.is_none();
         let reply_from = match plan {
             Plan::Punch { from_puncher: true } => {

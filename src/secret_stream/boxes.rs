@@ -1,7 +1,7 @@
 //! Unordered messages: single boxes beside the stream, each with its own nonce. Follows secret_stream.17 to
 //! secret_stream.21.
 
-use crate::base::Entropy;
+use crate::base::{Entropy, Key, Trace};
 use crate::crypto::{Secret, hash, secretbox};
 use crate::wire::{self, secret_stream::Unordered};
 
@@ -24,6 +24,12 @@ impl Boxes {
         };
         let first = entropy.u64();
         Boxes { send_key: key(role), open_key: key(role.other()), counter: first, first }
+    }
+
+    /// Logs both keys, each under the stream id of the side that seals with it. key_log.3
+    pub(super) fn log(&self, trace: &mut dyn Trace, ours: &Key, theirs: &Key) {
+        trace.key("UNORDERED", ours, &[&self.send_key.0]);
+        trace.key("UNORDERED", theirs, &[&self.open_key.0]);
     }
 
     /// The datagram for `message`; `None` when every nonce was used.

@@ -357,7 +357,14 @@ impl SecretStream {
     fn key(&mut self, cx: &mut Cx<'_>, keys: &NoiseKeys) {
         let stream_id = |role: Role| stream_id(&keys.handshake_hash, role == Role::Initiator);
         let (push, header) = Push::new(cx.entropy, &keys.tx);
-        self.boxes = Some(Boxes::new(cx.entropy, &keys.handshake_hash, self.role));
+        let boxes = Boxes::new(cx.entropy, &keys.handshake_hash, self.role);
+        if cx.trace.wants_keys() {
+            let (ours, theirs) = (stream_id(self.role), stream_id(self.role.other()));
+            cx.trace.key("SECRET_STREAM", &ours, &[&keys.tx]); // key_log.2
+            cx.trace.key("SECRET_STREAM", &theirs, &[&keys.rx]);
+            boxes.log(cx.trace, &ours, &theirs);
+        }
+        self.boxes = Some(boxes);
         let mut frame = Vec::with_capacity(Head::LEN + Header::BODY);
         // secret_stream.5, secret_stream.6
         wire::encode_into(&mut Header { stream_id: stream_id(self.role), header }, &mut frame);
@@ -493,6 +500,7 @@ impl SecretStream {
             return;
         }
         if let Phase::Shaking { noise } = core::mem::replace(&mut self.phase, Phase::Closed) {
+            noise.log(cx.trace); // key_log.5
             let keys = noise.finish().expect("it is finished");
             self.key(cx, &keys);
         }

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::*;
-use crate::base::{Entropy, NoTrace, Seeded, hex};
+use crate::base::{Entropy, KeptKeys, NoTrace, Seeded, hex};
 use crate::sim::ramdisk::RamDisk;
 
 /// The world of one test: a clock to set, entropy, nothing else.
@@ -768,4 +768,49 @@ fn equal_seeds_give_equal_bytes() {
     };
     assert_eq!(written(), written());
     assert!(!written().is_empty());
+}
+
+/// What each side logs opens what the other sends, in the stream and beside it, and both log the same.
+// proves key_log.2, key_log.3
+#[test]
+fn a_key_log_opens_messages_and_datagrams() {
+    let (mut world, mut logs) = (World::new(1), [KeptKeys::default(), KeptKeys::default()]);
+    let mut ends: Vec<_> = [true, false]
+        .into_iter()
+        .zip(&mut logs)
+        .map(|(initiator, trace)| {
+            let (entropy, disk) = (&mut *world.entropy, &mut world.disk);
+            SecretStream::with_keys(&mut Cx { now: Time::ZERO, entropy, disk, trace }, keys(initiator))
+        })
+        .collect();
+    let [ours, mut theirs] = logs.map(|log| log.0);
+    theirs.reverse();
+    assert_eq!(ours.len(), 4);
+    assert!(ours.iter().all(|line| theirs.contains(line)));
+    for end in &mut ends {
+        world.with(|cx| end.send(cx, b"in order")).expect("sent");
+        world.with(|cx| end.send_unordered(cx, b"beside")).expect("sent");
+        let key = |label: &str, id: &Key| {
+            let line = ours.iter().find(|(named, by, _)| *named == label && by == id).expect("a line");
+            line.2[0]
+        };
+        let mut id = None;
+        for output in outputs(&mut world, end) {
+            match (output, &mut id) {
+                (Output::Write(frame), None) => id = wire::decode::<Header>(&frame).ok(),
+                (Output::Write(frame), Some(header)) => {
+                    let mut pull = Pull::new(&key("SECRET_STREAM", &header.stream_id), &header.header);
+                    assert_eq!(pull.pull(&frame[Head::LEN..]).expect("opens"), b"in order");
+                }
+                (Output::Send(datagram), Some(header)) => {
+                    let mut nonce = [0; 24];
+                    nonce[..8].copy_from_slice(&datagram[..8]);
+                    let key = key("UNORDERED", &header.stream_id);
+                    let opened = crate::crypto::secretbox::open(&key, &nonce, &datagram[8..]);
+                    assert_eq!(opened.expect("opens"), b"beside");
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    }
 }

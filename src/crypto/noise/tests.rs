@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::super::tests::{array, bytes, small_order_points, vectors};
 use super::*;
-use crate::base::Seeded;
+use crate::base::{KeptKeys, Seeded};
 
 /// Entropy that gives the same 32 bytes again and again: an ephemeral seed of our choice.
 struct Fixed([u8; 32]);
@@ -270,4 +270,82 @@ fn equal_entropy_gives_equal_messages() {
         |seed| Noise::ik_initiator(&mut Seeded::new(seed), &a, &b.public, b"").write(b"").expect("first");
     assert_eq!(message(1), message(1));
     assert_ne!(message(1), message(2));
+}
+
+/// Runs a vector's handshake; each side logs after each message.
+fn logged(vector: &Value, xx: bool) -> KeptKeys {
+    let mut sides = sides(&vector["inputs"], xx);
+    let mut lines = KeptKeys::default();
+    for step in vector["expected"]["steps"].as_array().expect("steps") {
+        let from = usize::from(step["from"] != "initiator");
+        let message = sides[from].write(&bytes(&step["payload"])).expect("its turn");
+        sides[from].log(&mut lines);
+        sides[1 - from].read(&message).expect("legal");
+        sides[1 - from].log(&mut lines);
+    }
+    lines
+}
+
+/// Both sides log the same; the keys are those that the reference sealed with; with them and nothing else both payloads
+/// open, and the digest becomes the handshake hash.
+/// proves key_log.4, key_log.9
+#[test]
+fn a_log_opens_both_payloads_of_ik() {
+    let vector = &vectors("noise", "IK, dht prologue, text payloads")[0];
+    let (inputs, steps) = (&vector["inputs"], &vector["expected"]["steps"]);
+    let messages = [0, 1].map(|step| bytes(&steps[step]["message"]));
+    let KeptKeys(lines) = logged(vector, false);
+    assert!(lines.iter().all(|(label, id, _)| *label == NOISE_IK && *id == messages[0][..32]));
+    let secrets: Vec<_> = lines.iter().map(|(_, _, secrets)| secrets).collect();
+    let lengths: Vec<_> = secrets.iter().map(|secrets| secrets.len()).collect();
+    // The responder can say all as soon as it has heard the initiator.
+    assert_eq!(lengths, [3, 4, 4, 4]);
+    assert_eq!(secrets[0][..], secrets[3][..3]);
+    assert_eq!(secrets[2], secrets[3]);
+    let [responder, fixed, request, answer] = secrets[3][..] else { panic!("four") };
+    assert_eq!(responder, KeyPair::from_seed(array(&inputs["responderStaticSeed"])).public);
+    assert_eq!(request, array(&steps[0]["stateAfterSend"]["key"]));
+    let keys = IkKeys { responder, fixed, request, answer: Some(answer) };
+    let mut reader = IkReader::new(&bytes(&inputs["prologue"]), keys);
+    let initiator = KeyPair::from_seed(array(&inputs["initiatorStaticSeed"])).public;
+    assert_eq!(reader.request(&messages[0]), Some((initiator, b"hello".to_vec())));
+    let mut flipped = messages[1].clone();
+    flipped[40] ^= 1;
+    assert_eq!(reader.answer(&flipped), None);
+    assert_eq!(reader.answer(&messages[1]), Some(b"world".to_vec()));
+    assert_eq!(*reader.digest(), array(&vector["expected"]["handshakeHash"]));
+}
+
+/// proves key_log.5
+#[test]
+fn both_sides_of_xx_log_the_same() {
+    let vector = &vectors("noise", "XX, empty prologue (secret-stream default)")[0];
+    let KeptKeys(lines) = logged(vector, true);
+    let steps = &vector["expected"]["steps"];
+    let whole: Vec<_> = lines.iter().filter(|(_, _, secrets)| secrets.len() == 3).collect();
+    assert_eq!(whole.len(), 3, "the initiator's after two messages, and each side's after the third");
+    assert!(whole.iter().all(|line| *line == whole[0]));
+    assert_eq!((whole[0].0, &whole[0].1[..]), (NOISE_XX, &bytes(&steps[0]["message"])[..32]));
+    // What the reference sealed the second payload with, the initiator's static key being next.
+    assert_eq!(whole[0].2[1], array(&steps[1]["stateAfterSend"]["key"]));
+}
+
+/// proves key_log.7
+#[test]
+fn nothing_that_outlives_the_session_is_logged() {
+    for (name, xx) in
+        [("IK, dht prologue, text payloads", false), ("XX, empty prologue (secret-stream default)", true)]
+    {
+        let vector = &vectors("noise", name)[0];
+        let [own, other] = ["initiatorStaticSeed", "responderStaticSeed"]
+            .map(|name| KeyPair::from_seed(array(&vector["inputs"][name])));
+        let mut secrets = vec![*own.seed(), *other.seed()];
+        secrets.push(curve::dh(own.seed(), &other.public).expect("a point").0);
+        for name in ["initiatorEphemeralSeed", "responderEphemeralSeed"] {
+            secrets.push(array(&vector["inputs"][name]));
+        }
+        for (_, _, logged) in logged(vector, xx).0 {
+            assert!(logged.iter().all(|key| !secrets.contains(key)));
+        }
+    }
 }

@@ -1,0 +1,93 @@
+//! The key log: which keys open what. Follows key_log.1 to key_log.6.
+
+use std::collections::BTreeMap;
+
+use crate::base::{Key, hex, limits};
+use crate::crypto::noise::{IkKeys, NOISE_IK, NOISE_XX};
+
+/// The keys of a log, by what they are found by on the wire.
+#[derive(Clone, Debug, Default)]
+pub struct Keys {
+    /// By stream id.
+    streams: BTreeMap<Key, Key>,
+    /// By stream id.
+    unordered: BTreeMap<Key, Key>,
+    /// By the initiator's ephemeral key.
+    ik: BTreeMap<Key, IkKeys>,
+    /// By the initiator's ephemeral key.
+    xx: BTreeMap<Key, [Key; 3]>,
+    /// By target; one target may have many.
+    punches: BTreeMap<Key, Vec<Key>>,
+    count: usize,
+}
+
+/// A line with a label that is known, and wrong parts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct BadLine;
+
+impl Keys {
+    /// Takes a line in. Labels that are not known, comments and empty lines are passed over. key_log.1
+    pub fn read(&mut self, line: &str) -> Result<(), BadLine> {
+        let mut words = line.split_ascii_whitespace();
+        let label = match words.next() {
+            None => return Ok(()),
+            Some(label) if label.starts_with('#') => return Ok(()),
+            Some(label) => label,
+        };
+        if ![NOISE_IK, NOISE_XX, "SECRET_STREAM", "UNORDERED", "HOLEPUNCH"].contains(&label) {
+            return Ok(());
+        }
+        let keys: Option<Vec<Key>> = words.map(|word| hex::decode(word)?.try_into().ok()).collect();
+        let keys = keys.ok_or(BadLine)?;
+        if self.count >= limits::EXPLAIN_KEYS {
+            return Ok(());
+        }
+        match (label, &keys[..]) {
+            ("SECRET_STREAM", [id, key]) => _ = self.streams.insert(*id, *key),
+            ("UNORDERED", [id, key]) => _ = self.unordered.insert(*id, *key),
+            ("HOLEPUNCH", [target, key]) => {
+                let punches = self.punches.entry(*target).or_default();
+                if !punches.contains(key) {
+                    punches.push(*key);
+                }
+            }
+            (NOISE_IK, [id, responder, fixed, request, answer @ ..]) if answer.len() <= 1 => {
+                let answer = answer.first().copied();
+                // A line without the answer's key may come after one with it, from the other side's process.
+                let known = self.ik.get(id).and_then(|keys| keys.answer);
+                let keys = IkKeys {
+                    responder: *responder,
+                    fixed: *fixed,
+                    request: *request,
+                    answer: answer.or(known),
+                };
+                self.ik.insert(*id, keys);
+            }
+            (NOISE_XX, [id, second, answer, third]) => _ = self.xx.insert(*id, [*second, *answer, *third]),
+            _ => return Err(BadLine),
+        }
+        self.count += 1;
+        Ok(())
+    }
+
+    /// How many lines gave keys.
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    pub(super) fn stream(&self, id: &Key) -> Option<&Key> {
+        self.streams.get(id)
+    }
+
+    pub(super) fn unordered(&self, id: &Key) -> Option<&Key> {
+        self.unordered.get(id)
+    }
+
+    pub(super) fn ik(&self, ephemeral: &Key) -> Option<&IkKeys> {
+        self.ik.get(ephemeral)
+    }
+
+    pub(super) fn punches(&self, target: &Key) -> &[Key] {
+        self.punches.get(target).map_or(&[], Vec::as_slice)
+    }
+}
