@@ -7,6 +7,7 @@ mod echo;
 mod faults;
 mod garbage;
 mod nat;
+mod power;
 mod registry;
 mod stores;
 mod swarm;
