@@ -16,12 +16,11 @@ pub struct Cx<'w> {
 impl Cx<'_> {
     /// Does something for what is part of `place`: a machine that has no name of its own in the transcript.
     pub fn within<T>(&mut self, place: Place, act: impl FnOnce(&mut Cx<'_>) -> T) -> T {
-        if !self.trace.on() {
-            return act(self);
-        }
-        let before = self.trace.within(Some(place));
+        let before = if self.trace.on() { Some(self.trace.within(Some(place))) } else { None };
         let done = act(self);
-        self.trace.within(before);
+        if let Some(before) = before {
+            self.trace.within(before);
+        }
         done
     }
 }

@@ -487,6 +487,7 @@ impl Replicator {
         let asked = if data.request == 0 { None } else { peer.asking.take(data.request) };
         let Some(asked) = asked else {
             self.stats.unasked += 1; // replication.90
+            trace!(cx, Drop, "hypercore", part: id, rule: "replication.90", "nobody asked for it");
             return;
         };
         let mut answers = vec![(asked, data)];
@@ -510,6 +511,7 @@ impl Replicator {
     ) -> bool {
         let Some(peer) = self.peers.get_mut(&id) else { return false };
         if !matches(&asked, &data) || data.fork != core.fork() {
+            trace!(cx, Drop, "hypercore", part: id, rule: "replication.90", "it is not what was asked");
             peer.asking.empty += 1;
             let over = peer.asking.empty >= NO_DATA_MAX;
             self.give_up(id, &asked);
@@ -538,7 +540,7 @@ impl Replicator {
                 true
             }
             Err(proof::Fault::Loose { node }) if asked.counts && peer.asking.promised.contains(&node) => {
-                // replication.93
+                trace!(cx, Step, "hypercore", part: id, rule: "replication.93", "waits for node {node}");
                 peer.asking.early.entry(node).or_default().push((asked, data));
                 peer.asking.early_count += 1;
                 true
@@ -546,6 +548,7 @@ impl Replicator {
             Err(proof::Fault::Storage(error)) => self.on_store_failed(cx, core, id, &asked, error),
             // Another peer's answer came first, or what this one counts on did not come.
             Err(fault) if stale || (asked.counts && matches!(fault, proof::Fault::Loose { .. })) => {
+                trace!(cx, Drop, "hypercore", part: id, "it does not fit any more: {fault:?}");
                 self.give_up(id, &asked);
                 true
             }

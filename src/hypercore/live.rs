@@ -2,7 +2,8 @@
 
 use super::Hypercore;
 use super::replicate::{Event, Input, Output, PeerInfo, Replicator, Timer, capability};
-use crate::base::{Cx, Deadline, Error, Machine};
+use super::told::Told;
+use crate::base::{Cx, Deadline, Error, Machine, trace};
 
 /// A core with its replicator: the machine that the owner drives.
 ///
@@ -120,7 +121,18 @@ impl Machine for Live {
     }
 
     fn poll_output(&mut self, cx: &mut Cx<'_>) -> Option<Output> {
-        self.replicator.next_output(cx, &mut self.core)
+        let output = self.replicator.next_output(cx, &mut self.core)?;
+        match &output {
+            Output::Message { peer, kind, bytes } => {
+                let told = Told(*kind, bytes);
+                trace!(cx, Out, "hypercore", part: peer, rule: told.rule(), "{told}");
+            }
+            Output::Open { peer } => {
+                trace!(cx, Step, "hypercore", part: peer, rule: "replication.16", "to be opened again");
+            }
+            Output::Close { .. } => {}
+        }
+        Some(output)
     }
 
     fn poll_event(&mut self) -> Option<Event> {
@@ -128,10 +140,6 @@ impl Machine for Live {
     }
 
     fn poll_timeout(&self) -> Option<Deadline> {
-        self.replicator.timers.deadline(|timer| match timer {
-            Timer::Refuse(..) => "say that a request makes no sense",
-            Timer::Stall => "try to store again",
-            Timer::Linger => "say that we no longer download",
-        })
+        self.replicator.timers.deadline(Timer::why)
     }
 }

@@ -20,6 +20,7 @@ pub mod replicate;
 mod serve;
 pub mod store;
 mod sync;
+mod told;
 pub mod tree;
 
 pub use live::Live;
@@ -170,8 +171,13 @@ impl Hypercore {
             None => core.create(cx, open),
         };
         match result {
-            Ok(()) => Ok(core),
+            Ok(()) => {
+                let (length, fork) = (core.length(), core.fork);
+                trace!(cx, State, "hypercore", part: "", "{dir:?} open, length {length}, fork {fork}");
+                Ok(core)
+            }
             Err(error) => {
+                trace!(cx, Drop, "hypercore", part: "", "{dir:?} cannot be opened: {error}");
                 core.release(cx);
                 Err(error)
             }
@@ -399,6 +405,8 @@ impl Hypercore {
         self.roots = roots;
         self.signature = signature;
         self.unflushed += added;
+        let (count, length) = (blocks.len(), self.length());
+        trace!(cx, State, "hypercore", part: "", rule: "hypercore.43", "{count} blocks appended, length {length}");
         self.written(cx);
         Ok(first)
     }
@@ -475,6 +483,13 @@ impl Hypercore {
         self.learn(cx, auth)?;
         if entry != Entry::default() {
             let entry = self.add_entry(cx, entry)?;
+            if let Some(tree) = &entry.upgrade {
+                let (from, to) = (tree.ancestors, tree.length);
+                trace!(cx, State, "hypercore", part: "", rule: "hypercore.44", "length {from} to {to}, proved");
+            }
+            if let Some(bits) = &entry.bitfield {
+                trace!(cx, State, "hypercore", part: "", rule: "hypercore.44", "block {} stored", bits.start);
+            }
             self.commit(entry, roots);
             self.written(cx);
         }
@@ -605,6 +620,11 @@ impl Hypercore {
         let (ancestors, old) = (upgrade.ancestors, self.length());
         let drop = BitfieldUpdate { drop: true, start: ancestors, length: old - ancestors };
         let to = upgrade.fork;
+        let length = upgrade.length;
+        trace!(
+            cx, State, "hypercore", part: "", rule: "hypercore.46",
+            "length {old} cut to {ancestors}, then {length}, fork {to}"
+        );
         let entry = Entry { user_data: None, nodes, upgrade: Some(upgrade), bitfield: Some(drop) };
         let entry = self.add_entry(cx, entry)?;
         self.store.cut_nodes(ancestors);
@@ -638,6 +658,7 @@ impl Hypercore {
         let update = BitfieldUpdate { drop: true, start, length: end - start };
         self.add_entry(cx, Entry { bitfield: Some(update), ..Entry::default() })?;
         self.set_bits(update);
+        trace!(cx, State, "hypercore", part: "", rule: "hypercore.48", "blocks {start} to {end} cleared");
         self.written(cx);
         Ok(())
     }
@@ -763,6 +784,8 @@ impl Hypercore {
         self.header.tree.signature.clone_from(&self.signature);
         self.header.contiguous_length = self.contiguous_length;
         self.oplog.write_header(cx, &mut self.header, sync)?;
+        let length = self.length();
+        trace!(cx, State, "hypercore", part: "", rule: "hypercore.41", "flushed at length {length}, synced: {sync}");
         self.unflushed = 0;
         self.sync_later(cx);
         Ok(())

@@ -9,6 +9,7 @@ use super::peers::Peers;
 use super::proof;
 use super::remote::{Has, Wants};
 use super::serve::Answering;
+use super::told::Told;
 use crate::base::{Cx, Error, Key, Malformed, Span, Timers, limits, trace};
 use crate::crypto::hash;
 use crate::wire::hypercore::{Bitfield, Extension, Handshake, NoData, Range, Sync, Want, kind};
@@ -179,6 +180,41 @@ pub(super) enum Timer {
     Stall,
     /// Say that we no longer download.
     Linger,
+}
+
+impl Timer {
+    /// What it is for.
+    pub(super) fn why(self) -> &'static str {
+        match self {
+            Timer::Refuse(..) => "say that a request makes no sense",
+            Timer::Stall => "try to store again",
+            Timer::Linger => "say that we no longer download",
+        }
+    }
+
+    fn rule(self) -> &'static str {
+        match self {
+            Timer::Refuse(..) => "replication.73",
+            Timer::Stall => "replication.92",
+            Timer::Linger => "replication.16",
+        }
+    }
+
+    fn peer(self) -> PeerName {
+        match self {
+            Timer::Refuse(peer, _) => PeerName(Some(peer)),
+            Timer::Stall | Timer::Linger => PeerName(None),
+        }
+    }
+}
+
+/// A peer, or nobody.
+struct PeerName(Option<PeerId>);
+
+impl core::fmt::Display for PeerName {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        self.0.map_or(Ok(()), |peer| peer.fmt(f))
+    }
 }
 
 /// The other side of one channel.
@@ -403,7 +439,7 @@ impl Replicator {
                 self.peers.insert(id, Peer::new());
                 self.idle.remove(&id);
                 self.tell(Event::PeerAdded { peer: id });
-                trace!(cx, State, "hypercore", part: id, "opened");
+                trace!(cx, State, "hypercore", part: id, rule: "replication.12", "open");
                 let known = core.length().min(core.contiguous_length());
                 if known > 0 {
                     self.broadcast(core, id, 0, known, false); // replication.14
@@ -429,7 +465,7 @@ impl Replicator {
         } else {
             self.idle.insert(id);
         }
-        trace!(cx, State, "hypercore", part: id, "closed: {why:?}");
+        trace!(cx, State, "hypercore", part: id, "closed by us: {why:?}");
         self.closed(cx, core, id, false);
         self.outputs.push_back(Output::Close { peer: id, why });
     }
@@ -439,6 +475,9 @@ impl Replicator {
             self.idle.remove(&id);
             return;
         };
+        if by_remote {
+            trace!(cx, State, "hypercore", part: id, "closed by the peer");
+        }
         self.forget_requests(id, &mut peer);
         for request in peer.answering.refused() {
             self.timers.clear(Timer::Refuse(id, request));
@@ -461,6 +500,8 @@ impl Replicator {
         if !self.peers.contains_key(&id) {
             return;
         }
+        let told = Told(number, bytes);
+        trace!(cx, In, "hypercore", part: id, rule: told.rule(), "{told}");
         let done = match number {
             kind::SYNC => decode(bytes).map(|sync| self.on_sync(cx, core, id, sync)),
             kind::REQUEST => decode(bytes).map(|request| self.on_request(id, request)),
@@ -525,6 +566,7 @@ impl Replicator {
 
     /// Remembers that a block could not be stored.
     pub(super) fn stall(&mut self, cx: &mut Cx<'_>, why: Error) {
+        trace!(cx, State, "hypercore", part: "", rule: "replication.92", "stalled: {why}");
         self.stalled = true;
         self.timers.set(Timer::Stall, cx.now + STALL);
         if !std::mem::replace(&mut self.told_stalled, true) {
@@ -541,6 +583,7 @@ impl Replicator {
 
     pub(super) fn timeout(&mut self, cx: &mut Cx<'_>, core: &mut Hypercore) {
         while let Some(timer) = self.timers.pop_due(cx.now) {
+            trace!(cx, Timer, "hypercore", part: timer.peer(), rule: timer.rule(), "{}", timer.why());
             match timer {
                 Timer::Refuse(id, request) => self.refuse(id, request),
                 Timer::Stall => {

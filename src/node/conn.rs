@@ -4,8 +4,9 @@
 use std::collections::BTreeMap;
 
 use super::stores::{CoreId, StoreId};
-use super::{CallId, CallState, Closed, Event, Node, RpcId};
-use crate::base::{Cx, Deadline, Error, Key, Machine, Span, limits};
+use super::{CallId, CallState, Closed, Event, Node, RpcId, told};
+use crate::base::hex::Short;
+use crate::base::{Cx, Deadline, Error, Key, Machine, Span, limits, trace};
 use crate::hypercore::replicate;
 use crate::hyperdht::{ConnId, ServerId};
 use crate::protomux::{self, ChannelId, Protomux};
@@ -51,6 +52,10 @@ impl Node {
 
     /// Carries values inside connection `id` until nothing moves.
     pub(super) fn settle_conn(&mut self, cx: &mut Cx<'_>, id: ConnId) {
+        cx.within(id.place(), |cx| self.settle_within(cx, id));
+    }
+
+    fn settle_within(&mut self, cx: &mut Cx<'_>, id: ConnId) {
         for _ in 0..limits::SETTLE_ROUNDS_MAX {
             let mut moved = self.take_messages(cx, id);
             moved |= self.take_channel_events(cx, id);
@@ -92,12 +97,14 @@ impl Node {
 
     pub(super) fn conn_timeout(&mut self, cx: &mut Cx<'_>, id: ConnId) {
         let Some(conn) = self.conns.get_mut(&id) else { return };
-        conn.secret.handle_timeout(cx);
-        for used in conn.channels.values_mut() {
-            if let Use::Rpc(_, rpc) = used {
-                rpc.handle_timeout(cx);
+        cx.within(id.place(), |cx| {
+            conn.secret.handle_timeout(cx);
+            for used in conn.channels.values_mut() {
+                if let Use::Rpc(_, rpc) = used {
+                    rpc.handle_timeout(cx);
+                }
             }
-        }
+        });
         self.touch(id);
     }
 
@@ -139,6 +146,9 @@ impl Node {
             let Some(mux) = &mut conn.mux else { return moved };
             let Some(event) = mux.poll_event() else { return moved };
             moved = true;
+            if cx.trace.on() {
+                told::channel_event(cx, &event);
+            }
             match event {
                 protomux::Event::Wanted { protocol, id: name } => {
                     conn.wanted.push((protocol, name));
@@ -339,6 +349,10 @@ impl Node {
 
     /// The transport of `id` is gone: everything on it ends.
     pub(super) fn conn_gone(&mut self, cx: &mut Cx<'_>, id: ConnId, transport: Closed) {
+        cx.within(id.place(), |cx| self.gone_within(cx, id, transport));
+    }
+
+    fn gone_within(&mut self, cx: &mut Cx<'_>, id: ConnId, transport: Closed) {
         if !self.conns.contains_key(&id) {
             return;
         }
@@ -359,6 +373,7 @@ impl Node {
             Some(Closed::Stream(secret_stream::Why::Ended | secret_stream::Why::Cut)) | None => transport,
             Some(why) => why,
         };
+        trace!(cx, State, "node", id: id, peer: Short(&conn.key), "closed: {why:?}");
         self.swarm_closed(cx, id);
         if conn.told {
             self.tell(Event::Closed { conn: id, why });
@@ -374,7 +389,10 @@ impl Node {
             let Some(conn) = self.conns.get_mut(&id) else { continue };
             let Some(mux) = &mut conn.mux else { continue };
             for (protocol, name) in conn.wanted.drain(..) {
-                let _ = mux.reject(cx, &protocol, name.as_deref());
+                cx.within(id.place(), |cx| {
+                    // It was closed meanwhile.
+                    let _ = mux.reject(cx, &protocol, name.as_deref());
+                });
             }
             self.touch(id);
         }
@@ -391,16 +409,14 @@ impl Node {
     pub(super) fn open_rpc(&mut self, cx: &mut Cx<'_>, id: ConnId, name: &[u8]) -> Result<RpcId, Error> {
         let conn = self.conns.get_mut(&id).ok_or(Error::Gone)?;
         let mux = conn.mux.as_mut().ok_or(Error::Invalid("a connection without channels"))?;
-        let channel = mux.open(
-            cx,
-            protomux::Open {
-                protocol: protomux_rpc::PROTOCOL,
-                id: Some(name),
-                aliases: &[],
-                handshake: &[],
-                unique: true,
-            },
-        )?;
+        let open = protomux::Open {
+            protocol: protomux_rpc::PROTOCOL,
+            id: Some(name),
+            aliases: &[],
+            handshake: &[],
+            unique: true,
+        };
+        let channel = cx.within(id.place(), |cx| mux.open(cx, open))?;
         conn.wanted.retain(|(protocol, wanted)| {
             !(protocol == protomux_rpc::PROTOCOL && wanted.as_deref() == Some(name))
         });
@@ -423,7 +439,7 @@ impl Node {
             return Err(Error::Full);
         }
         let (conn, machine) = self.find_rpc(rpc).ok_or(Error::Gone)?;
-        let request = machine.request(cx, method, body, timeout)?;
+        let request = cx.within(conn.place(), |cx| machine.request(cx, method, body, timeout))?;
         self.touch(conn);
         let call = self.calls.insert(CallState::Ours);
         self.asked.insert((rpc, request), call);

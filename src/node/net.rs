@@ -120,7 +120,7 @@ impl<'a> Net<'a> {
     /// Ends our side: what was sent still arrives, the other side can still send.
     pub fn close(&mut self, conn: ConnId) {
         if let Some(open) = self.node.conns.get_mut(&conn) {
-            open.secret.end(&mut self.cx);
+            self.cx.within(conn.place(), |cx| open.secret.end(cx));
             self.node.touch(conn);
         } else {
             self.node.drop_conn(&mut self.cx, conn);
@@ -143,7 +143,7 @@ impl<'a> Net<'a> {
         if open.full {
             return Err(Error::Full);
         }
-        open.secret.send(&mut self.cx, bytes)?;
+        self.cx.within(conn.place(), |cx| open.secret.send(cx, bytes))?;
         self.node.touch(conn);
         self.node.settle(&mut self.cx);
         Ok(())
@@ -185,7 +185,7 @@ impl<'a> Net<'a> {
             return Err(Error::Gone);
         };
         let (conn, machine) = self.node.find_rpc(rpc).ok_or(Error::Gone)?;
-        machine.answer(&mut self.cx, call, body)?;
+        self.cx.within(conn.place(), |cx| machine.answer(cx, call, body))?;
         self.node.touch(conn);
         self.node.settle(&mut self.cx);
         Ok(())
@@ -197,7 +197,7 @@ impl<'a> Net<'a> {
             return Err(Error::Gone);
         };
         let (conn, machine) = self.node.find_rpc(rpc).ok_or(Error::Gone)?;
-        machine.refuse(&mut self.cx, call, code, message)?;
+        self.cx.within(conn.place(), |cx| machine.refuse(cx, call, code, message))?;
         self.node.touch(conn);
         self.node.settle(&mut self.cx);
         Ok(())
@@ -270,7 +270,7 @@ impl<'a> Net<'a> {
     /// Downloads everything of a core, now and as it grows.
     pub fn download(&mut self, core: CoreId) -> Result<(), Error> {
         let state = self.node.cores.get_mut(core).ok_or(Error::Gone)?;
-        state.live.download_all(&mut self.cx, true);
+        self.cx.within(core.place(), |cx| state.live.download_all(cx, true));
         self.node.touched_cores.insert(core);
         self.node.settle(&mut self.cx);
         Ok(())
@@ -279,7 +279,7 @@ impl<'a> Net<'a> {
     /// Appends blocks; returns the index of the first.
     pub fn append(&mut self, core: CoreId, blocks: &[&[u8]]) -> Result<u64, Error> {
         let state = self.node.cores.get_mut(core).ok_or(Error::Gone)?;
-        let first = state.live.append(&mut self.cx, blocks)?;
+        let first = self.cx.within(core.place(), |cx| state.live.append(cx, blocks))?;
         self.node.touched_cores.insert(core);
         self.node.settle(&mut self.cx);
         Ok(first)
@@ -301,7 +301,7 @@ impl<'a> Net<'a> {
     /// Sets a key in the B-tree on a core.
     pub fn bee_put(&mut self, core: CoreId, key: &[u8], value: &[u8]) -> Result<(), Error> {
         let state = self.node.cores.get_mut(core).ok_or(Error::Gone)?;
-        state.bee.put(&mut self.cx, &mut state.live.core, key, Some(value))?;
+        self.cx.within(core.place(), |cx| state.bee.put(cx, &mut state.live.core, key, Some(value)))?;
         self.after_append(core);
         Ok(())
     }
@@ -309,7 +309,7 @@ impl<'a> Net<'a> {
     /// Deletes a key from the B-tree on a core; false if it was not there.
     pub fn bee_del(&mut self, core: CoreId, key: &[u8]) -> Result<bool, Error> {
         let state = self.node.cores.get_mut(core).ok_or(Error::Gone)?;
-        let deleted = state.bee.del(&mut self.cx, &mut state.live.core, key)?;
+        let deleted = self.cx.within(core.place(), |cx| state.bee.del(cx, &mut state.live.core, key))?;
         self.after_append(core);
         Ok(deleted)
     }
@@ -328,7 +328,7 @@ impl<'a> Net<'a> {
 
     fn after_append(&mut self, core: CoreId) {
         if let Some(state) = self.node.cores.get_mut(core) {
-            state.live.update(&mut self.cx);
+            self.cx.within(core.place(), |cx| state.live.update(cx));
         }
         self.node.touched_cores.insert(core);
         self.node.settle(&mut self.cx);

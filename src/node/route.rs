@@ -16,7 +16,8 @@
 
 use super::conn::Conn;
 use super::{Closed, Event, Node, Output, ROUNDS_MAX};
-use crate::base::{Cx, Machine, Span};
+use crate::base::hex::Short;
+use crate::base::{Cx, Machine, Span, trace};
 use crate::protomux::{self, Protomux};
 use crate::secret_stream::{self, SecretStream};
 use crate::{dht_rpc, hyperdht, hyperswarm, udx};
@@ -211,10 +212,9 @@ impl Node {
         let Some(&stream) = self.streams.get(&id) else { return };
         let handshake_hash = connected.keys.handshake_hash;
         let took = dialing.map_or(Span::ZERO, |dialing| cx.now.since(dialing.since));
-        let mut secret = SecretStream::with_keys(
-            cx,
-            secret_stream::Keys { initiator: connected.initiator, keys: connected.keys, public },
-        );
+        let keys = secret_stream::Keys { initiator: connected.initiator, keys: connected.keys, public };
+        trace!(cx, State, "node", id: id, peer: Short(&connected.remote_key), "open on {stream}");
+        let mut secret = cx.within(id.place(), |cx| SecretStream::with_keys(cx, keys));
         secret.set_keep_alive(cx, Some(crate::base::Span::from_secs(5)));
         let conn = Conn {
             key: connected.remote_key,
@@ -300,7 +300,7 @@ impl Node {
     fn tell_secret(&mut self, cx: &mut Cx<'_>, stream: udx::StreamId, input: secret_stream::Input<'_>) {
         let Some(&id) = self.stream_owners.get(&stream) else { return };
         let Some(conn) = self.conns.get_mut(&id) else { return };
-        conn.secret.handle_input(cx, input);
+        cx.within(id.place(), |cx| conn.secret.handle_input(cx, input));
         self.settle_conn(cx, id);
     }
 
@@ -310,7 +310,7 @@ impl Node {
         match self.conns.get_mut(&id) {
             Some(conn) => {
                 conn.why.get_or_insert(Closed::Dropped);
-                conn.secret.destroy(cx);
+                cx.within(id.place(), |cx| conn.secret.destroy(cx));
                 self.touch(id);
             }
             None => {

@@ -2,7 +2,8 @@
 
 use super::conn::Use;
 use super::{Closed, Event, Node};
-use crate::base::{Cx, Error, Id, Key, Kind, Machine};
+use crate::base::hex::Short;
+use crate::base::{Cx, Error, Id, Key, Kind, Machine, trace};
 use crate::corestore::Corestore;
 use crate::hyperbee::Bee;
 use crate::hypercore::live::Live;
@@ -50,7 +51,9 @@ impl Node {
         store: StoreId,
         core: crate::hypercore::Hypercore,
     ) -> CoreId {
+        let (discovery, length, fork) = (*core.discovery_key(), core.length(), core.fork());
         let id = self.cores.insert(CoreState { store, live: Live::new(core), bee: Bee::new() });
+        trace!(cx, State, "node", id: id, "open, {} of {store}, length {length}, fork {fork}", Short(&discovery));
         let conns: Vec<ConnId> = self
             .conns
             .iter()
@@ -98,16 +101,14 @@ impl Node {
         let Some(mux) = &mut conn.mux else { return };
         let discovery_key = *state.live.core.discovery_key();
         let handshake = state.live.local_handshake(&conn.handshake_hash, conn.initiator);
-        let opened = mux.open(
-            cx,
-            protomux::Open {
-                protocol: replicate::PROTOCOL,
-                id: Some(&discovery_key),
-                aliases: &[replicate::ALIAS],
-                handshake: &handshake,
-                unique: true,
-            },
-        );
+        let open = protomux::Open {
+            protocol: replicate::PROTOCOL,
+            id: Some(&discovery_key),
+            aliases: &[replicate::ALIAS],
+            handshake: &handshake,
+            unique: true,
+        };
+        let opened = cx.within(id.place(), |cx| mux.open(cx, open));
         conn.wanted.retain(|(protocol, name)| {
             !(is_core_protocol(protocol) && name.as_deref() == Some(&discovery_key[..]))
         });
@@ -120,6 +121,7 @@ impl Node {
                 PeerId(self.next_peer)
             }
         };
+        trace!(cx, State, "node", id: id, "{channel} is for {peer} of {core}");
         self.peers.insert(peer, Place { conn: id, core, channel: Some(channel) });
         conn.channels.insert(channel, Use::Core(core, peer));
         self.touched_conns.insert(id);
@@ -168,14 +170,14 @@ impl Node {
 
     pub(super) fn tell_core(&mut self, cx: &mut Cx<'_>, core: CoreId, input: replicate::Input<'_>) {
         if let Some(state) = self.cores.get_mut(core) {
-            state.live.handle_input(cx, input);
+            cx.within(core.place(), |cx| state.live.handle_input(cx, input));
             self.touched_cores.insert(core);
         }
     }
 
     pub(super) fn core_timeout(&mut self, cx: &mut Cx<'_>, core: CoreId) {
         if let Some(state) = self.cores.get_mut(core) {
-            state.live.handle_timeout(cx);
+            cx.within(core.place(), |cx| state.live.handle_timeout(cx));
             self.touched_cores.insert(core);
         }
     }
@@ -184,9 +186,11 @@ impl Node {
     pub(super) fn settle_core(&mut self, cx: &mut Cx<'_>, id: CoreId) {
         let Some(state) = self.cores.get_mut(id) else { return };
         let mut outputs = Vec::new();
-        while let Some(output) = state.live.poll_output(cx) {
-            outputs.push(output);
-        }
+        cx.within(id.place(), |cx| {
+            while let Some(output) = state.live.poll_output(cx) {
+                outputs.push(output);
+            }
+        });
         let mut events = Vec::new();
         while let Some(event) = state.live.poll_event() {
             events.push(event);
@@ -221,18 +225,18 @@ impl Node {
             let (id, core, channel) = (place.conn, place.core, place.channel);
             match (output, channel, &mut conn.mux) {
                 (replicate::Output::Message { kind, bytes, .. }, Some(channel), Some(mux)) => {
-                    let room = mux.send(cx, channel, kind, &bytes);
+                    let room = cx.within(id.place(), |cx| mux.send(cx, channel, kind, &bytes));
                     if room == Ok(false) {
                         self.tell_core(cx, core, replicate::Input::Writable { peer, writable: false });
                     }
                 }
                 (replicate::Output::Close { why, .. }, Some(channel), Some(mux)) => {
                     place.channel = None;
-                    let _ = mux.close(cx, channel);
+                    let _ = cx.within(id.place(), |cx| mux.close(cx, channel));
                     conn.channels.remove(&channel);
                     if let replicate::Close::Fault(_) = why {
                         conn.why.get_or_insert(Closed::Replication);
-                        conn.secret.destroy(cx);
+                        cx.within(id.place(), |cx| conn.secret.destroy(cx));
                     }
                 }
                 (replicate::Output::Open { .. }, None, _) => self.attach(cx, id, core),

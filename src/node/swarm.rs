@@ -139,7 +139,7 @@ impl Node {
                 if let Some(&id) = swarm.links.get(&link)
                     && let Some(conn) = self.conns.get_mut(&id)
                 {
-                    let _ = conn.secret.send(cx, &[]);
+                    let _ = cx.within(id.place(), |cx| conn.secret.send(cx, &[]));
                     self.touch(id);
                 }
             }

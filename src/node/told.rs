@@ -5,6 +5,7 @@ use super::{Input, Output};
 use crate::base::addr::Host;
 use crate::base::{Addr, Cx, SocketId, trace};
 use crate::explain::summary;
+use crate::protomux;
 
 /// The world tells the node something.
 pub(super) fn input(cx: &mut Cx<'_>, input: &Input<'_>) {
@@ -44,5 +45,30 @@ pub(super) fn output(cx: &mut Cx<'_>, output: &Output) {
             trace!(cx, State, "node", id: socket, "to be bound to {}", Addr::new(*host, *port));
         }
         Output::Close { socket } => trace!(cx, State, "node", id: socket, "closed"),
+    }
+}
+
+/// What a peer did to the channels of a connection. The multiplexer unpacks when it is asked, without a transcript.
+pub(super) fn channel_event(cx: &mut Cx<'_>, event: &protomux::Event) {
+    match event {
+        protomux::Event::Wanted { protocol, id } => {
+            let len = id.as_ref().map_or(0, Vec::len);
+            trace!(cx, In, "protomux", part: "", rule: "protomux.3", "OPEN {protocol:?}, id of {len} bytes");
+        }
+        protomux::Event::Opened { channel, handshake } => {
+            let len = handshake.len();
+            trace!(cx, State, "protomux", part: channel, rule: "protomux.13", "open, handshake of {len} bytes");
+        }
+        protomux::Event::Message { channel, kind, bytes } => {
+            let len = bytes.len();
+            trace!(cx, In, "protomux", part: channel, rule: "protomux.1", "message {kind}, {len} bytes");
+        }
+        protomux::Event::Drained => {
+            trace!(cx, State, "protomux", part: "", rule: "protomux.36", "takes messages again");
+        }
+        protomux::Event::Closed { channel, by_remote } => {
+            let who = if *by_remote { "the peer" } else { "us" };
+            trace!(cx, State, "protomux", part: channel, rule: "protomux.21", "closed by {who}");
+        }
     }
 }

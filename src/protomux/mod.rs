@@ -283,7 +283,8 @@ impl Protomux {
         if waiting.is_none() {
             self.names.entry(name).outgoing.push_back(local);
         }
-        trace!(cx, State, "protomux", part: channel, "opens {:?} as {local}", open.protocol);
+        let (named, id_len) = (open.protocol, id.len());
+        trace!(cx, Out, "protomux", part: channel, rule: "protomux.3", "OPEN {local}, {named:?}, id of {id_len} bytes");
         let mut body = format::Open {
             channel: local,
             protocol: open.protocol.to_owned(),
@@ -305,7 +306,7 @@ impl Protomux {
             return Err(Error::Missing);
         }
         while let Some(remote) = self.names.entry(name).incoming.pop_front() {
-            trace!(cx, Drop, "protomux", part: "", rule: "protomux.19", "rejects {protocol:?}, the peer's {remote}");
+            trace!(cx, Out, "protomux", part: "", rule: "protomux.19", "REJECT of the peer's {remote}, {protocol:?}");
             if let Some(Remote::Waiting(waiting)) = self.remote[remote as usize - 1].take() {
                 self.forget(&waiting);
             }
@@ -321,7 +322,7 @@ impl Protomux {
     /// bound (nothing is sent then); `Invalid` if it is longer than `limits::MUX_MESSAGE_MAX` less a few bytes.
     pub fn send(
         &mut self,
-        _: &mut Cx<'_>,
+        cx: &mut Cx<'_>,
         channel: ChannelId,
         kind: u64,
         bytes: &[u8],
@@ -337,6 +338,7 @@ impl Protomux {
         let mut message = Vec::with_capacity(bytes.len() + 2);
         wire::encode_into(&mut format::Kind(kind), &mut message);
         message.extend_from_slice(bytes);
+        trace!(cx, Out, "protomux", part: channel, rule: "protomux.1", "message {kind}, {} bytes", bytes.len());
         self.write(local, message);
         Ok(!self.blocked)
     }
@@ -350,7 +352,7 @@ impl Protomux {
             return Ok(());
         }
         let local = record.local;
-        trace!(cx, State, "protomux", part: channel, "closed by us, our {local}");
+        trace!(cx, Out, "protomux", part: channel, rule: "protomux.38", "CLOSE {local}");
         self.release(channel, false);
         self.control(format::CLOSE, &mut format::Close { channel: local });
         Ok(())
@@ -572,7 +574,12 @@ impl Machine for Protomux {
         }
         match input {
             Input::Message([]) => {} // protomux.8
-            Input::Message(bytes) => self.inbox.push_back(Frame::new(bytes)),
+            Input::Message(bytes) => {
+                if is_batch(bytes) {
+                    trace!(cx, In, "protomux", part: "", rule: "protomux.5", "batch, {} bytes", bytes.len());
+                }
+                self.inbox.push_back(Frame::new(bytes));
+            }
             Input::Writable(writable) => {
                 if writable && self.blocked {
                     self.events.push_back(Event::Drained);
@@ -589,7 +596,7 @@ impl Machine for Protomux {
     fn handle_timeout(&mut self, _: &mut Cx<'_>) {}
 
     /// Answers to a batch are held back until its events have been taken, and then leave as one batch (protomux.28).
-    fn poll_output(&mut self, _: &mut Cx<'_>) -> Option<Output> {
+    fn poll_output(&mut self, cx: &mut Cx<'_>) -> Option<Output> {
         if self.answering {
             self.bring_event();
             if self.events.is_empty() {
@@ -600,6 +607,9 @@ impl Machine for Protomux {
         let output = self.outputs.pop_front()?;
         if let Output::Message(bytes) = &output {
             self.outbox_bytes = self.outbox_bytes.saturating_sub(bytes.len());
+            if is_batch(bytes) {
+                trace!(cx, Out, "protomux", part: "", rule: "protomux.5", "batch, {} bytes", bytes.len());
+            }
         }
         if self.outputs.is_empty() && self.batch.bytes.is_empty() {
             self.outbox_bytes = 0;
@@ -619,6 +629,11 @@ impl Machine for Protomux {
     fn poll_timeout(&self) -> Option<Deadline> {
         None
     }
+}
+
+/// A message of the control channel that holds others.
+fn is_batch(message: &[u8]) -> bool {
+    message.starts_with(&[0, format::BATCH as u8])
 }
 
 #[cfg(test)]

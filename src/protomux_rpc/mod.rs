@@ -237,13 +237,15 @@ impl Rpc {
         if timeout > Span::ZERO {
             self.timers.set(request, cx.now + timeout);
         }
-        trace!(cx, Out, "protomux_rpc", part: request, rule: "protomux_rpc.7", "{method:?}, {} bytes", value.len());
+        trace!(cx, Out, "protomux_rpc", part: request, rule: "protomux_rpc.1", "REQUEST {method:?}, {} bytes", value.len());
         Ok(request)
     }
 
     /// Tells the peer something that wants no answer. Errors as for `request`.
-    pub fn event(&mut self, _: &mut Cx<'_>, method: &str, value: &[u8]) -> Result<(), Error> {
-        self.say(0, method, value) // protomux_rpc.9
+    pub fn event(&mut self, cx: &mut Cx<'_>, method: &str, value: &[u8]) -> Result<(), Error> {
+        self.say(0, method, value)?; // protomux_rpc.9
+        trace!(cx, Out, "protomux_rpc", part: "", rule: "protomux_rpc.9", "event {method:?}, {} bytes", value.len());
+        Ok(())
     }
 
     /// Answers a call. Errors: `Gone` if it is answered already or the channel is closed; `Full`; `Invalid` (too long;
@@ -338,7 +340,7 @@ impl Rpc {
         result: Result<Vec<u8>, format::Failure>,
     ) -> Result<(), Error> {
         let id = self.calls.get(call).ok_or(Error::Gone)?.id;
-        trace!(cx, Out, "protomux_rpc", part: call, "answer to the peer's request {id}: {}", Outcome(&result));
+        trace!(cx, Out, "protomux_rpc", part: call, rule: "protomux_rpc.2", "RESPONSE to {id}, {}", Outcome(&result));
         let mut bytes = Vec::new();
         wire::encode_into(&mut format::Response { id, result }, &mut bytes);
         self.emit(format::RESPONSE, bytes)?;
@@ -378,6 +380,8 @@ impl Rpc {
 
     fn take_request(&mut self, cx: &mut Cx<'_>, request: format::Request) {
         let format::Request { id, method, value } = request;
+        let (what, len) = (if id == 0 { "event" } else { "REQUEST" }, value.len());
+        trace!(cx, In, "protomux_rpc", part: "", rule: "protomux_rpc.1", "{what} {id}, {method:?}, {len} bytes");
         let value = self.decode(value);
         if id == 0 {
             // protomux_rpc.9, protomux_rpc.21
@@ -409,10 +413,13 @@ impl Rpc {
         }
     }
 
-    fn take_response(&mut self, response: format::Response) {
+    fn take_response(&mut self, cx: &mut Cx<'_>, response: format::Response) {
         let request = RequestId(response.id);
+        let outcome = Outcome(&response.result);
+        trace!(cx, In, "protomux_rpc", part: request, rule: "protomux_rpc.2", "RESPONSE, {outcome}");
         // protomux_rpc.8, protomux_rpc.10: 0, unknown and late ones are ignored
         if self.requests.remove(&request).is_none() {
+            trace!(cx, Drop, "protomux_rpc", part: request, rule: "protomux_rpc.8", "nobody waits for it");
             return;
         }
         self.timers.clear(request);
@@ -464,6 +471,7 @@ impl Machine for Rpc {
         let taken = match input {
             Input::Opened => {
                 if !self.opened {
+                    trace!(cx, State, "protomux_rpc", part: "", "the peer has opened the channel");
                     self.opened = true;
                     self.events.push_back(Event::Opened);
                 }
@@ -473,16 +481,18 @@ impl Machine for Rpc {
                 wire::decode(bytes).map(|request| self.take_request(cx, request))
             }
             Input::Message { kind: format::RESPONSE, bytes } => {
-                wire::decode(bytes).map(|response| self.take_response(response))
+                wire::decode(bytes).map(|response| self.take_response(cx, response))
             }
             Input::Message { .. } => Ok(()),
             Input::Closed => {
+                let waiting = self.requests.len();
+                trace!(cx, State, "protomux_rpc", part: "", rule: "protomux_rpc.17", "closed, {waiting} requests fail");
                 self.close(Code::ChannelClosed, "channel closed");
                 Ok(())
             }
         };
         if let Err(malformed) = taken {
-            trace!(cx, Drop, "protomux_rpc", part: "", "destroyed: {malformed}");
+            trace!(cx, Drop, "protomux_rpc", part: "", rule: "protomux_rpc.22", "destroyed: {malformed}");
             self.outputs.push_back(Output::Destroy(malformed));
             self.close(Code::ChannelClosed, "channel closed");
         }

@@ -189,7 +189,7 @@ impl SecretStream {
         // secret_stream.4
         if initiator {
             let message = noise.write(&[]).expect("the first message of XX is a fresh public key");
-            stream.write_frame(&message);
+            stream.write_frame(cx, &message);
         }
         stream.phase = Phase::Shaking { noise: Box::new(noise) };
         stream
@@ -268,6 +268,7 @@ impl SecretStream {
             self.fault(cx, Fault::NoncesUsedUp); // secret_stream.19
             return Err(Error::NotOpen);
         };
+        trace!(cx, Out, "secret_stream", part: "", rule: "secret_stream.18", "datagram, {} bytes", message.len());
         self.unordered_unsent += 1;
         self.outputs.push_back(Output::Send(datagram));
         Ok(())
@@ -282,7 +283,10 @@ impl SecretStream {
         self.keep_alive = None;
         match self.phase {
             Phase::Closed => {}
-            Phase::Shaking { .. } => self.ending = Half::Wanted,
+            Phase::Shaking { .. } => {
+                trace!(cx, State, "secret_stream", part: "", "our side ends after the handshake");
+                self.ending = Half::Wanted;
+            }
             Phase::Keyed { .. } | Phase::Open { .. } => {
                 trace!(cx, State, "secret_stream", part: "", rule: "secret_stream.22", "our side ends");
                 self.ending = Half::Ended;
@@ -368,13 +372,14 @@ impl SecretStream {
         let mut frame = Vec::with_capacity(Head::LEN + Header::BODY);
         // secret_stream.5, secret_stream.6
         wire::encode_into(&mut Header { stream_id: stream_id(self.role), header }, &mut frame);
+        trace!(cx, Out, "secret_stream", part: "", rule: "secret_stream.6", "header, {} bytes", Header::BODY);
         self.push_write(frame);
         self.phase = Phase::Keyed { push, rx: Secret(keys.rx), remote_id: stream_id(self.role.other()) };
         self.remote = Some((keys.remote_public, keys.handshake_hash));
         // secret_stream.10
         self.events
             .push_back(Event::Open { remote_key: keys.remote_public, handshake_hash: keys.handshake_hash });
-        trace!(cx, State, "secret_stream", part: "", rule: "secret_stream.10", "open");
+        trace!(cx, State, "secret_stream", part: "", rule: "secret_stream.10", "open, {:?}", self.role);
         for message in core::mem::take(&mut self.waiting) {
             self.unsent -= message.len();
             self.seal(cx, &message);
@@ -403,13 +408,16 @@ impl SecretStream {
         let mut frame = Vec::with_capacity(Head::LEN + secretstream::ROOM + message.len());
         wire::encode_into(&mut Head { len: body as u32 }, &mut frame);
         push.push(message, &mut frame);
+        let (len, at) = (message.len(), self.stats.raw_bytes_written);
+        trace!(cx, Out, "secret_stream", part: "", rule: "secret_stream.12", "message, {len} bytes at {at}");
         self.stats.raw_bytes_written += frame.len() as u64; // secret_stream.16
         self.push_write(frame);
         self.refresh_keep_alive(cx.now); // secret_stream.14
     }
 
     /// Writes a frame of the handshake.
-    fn write_frame(&mut self, body: &[u8]) {
+    fn write_frame(&mut self, cx: &mut Cx<'_>, body: &[u8]) {
+        trace!(cx, Out, "secret_stream", part: "", rule: "secret_stream.4", "handshake, {} bytes", body.len());
         let mut frame = Vec::with_capacity(Head::LEN + body.len());
         wire::encode_into(&mut Head { len: body.len() as u32 }, &mut frame);
         frame.extend_from_slice(body);
@@ -459,7 +467,10 @@ impl SecretStream {
             Phase::Shaking { .. } => self.shake(cx, &body),
             Phase::Keyed { .. } => self.meet(cx, &body),
             Phase::Open { pull, .. } => {
+                let at = self.stats.raw_bytes_read;
                 self.stats.raw_bytes_read += body.len() as u64; // secret_stream.16
+                let len = body.len() - secretstream::OVERHEAD.min(body.len());
+                trace!(cx, In, "secret_stream", part: "", rule: "secret_stream.12", "message, {len} bytes at {at}");
                 match pull.pull(&body) {
                     Ok(message) => self.deliver(cx, message),
                     Err(_) => self.fault(cx, Fault::Forged), // secret_stream.24
@@ -472,6 +483,7 @@ impl SecretStream {
     fn deliver(&mut self, cx: &mut Cx<'_>, message: Vec<u8>) {
         // secret_stream.15
         if message.is_empty() && self.swallow_empty {
+            trace!(cx, Drop, "secret_stream", part: "", rule: "secret_stream.15", "an empty message");
             return;
         }
         self.unread += message.len();
@@ -483,6 +495,7 @@ impl SecretStream {
 
     /// The next message of our own handshake. (secret_stream.4)
     fn shake(&mut self, cx: &mut Cx<'_>, message: &[u8]) {
+        trace!(cx, In, "secret_stream", part: "", rule: "secret_stream.4", "handshake, {} bytes", message.len());
         let Phase::Shaking { noise } = &mut self.phase else { return };
         let mut reply = None;
         let mut shaken = noise.read(message).map(drop);
@@ -493,7 +506,7 @@ impl SecretStream {
             return self.fault(cx, Fault::Handshake(error));
         }
         if let Some(reply) = reply {
-            self.write_frame(&reply);
+            self.write_frame(cx, &reply);
         }
         let Phase::Shaking { noise } = &self.phase else { return };
         if !noise.finished() {
@@ -508,6 +521,7 @@ impl SecretStream {
 
     /// The peer's header. (secret_stream.8)
     fn meet(&mut self, cx: &mut Cx<'_>, body: &[u8]) {
+        trace!(cx, In, "secret_stream", part: "", rule: "secret_stream.8", "header, {} bytes", body.len());
         let Some((id, header)) = body.split_first_chunk::<32>() else { return };
         let Phase::Keyed { remote_id, .. } = &self.phase else { return };
         let header: Option<&[u8; secretstream::HEADER]> = header.try_into().ok();
@@ -516,10 +530,11 @@ impl SecretStream {
         };
         if let Phase::Keyed { push, rx, .. } = core::mem::replace(&mut self.phase, Phase::Closed) {
             self.phase = Phase::Open { push, pull: Pull::new(&rx.0, header) };
+            trace!(cx, State, "secret_stream", part: "", rule: "secret_stream.8", "the peer's messages can be read");
         }
     }
 
-    fn read_unordered(&mut self, datagram: &[u8]) {
+    fn read_unordered(&mut self, cx: &mut Cx<'_>, datagram: &[u8]) {
         if matches!(self.phase, Phase::Closed) {
             return;
         }
@@ -527,10 +542,16 @@ impl SecretStream {
         let message = self.boxes.as_ref().and_then(|boxes| boxes.open(datagram));
         match message.filter(|_| self.unordered_unread < SECRET_STREAM_UNORDERED_MAX) {
             Some(message) => {
+                let len = message.len();
+                trace!(cx, In, "secret_stream", part: "", rule: "secret_stream.18", "datagram, {len} bytes");
                 self.unordered_unread += 1;
                 self.events.push_back(Event::Unordered(message));
             }
-            None => self.stats.unordered_dropped += 1,
+            None => {
+                let len = datagram.len();
+                trace!(cx, Drop, "secret_stream", part: "", rule: "secret_stream.20", "a datagram of {len} bytes");
+                self.stats.unordered_dropped += 1;
+            }
         }
     }
 
@@ -541,6 +562,7 @@ impl SecretStream {
             Phase::Shaking { .. } => self.fault(cx, Fault::EndedEarly),
             Phase::Keyed { .. } | Phase::Open { .. } => {
                 if !self.remote_ended {
+                    trace!(cx, State, "secret_stream", part: "", "the peer's side ended");
                     self.remote_ended = true;
                     self.events.push_back(Event::Ended);
                 }
@@ -593,7 +615,7 @@ impl Machine for SecretStream {
     fn handle_input(&mut self, cx: &mut Cx<'_>, input: Input<'_>) {
         match input {
             Input::Bytes(bytes) => self.read(cx, bytes),
-            Input::Message(datagram) => self.read_unordered(datagram),
+            Input::Message(datagram) => self.read_unordered(cx, datagram),
             Input::Ended => self.read_end(cx),
             Input::Closed => {
                 // secret_stream.26
@@ -606,8 +628,12 @@ impl Machine for SecretStream {
     fn handle_timeout(&mut self, cx: &mut Cx<'_>) {
         while let Some(timer) = self.timers.pop_due(cx.now) {
             match timer {
-                Timer::Silence => self.close(cx, Why::Silent, true),
+                Timer::Silence => {
+                    trace!(cx, Timer, "secret_stream", part: "", rule: "secret_stream.23", "silence");
+                    self.close(cx, Why::Silent, true);
+                }
                 Timer::KeepAlive => {
+                    trace!(cx, Timer, "secret_stream", part: "", rule: "secret_stream.14", "keep-alive");
                     self.refresh_keep_alive(cx.now);
                     // A stream whose outputs nobody takes needs no proof of life on top of them.
                     if self.unsent == 0 {
