@@ -85,6 +85,18 @@ pub enum Why {
     Destroyed,
 }
 
+impl Why {
+    /// The rule that says so.
+    pub fn rule(self) -> &'static str {
+        match self {
+            Why::Ended => "udx.16",
+            Why::Reset => "udx.17",
+            Why::TimedOut => "udx.36",
+            Why::Destroyed => "udx.27",
+        }
+    }
+}
+
 impl core::fmt::Display for Why {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.write_str(match self {
@@ -210,14 +222,14 @@ impl Udx {
         self.past.remove(&local);
         let id = self.streams.insert(Stream::new(local, seq, ack));
         self.by_local.insert(local, id);
-        trace!(cx, State, "udx", id: id, "opened with local id {local}");
+        trace!(cx, State, "udx", id: id, rule: "udx.29", "opened with local id {local}");
         Ok(id)
     }
 
     /// The first packet that comes (or came already) connects the stream to where it came from.
     pub fn expect(&mut self, cx: &mut Cx<'_>, id: StreamId, remote: u32) -> Result<(), Error> {
         let now = cx.now;
-        self.with(id, |stream| stream.expect(now, remote))
+        self.with(cx, id, |stream| stream.expect(now, remote))
     }
 
     /// Connects the stream to `to`, whose id for it is `remote`. Once only.
@@ -233,25 +245,25 @@ impl Udx {
             return Err(Error::Invalid("port 0"));
         }
         let now = cx.now;
-        self.with(id, |stream| stream.connect(now, Path { socket, to, remote_id: remote }))
+        self.with(cx, id, |stream| stream.connect(now, Path { socket, to, remote_id: remote }))
     }
 
     /// Queues bytes. False: enough is queued, wait for `Drained`. `Error::Full`: far too much is queued, nothing of
     /// this was. `Error::NotOpen`: after `end`.
     pub fn write(&mut self, cx: &mut Cx<'_>, id: StreamId, bytes: &[u8]) -> Result<bool, Error> {
         let now = cx.now;
-        self.with(id, |stream| stream.write(now, bytes))
+        self.with(cx, id, |stream| stream.write(now, bytes))
     }
 
     /// Asks for `Flushed` once all that was written so far is acked.
-    pub fn flush(&mut self, _: &mut Cx<'_>, id: StreamId) -> Result<(), Error> {
-        self.with(id, Stream::flush)
+    pub fn flush(&mut self, cx: &mut Cx<'_>, id: StreamId) -> Result<(), Error> {
+        self.with(cx, id, Stream::flush)
     }
 
     /// No more writes; the other side gets all that was written, then its `Ended`.
     pub fn end(&mut self, cx: &mut Cx<'_>, id: StreamId) -> Result<(), Error> {
         let now = cx.now;
-        self.with(id, |stream| stream.end(now))
+        self.with(cx, id, |stream| stream.end(now))
     }
 
     /// Closes at once; what is queued is dropped, and the other side is told.
@@ -270,13 +282,13 @@ impl Udx {
     }
 
     /// Sends an unordered message, once. `Error::Invalid`: longer than a packet; `Error::NotOpen`: not connected.
-    pub fn send(&mut self, _: &mut Cx<'_>, id: StreamId, bytes: &[u8]) -> Result<(), Error> {
-        self.with(id, |stream| stream.send_message(bytes))
+    pub fn send(&mut self, cx: &mut Cx<'_>, id: StreamId, bytes: &[u8]) -> Result<(), Error> {
+        self.with(cx, id, |stream| stream.send_message(bytes))
     }
 
     /// False: no `Data` until it is true again; the window that the other side is told closes meanwhile.
-    pub fn set_reading(&mut self, _: &mut Cx<'_>, id: StreamId, reading: bool) -> Result<(), Error> {
-        self.with(id, |stream| {
+    pub fn set_reading(&mut self, cx: &mut Cx<'_>, id: StreamId, reading: bool) -> Result<(), Error> {
+        self.with(cx, id, |stream| {
             stream.set_reading(reading);
             Ok(())
         })
@@ -290,15 +302,15 @@ impl Udx {
         every: Option<Span>,
     ) -> Result<(), Error> {
         let now = cx.now;
-        self.with(id, |stream| {
+        self.with(cx, id, |stream| {
             stream.set_keep_alive(now, every);
             Ok(())
         })
     }
 
     /// The most bytes that are held for a slow reader; 4 MiB by default.
-    pub fn set_window(&mut self, _: &mut Cx<'_>, id: StreamId, bytes: usize) -> Result<(), Error> {
-        self.with(id, |stream| {
+    pub fn set_window(&mut self, cx: &mut Cx<'_>, id: StreamId, bytes: usize) -> Result<(), Error> {
+        self.with(cx, id, |stream| {
             stream.recv.set_window_max(bytes);
             Ok(())
         })
@@ -318,7 +330,7 @@ impl Udx {
             return Err(Error::Invalid("port 0"));
         }
         let now = cx.now;
-        self.with(id, |stream| stream.change_remote(now, Path { socket, to, remote_id: remote }))
+        self.with(cx, id, |stream| stream.change_remote(now, Path { socket, to, remote_id: remote }))
     }
 
     /// Where packets go.
@@ -351,10 +363,11 @@ impl Udx {
 
     fn with<T>(
         &mut self,
+        cx: &mut Cx<'_>,
         id: StreamId,
         act: impl FnOnce(&mut Stream) -> Result<T, Error>,
     ) -> Result<T, Error> {
-        let done = act(self.streams.get_mut(id).ok_or(Error::Gone)?);
+        let done = told(cx, id, self.streams.get_mut(id).ok_or(Error::Gone)?, act);
         self.settle(id);
         done
     }
@@ -376,7 +389,7 @@ impl Udx {
     /// Takes a stream out of the living; it stays until `Closed` was taken.
     fn close(&mut self, cx: &mut Cx<'_>, id: StreamId, why: Why) {
         let Some(stream) = self.streams.get_mut(id) else { return };
-        trace!(cx, State, "udx", id: id, "closed: {why}");
+        trace!(cx, State, "udx", id: id, rule: why.rule(), "closed: {why}");
         let (seq, ack) = stream.numbers();
         let local = stream.local_id;
         let path = stream.close(why);
@@ -408,7 +421,8 @@ impl Udx {
     }
 
     /// udx.16: who closed after the other still answers, or the other would run into its timeout.
-    fn answer_late(&mut self, now: Time, header: &Header) {
+    fn answer_late(&mut self, cx: &mut Cx<'_>, header: &Header) {
+        let now = cx.now;
         let Some(past) = self.past.get(&header.remote_id).filter(|past| past.until > now) else { return };
         let asks = header.kind.data || header.kind.end || header.kind.heartbeat;
         if !asks || header.kind.destroy || self.answers.len() >= limits::UDX_ANSWERS_MAX {
@@ -424,8 +438,19 @@ impl Udx {
             ack: past.ack,
         });
         let Path { socket, to, .. } = past.path;
+        trace!(cx, Step, "udx", peer: to, rule: "udx.16", "answers for stream {}, which is gone", header.remote_id);
         self.answers.push_back(Output::Send { socket, to, bytes, ttl: None });
     }
+}
+
+/// Does something with a stream, and tells the transcript what has changed.
+fn told<T>(cx: &mut Cx<'_>, id: StreamId, stream: &mut Stream, act: impl FnOnce(&mut Stream) -> T) -> T {
+    let before = if cx.trace.on() { Some(stream.mark()) } else { None };
+    let done = act(stream);
+    if let Some(before) = before {
+        stream.tell(cx, id, &before);
+    }
+    done
 }
 
 /// The local id that a udx packet names.
@@ -456,25 +481,30 @@ impl Machine for Udx {
     fn handle_input(&mut self, cx: &mut Cx<'_>, input: Input<'_>) {
         let Input::Datagram { socket, from, bytes } = input;
         let Ok((header, body)) = wire::decode_head::<Header>(bytes) else {
+            trace!(cx, Drop, "udx", peer: from, rule: "udx.2", "no header");
             self.dropped += 1;
             return;
         };
         let Some(&id) = self.by_local.get(&header.remote_id) else {
+            trace!(cx, Drop, "udx", peer: from, rule: "udx.2", "no stream {}", header.remote_id);
             self.dropped += 1;
-            self.answer_late(cx.now, &header);
+            self.answer_late(cx, &header);
             return;
         };
         let Some(stream) = self.streams.get_mut(id) else { return };
         // udx.3: checked before anything changes
         if usize::from(header.data_offset) > body.len() || bytes.len() > limits::DATAGRAM_MAX {
+            trace!(cx, Drop, "udx", id: id, peer: from, rule: "udx.3", "a data offset beyond the packet");
             self.dropped += 1;
             return;
         }
-        if !stream.admit(cx.now, socket, from) {
+        let now = cx.now;
+        if !told(cx, id, stream, |stream| stream.admit(now, socket, from)) {
+            trace!(cx, Drop, "udx", id: id, peer: from, rule: "udx.9", "it came on another socket than the stream's");
             stream.stats.strangers += 1;
             return;
         }
-        if stream.on_packet(cx.now, &header, body) {
+        if told(cx, id, stream, |stream| stream.on_packet(now, &header, body)) {
             self.close(cx, id, Why::Reset);
         } else if stream.is_done() {
             let last = stream.last_ack(); // udx.16: the ack leaves before the stream does
@@ -489,7 +519,12 @@ impl Machine for Udx {
         while let Some(id) = self.timers.pop_due(cx.now) {
             let Some(stream) = self.streams.get_mut(id) else { continue };
             stream.registered = None;
-            if stream.deadline().is_some_and(|(at, _)| at <= cx.now) && !stream.on_time(cx.now) {
+            let now = cx.now;
+            if cx.trace.on() {
+                stream.tell_due(cx, id);
+            }
+            let due = stream.deadline().is_some_and(|(at, _)| at <= now);
+            if due && !told(cx, id, stream, |stream| stream.on_time(now)) {
                 self.close(cx, id, Why::TimedOut);
             } else {
                 self.settle(id);
@@ -504,7 +539,8 @@ impl Machine for Udx {
         }
         while let Some(&id) = self.ready.front() {
             if let Some(stream) = self.streams.get_mut(id) {
-                if let Some(output) = stream.poll(cx.now) {
+                let now = cx.now;
+                if let Some(output) = told(cx, id, stream, |stream| stream.poll(now)) {
                     self.turn += 1;
                     if self.turn >= TURN && self.ready.len() > 1 {
                         self.turn = 0;

@@ -2,6 +2,7 @@
 //! `out` makes its packets. Follows udx.9 to udx.62.
 
 mod out;
+mod told;
 
 use std::collections::VecDeque;
 
