@@ -45,11 +45,12 @@ impl DhtRpc {
             _ => return,
         };
         self.stats.malformed += 1;
-        trace!(cx, Drop, "dht_rpc", peer: from, "{fault}");
+        trace!(cx, Drop, "dht_rpc", peer: from, rule: "dht_rpc.8", "{fault}");
     }
 
     fn on_response(&mut self, cx: &mut Cx<'_>, socket: SocketId, from: Addr, message: ResponseMessage) {
         let Some(id) = self.flights.find(message.tid, from, socket) else {
+            trace!(cx, Drop, "dht_rpc", peer: from, rule: "dht_rpc.47", "nobody waits for tid {}", message.tid);
             self.stats.unexpected += 1;
             return;
         };
@@ -87,11 +88,13 @@ impl DhtRpc {
             message.token.is_some_and(|token| !self.tokens.check(cx.now, cx.entropy, from, &token));
         // dht_rpc.90
         if (message.internal || bad_token) && !self.sources.allow(cx.now, from.ip) {
+            trace!(cx, Drop, "dht_rpc", peer: from, rule: "dht_rpc.90", "it asks too much");
             self.stats.limited += 1;
             return;
         }
         // dht_rpc.24: before anything else, whatever the command
         if bad_token {
+            trace!(cx, Drop, "dht_rpc", peer: from, rule: "dht_rpc.24", "its token is not accepted");
             let parts = Parts { error: INVALID_TOKEN, token: true, closer: true, ..Parts::default() };
             return self.answer(cx, asked, parts);
         }
@@ -103,6 +106,7 @@ impl DhtRpc {
             return self.on_internal(cx, asked, message);
         }
         if self.requests_waiting >= limits::DHT_REQUESTS_MAX {
+            trace!(cx, Drop, "dht_rpc", peer: from, "too many requests wait");
             self.stats.dropped += 1;
             return;
         }

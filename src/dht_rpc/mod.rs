@@ -15,6 +15,7 @@ mod sources;
 mod suspend;
 mod table;
 mod token;
+mod told;
 mod upkeep;
 mod walk;
 
@@ -684,16 +685,24 @@ impl Machine for DhtRpc {
         if self.destroyed {
             return;
         }
+        let before = if cx.trace.on() { Some(self.mark()) } else { None };
         match input {
             Input::Datagram { socket, from, bytes } => self.on_datagram(cx, socket, from, bytes),
             Input::Bound { socket, local } => self.on_bound(cx, socket, local),
             Input::BindFailed { socket } => self.on_bind_failed(socket),
             Input::Online(online) => self.on_online(cx, online),
         }
+        if let Some(before) = before {
+            self.tell(cx, &before);
+        }
     }
 
     fn handle_timeout(&mut self, cx: &mut Cx<'_>) {
+        let before = if cx.trace.on() { Some(self.mark()) } else { None };
         while let Some(timer) = self.timers.pop_due(cx.now) {
+            if before.is_some() {
+                self.tell_due(cx, timer);
+            }
             match timer {
                 Timer::Tick => self.on_tick(cx),
                 Timer::Drain => self.on_drain(cx),
@@ -701,6 +710,9 @@ impl Machine for DhtRpc {
                 Timer::Flight(flight) => self.on_late(cx, flight),
                 Timer::Delayed(number) => self.on_delayed(cx, number),
             }
+        }
+        if let Some(before) = before {
+            self.tell(cx, &before);
         }
     }
 

@@ -2,6 +2,7 @@
 
 use super::flight::{Flight, FlightId, Owner, Window};
 use super::table::{Added, Contact, node_id};
+use super::told::Command;
 use super::{DhtRpc, Event, Lost, Output, Timer};
 use crate::base::{Addr, Cx, SocketId, Span, limits, trace};
 use crate::wire;
@@ -32,6 +33,7 @@ impl DhtRpc {
             *count += 1;
         }
         self.stats.requests += 1;
+        let (to, said) = (ask.to, Command(ask.internal, ask.command));
         let bytes = wire::encode(&RequestMessage {
             tid,
             to: ask.to,
@@ -42,7 +44,9 @@ impl DhtRpc {
             target: ask.target,
             value: ask.value,
         });
-        Ok(self.flights.insert(Flight {
+        let sends = ask.sends.max(1);
+        let told = if cx.trace.on() { Some(owner.clone()) } else { None };
+        let id = self.flights.insert(Flight {
             tid,
             to: ask.to,
             socket,
@@ -51,12 +55,16 @@ impl DhtRpc {
             bytes,
             owner,
             internal,
-            sends: ask.sends.max(1),
+            sends,
             sent: 0,
             first_sent: None,
             wait,
             queued: false,
-        }))
+        });
+        if let Some(owner) = told {
+            trace!(cx, Step, "dht_rpc", id: id, peer: to, rule: "dht_rpc.46", "asks {said}, tid {tid}, for {owner}");
+        }
+        Ok(id)
     }
 
     /// Our id, for a datagram that leaves from `socket`. dht_rpc.10
@@ -66,6 +74,7 @@ impl DhtRpc {
 
     pub(super) fn send_or_queue(&mut self, cx: &mut Cx<'_>, flight: FlightId) {
         if !self.is_bound() || self.window.is_full() || self.flights.queued() > 0 {
+            trace!(cx, Step, "dht_rpc", id: flight, rule: "dht_rpc.52", "waits for its turn");
             self.flights.queue(flight);
             self.arm_drain(cx);
         } else {
@@ -131,6 +140,7 @@ impl DhtRpc {
             return;
         }
         self.stats.retries += 1;
+        trace!(cx, Step, "dht_rpc", id: id, rule: "dht_rpc.48", "to be sent again");
         self.send_or_queue(cx, id);
         if let Owner::Visit(walk) = owner {
             self.on_slow(cx, walk, id);
@@ -144,6 +154,15 @@ impl DhtRpc {
         if flight.sent > 0 {
             self.window.ended();
         }
+        match &outcome {
+            Ok(reply) => {
+                let (from, rtt) = (reply.from, reply.rtt);
+                trace!(cx, Step, "dht_rpc", id: id, peer: from, rule: "dht_rpc.47", "answered after {rtt}");
+            }
+            Err(lost) => {
+                trace!(cx, Step, "dht_rpc", id: id, peer: flight.to, rule: "dht_rpc.54", "lost: {lost}");
+            }
+        }
         match outcome {
             Ok(_) => {
                 self.stats.responses += 1;
@@ -154,7 +173,6 @@ impl DhtRpc {
             }
             Err(Lost::TimedOut) => {
                 self.stats.timeouts += 1;
-                trace!(cx, Step, "dht_rpc", peer: flight.to, "no answer after {} sends", flight.sent);
             }
             Err(Lost::Cancelled | Lost::Destroyed | Lost::Suspended | Lost::Full | Lost::NoToken) => {}
         }
@@ -178,19 +196,19 @@ impl DhtRpc {
             Owner::Check(node) => {
                 self.checks = self.checks.saturating_sub(1);
                 if !is_alive(&outcome, &node) {
-                    self.table.remove(&node);
+                    self.forget_contact(cx, &node, "dht_rpc.56");
                 }
             }
             Owner::Swap { old, new } => {
                 self.swaps = self.swaps.saturating_sub(1);
                 if !is_alive(&outcome, &old) {
-                    self.table.remove(&old);
+                    self.forget_contact(cx, &old, "dht_rpc.42");
                     self.add_contact(cx, *new);
                 }
             }
             Owner::Hint => {
                 if let Err(Lost::TimedOut) = outcome {
-                    self.table.remove(&node_id(to));
+                    self.forget_contact(cx, &node_id(to), "dht_rpc.41");
                 }
             }
         }
@@ -201,7 +219,7 @@ impl DhtRpc {
         let addr = contact.addr;
         let added = self.table.add(contact);
         if added == Added::Yes {
-            trace!(cx, State, "dht_rpc", peer: addr, "in the table");
+            trace!(cx, State, "dht_rpc", peer: addr, rule: "dht_rpc.36", "in the table");
         }
         added
     }
@@ -217,7 +235,7 @@ impl DhtRpc {
         socket: Option<SocketId>,
     ) {
         if self.destroyed || to.port == 0 || value.len() > limits::DHT_VALUE_MAX {
-            trace!(cx, Drop, "dht_rpc", peer: to, "not relayed to it");
+            trace!(cx, Drop, "dht_rpc", peer: to, rule: "dht_rpc.19", "not relayed to it");
             return;
         }
         let socket = socket.unwrap_or(request.socket);

@@ -2,7 +2,7 @@
 
 use super::flight::Window;
 use super::{Binding, DhtRpc, Lost, Output, Timer, upkeep};
-use crate::base::{Cx, SocketId, Timers};
+use crate::base::{Cx, SocketId, Timers, trace};
 
 impl DhtRpc {
     /// Whether the node is suspended.
@@ -17,6 +17,7 @@ impl DhtRpc {
         if self.destroyed || self.suspended() || matches!(self.binding, Binding::Failed) {
             return;
         }
+        trace!(cx, State, "dht_rpc", rule: "dht_rpc.92", "suspended");
         self.binding = Binding::Suspended;
         for flight in self.flights.ids() {
             self.finish(cx, flight, Err(Lost::Suspended));
@@ -41,6 +42,7 @@ impl DhtRpc {
         if self.destroyed || !self.suspended() {
             return;
         }
+        trace!(cx, State, "dht_rpc", rule: "dht_rpc.93", "goes on");
         let mut ports = self.config.ports();
         if self.earlier.0 != 0 {
             ports.push_front(self.earlier.0);

@@ -300,7 +300,7 @@ impl DhtRpc {
             self.table.move_to(id); // dht_rpc.40
         }
         if persistent {
-            trace!(cx, State, "dht_rpc", "persistent as {addr}");
+            trace!(cx, State, "dht_rpc", rule: "dht_rpc.79", "persistent as {addr}");
             self.event(Event::Persistent);
         }
         if moved && self.bootstrapped {
@@ -327,6 +327,7 @@ impl DhtRpc {
         self.last_tick = cx.now;
         self.timers.set(Timer::Tick, cx.now + TICK);
         if slept {
+            trace!(cx, State, "dht_rpc", rule: "dht_rpc.60", "the host slept");
             self.on_wake_up(); // dht_rpc.60
         } else {
             self.tick += 1;

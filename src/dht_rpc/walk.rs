@@ -3,8 +3,10 @@
 use super::flight::{FlightId, Owner};
 use super::query::{Asker, Phase, Step, Walk, WalkId};
 use super::table::node_id;
+use super::told::Command;
 use super::{DhtRpc, Event, Lost, QueryError};
-use crate::base::{Addr, Cx};
+use crate::base::hex::Short;
+use crate::base::{Addr, Cx, trace};
 use crate::wire;
 use crate::wire::dht_rpc::{AddressValue, Ask, DOWN_HINT, OK, Query, Reply};
 
@@ -18,7 +20,10 @@ impl DhtRpc {
             Asker::User(_) => self.config.concurrency,
             Asker::Bootstrap | Asker::Refresh => self.background_concurrency(),
         };
+        let (said, target) = (Command(query.internal, query.command), query.target);
         let id = self.walks.insert(Walk::new(asker, query, concurrency));
+        let target = Short(&target);
+        trace!(cx, State, "dht_rpc", id: id, rule: "dht_rpc.61", "begins: {said} towards {target}, for {asker}");
         // dht_rpc.62
         self.fill(id);
         self.advance(cx, id);
@@ -61,7 +66,10 @@ impl DhtRpc {
             match walk.step() {
                 Step::Wait => return,
                 Step::Flush => return self.flush(cx, id),
-                Step::FromTable => self.refill(id),
+                Step::FromTable => {
+                    trace!(cx, Step, "dht_rpc", id: id, rule: "dht_rpc.70", "goes on with the table");
+                    self.refill(id);
+                }
                 Step::Visit(addr) => self.visit(cx, id, addr),
             }
         }
@@ -105,6 +113,7 @@ impl DhtRpc {
             && walk.flights.contains(&flight)
             && walk.slow.insert(flight)
         {
+            trace!(cx, Step, "dht_rpc", id: id, rule: "dht_rpc.69", "{flight} is late, others are asked");
             self.advance(cx, id);
         }
     }
@@ -119,7 +128,7 @@ impl DhtRpc {
     ) {
         // dht_rpc.41
         if outcome == Err(Lost::TimedOut) {
-            self.table.remove(&node_id(to));
+            self.forget_contact(cx, &node_id(to), "dht_rpc.41");
         }
         let Some(walk) = self.walks.get_mut(id) else { return };
         walk.flights.remove(&flight);
@@ -169,6 +178,7 @@ impl DhtRpc {
         }
         let value = Some(wire::encode(&AddressValue(down)));
         let ask = Ask { value, ..Ask::internal(referrer, DOWN_HINT) };
+        trace!(cx, Step, "dht_rpc", peer: referrer, rule: "dht_rpc.71", "is told that {down} is down");
         if let Ok(flight) = self.launch(cx, ask, Owner::Hint) {
             self.hints += 1;
             self.stats.down_hints += 1;
@@ -190,6 +200,7 @@ impl DhtRpc {
         let late = core::mem::take(&mut walk.flights);
         walk.slow.clear();
         walk.phase = Phase::Committing { left: asks.len(), done: 0 };
+        trace!(cx, State, "dht_rpc", id: id, rule: "dht_rpc.73", "writes to the {} closest", asks.len());
         for flight in late {
             self.finish(cx, flight, Err(Lost::Cancelled));
         }
@@ -243,6 +254,11 @@ impl DhtRpc {
     /// Ends a query. The only place where queries end.
     pub(super) fn end_walk(&mut self, cx: &mut Cx<'_>, id: WalkId, result: Result<(), QueryError>) {
         let Some(walk) = self.walks.remove(id) else { return };
+        let (visits, rounds, closest) = (walk.visits(), walk.rounds(), walk.closest.len());
+        trace!(
+            cx, State, "dht_rpc", id: id, rule: "dht_rpc.54",
+            "over, {result:?}: {visits} asked in {rounds} rounds, {closest} closest"
+        );
         for flight in &walk.flights {
             self.finish(cx, *flight, Err(Lost::Cancelled));
         }
