@@ -56,6 +56,12 @@ enum Phase {
     },
 }
 
+impl Withdrawal {
+    pub fn server(&self) -> ServerId {
+        self.server
+    }
+}
+
 /// An announcement that is being taken back.
 #[derive(Clone, Debug)]
 pub struct Withdrawal {
@@ -153,6 +159,7 @@ impl HyperDht {
     fn find_relays(&mut self, cx: &mut Cx<'_>, server: ServerId) {
         let Some(record) = self.servers.get_mut(server) else { return };
         let announcer = &mut record.announcer;
+        trace!(cx, State, "hyperdht", id: server, rule: "hyperdht.51", "looks for nodes to announce to");
         (announcer.refresh, announcer.rounds) = (false, 0);
         announcer.phase = Phase::Finding;
         announcer.taken.clear();
@@ -186,6 +193,7 @@ impl HyperDht {
             asks.push((Purpose::Announce { server, relay: reply.from, peer: reply.to }, ask));
         }
         record.announcer.phase = Phase::Announcing { pending: asks.len() };
+        trace!(cx, State, "hyperdht", id: server, rule: "hyperdht.50", "announces to {} nodes", asks.len());
         let none = asks.is_empty();
         for (purpose, ask) in asks {
             self.ask(purpose, ask);
@@ -240,6 +248,8 @@ impl HyperDht {
         let [newer, older, _] = &announcer.generations;
         let left: Vec<Addr> = older.difference(newer).copied().collect();
         announcer.phase = Phase::Resting;
+        let count = announcer.relays.len();
+        trace!(cx, State, "hyperdht", id: server, rule: "hyperdht.54", "announced to {count} nodes");
         let first = !core::mem::replace(&mut announcer.listening, true);
         if first {
             self.events.push_back(Event::Listening { server });
@@ -257,6 +267,7 @@ impl HyperDht {
         let Some(announcer) = self.announcer(server) else { return };
         announcer.phase = Phase::Waiting;
         let wait = announcer.retry;
+        trace!(cx, Step, "hyperdht", id: server, rule: "hyperdht.54", "nobody took it, again after {wait}");
         announcer.retry = if wait * 2 > RETRY_MAX { RETRY_MAX } else { wait * 2 };
         self.timers.set(Timer::Announce(server), cx.now + wait);
     }
@@ -293,7 +304,10 @@ impl HyperDht {
             return;
         }
         let wanted = announcer.generations[0].len().min(RELAYS);
-        announcer.refresh |= *alive < wanted;
+        let alive = *alive;
+        announcer.refresh |= alive < wanted;
+        let again = if announcer.refresh { ", announces again" } else { "" };
+        trace!(cx, Step, "hyperdht", id: server, rule: "hyperdht.52", "{alive} of {wanted} relays answer{again}");
         announcer.phase = Phase::Resting;
         let wait = if announcer.refresh { Span::ZERO } else { PING };
         self.timers.clear(Timer::AnnounceStuck(server));
@@ -361,6 +375,7 @@ impl HyperDht {
             return self.unlistened(server);
         }
         announcer.phase = Phase::Stopping { pending: relays.len() };
+        trace!(cx, State, "hyperdht", id: server, rule: "hyperdht.58", "withdraws from {} nodes", relays.len());
         self.timers.set(Timer::Unlisten(server), cx.now + WITHDRAW);
         for from in relays {
             self.withdraw(server, from);

@@ -6,7 +6,6 @@ use super::payload::Sealed;
 use super::punch::Owner;
 use super::rounds::Punch;
 use super::*;
-use crate::base::trace;
 use crate::crypto::noise::Noise;
 use crate::wire::hyperdht::{Handshake, NoisePayload, RelayInfo, UdxInfo, command, error, firewall, mode};
 
@@ -139,6 +138,7 @@ impl HyperDht {
             client.local = local;
         }
         self.stats.connects += 1;
+        trace!(cx, State, "hyperdht", id: conn, peer: Short(&key), rule: "hyperdht.10 hyperdht.11", "begins");
         self.timers.set(Timer::Attempt(conn), cx.now + ATTEMPT);
         self.ask_next_candidate(cx, conn);
         self.find(cx, conn);
@@ -275,7 +275,7 @@ impl HyperDht {
             value: Some(wire::encode(&message)),
             ..Ask::new(relay, command::PEER_HANDSHAKE)
         };
-        trace!(cx, Step, "hyperdht", id: conn, peer: relay, rule: "hyperdht.16", "shakes hands through it");
+        trace!(cx, Step, "hyperdht", id: conn, peer: relay, rule: "hyperdht.12", "shakes hands through it");
         self.ask(Purpose::Handshake { conn, relay, candidate }, ask);
     }
 
@@ -339,6 +339,11 @@ impl HyperDht {
         let relays: Vec<RelayInfo> = relays.iter().copied().filter(|r| r.relay.port != 0).collect();
         let answered =
             Answered { payload, keys, remote, sealed, relay, server, lan: false, punch: None, failed: None };
+        trace!(
+            cx, State, "hyperdht", id: conn, peer: server, rule: "hyperdht.15",
+            "the server answered through {relay}: firewall {}, {} relays for punching, {} addresses",
+            firewall_name(answered.payload.firewall), relays.len(), addresses.len()
+        );
         client.phase = Phase::Answered(Box::new(answered));
         // hyperdht.80: the node that we asked is the server.
         if peer.is_none() {
@@ -357,6 +362,7 @@ impl HyperDht {
         self.outputs.push_back(Output::StreamExpect { conn, remote });
         // hyperdht.82
         if told_open {
+            trace!(cx, Step, "hyperdht", id: conn, rule: "hyperdht.82", "waits for the server's packet");
             self.timers.set(Timer::Client(conn), cx.now + PASSIVE_WAIT);
             return;
         }
@@ -437,7 +443,7 @@ impl HyperDht {
         let mut relays = named.unwrap_or(client.tried);
         relays.truncate(limits::HYPERDHT_RELAYS_TRIED);
         self.relay_addresses.set(client.key, relays);
-        trace!(cx, State, "hyperdht", id: conn, "connected: {path:?} {to:?}");
+        trace!(cx, State, "hyperdht", id: conn, rule: path.rule(), "connected: {path:?}, from {socket}");
         self.events.push_back(Event::Connected(Connected {
             conn,
             server: None,

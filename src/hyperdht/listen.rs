@@ -6,7 +6,7 @@ use super::announce::Announcer;
 use super::payload::Sealed;
 use super::punch::Owner;
 use super::*;
-use crate::base::{Error, trace};
+use crate::base::Error;
 use crate::crypto::noise::Noise;
 use crate::wire::hyperdht::{
     HolepunchInfo, HolepunchPayload, NoisePayload, UdxInfo, command, error, firewall,
@@ -136,6 +136,7 @@ impl HyperDht {
             by_slot: BTreeMap::new(),
         });
         self.by_target.insert(target, server);
+        trace!(cx, State, "hyperdht", id: server, rule: "hyperdht.10", "listens for target {}", Short(&target));
         self.start_announcing(cx, server);
         Ok(server)
     }
@@ -148,6 +149,7 @@ impl HyperDht {
             return Ok(());
         }
         self.by_target.remove(&target);
+        trace!(cx, State, "hyperdht", id: server, rule: "hyperdht.58", "listens no longer");
         let sessions = record.sessions.ids();
         for session in sessions {
             self.drop_session(cx, server, session);
@@ -346,7 +348,12 @@ impl HyperDht {
         entry.reply_from = reply_from;
         entry.stage =
             Progress::Pending(Box::new(Pending { keys, sealed, punch, round: 0, waiting: Vec::new(), open }));
-        trace!(cx, Step, "hyperdht", id: conn, "handshake of {client:?} with {server}, plan: {plan:?}");
+        let from = request.from;
+        trace!(
+            cx, State, "hyperdht", id: conn, peer: from, rule: "hyperdht.38",
+            "handshake with {server} {session}, caller seen as {client:?}, firewall {}, plan: {plan:?}",
+            firewall_name(payload.firewall)
+        );
         match plan {
             Plan::Dial(to) => {
                 entry.dialled = true;
@@ -462,7 +469,7 @@ impl HyperDht {
             record.stage = Stage::Open { socket: pooled };
         }
         self.stats.accepts += 1;
-        trace!(cx, State, "hyperdht", id: conn, "connected to {server}: {path:?}");
+        trace!(cx, State, "hyperdht", id: conn, rule: "hyperdht.31", "connected: {path:?}, called {server} {session}");
         let remote_key = pending.keys.remote_public;
         self.events.push_back(Event::Connected(Connected {
             conn,
@@ -492,6 +499,10 @@ impl HyperDht {
         let Some(entry) = record.sessions.get_mut(session) else { return };
         let Progress::Pending(pending) = &mut entry.stage else { return };
         let Some(payload) = pending.sealed.open(payload) else { return self.malformed() };
+        trace!(
+            cx, In, "hyperdht", id: SessionName(server, session), peer: client, rule: "hyperdht.27 hyperdht.39",
+            "round {}: {}", payload.round, View(&payload)
+        );
         let token = pending.sealed.token(client);
         let lower = payload.round < pending.round;
         pending.round = pending.round.max(payload.round);
@@ -585,6 +596,10 @@ impl HyperDht {
         };
         let Some(pending) = self.pending(server, session) else { return };
         let payload = HolepunchPayload { round: pending.round, ..payload };
+        trace!(
+            cx, Out, "hyperdht", id: SessionName(server, session), peer: round.client, rule: "hyperdht.39",
+            "round {}: {}", payload.round, View(&payload)
+        );
         let sealed = pending.sealed.seal(cx, &payload);
         self.answer_round(round.request, round.client, sealed, Some(socket));
     }
@@ -594,6 +609,10 @@ impl HyperDht {
         let Some(pending) = self.pending(server, session) else { return };
         let payload =
             HolepunchPayload { error: error::ABORTED, round: pending.round, ..HolepunchPayload::default() };
+        trace!(
+            cx, Out, "hyperdht", id: SessionName(server, session), peer: round.client, rule: "hyperdht.39",
+            "round {}: {}", payload.round, View(&payload)
+        );
         let sealed = pending.sealed.seal(cx, &payload);
         let current = self.status.current;
         self.answer_round(round.request, round.client, sealed, Some(current));
@@ -602,6 +621,7 @@ impl HyperDht {
 
     /// It came to nothing: end what it holds; keep its reply a while. pitfalls 7.7
     pub(super) fn abort_session(&mut self, cx: &mut Cx<'_>, server: ServerId, session: SessionId) {
+        trace!(cx, State, "hyperdht", id: SessionName(server, session), rule: "hyperdht.36", "given up");
         self.drop_session(cx, server, session);
         self.timers.set(Timer::SessionClear(server, session), cx.now + CLEAR);
     }

@@ -6,8 +6,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use crate::base::hex::Short;
 use crate::base::{
-    Addr, Cx, Deadline, Id, Key, Kind, Machine, Slab, SocketId, Span, Tag, Time, Timers, limits,
+    Addr, Cx, Deadline, Id, Key, Kind, Machine, Slab, SocketId, Span, Tag, Time, Timers, limits, trace,
 };
 use crate::crypto::noise::NoiseKeys;
 use crate::crypto::{hash, sign::KeyPair};
@@ -30,6 +31,7 @@ mod relay;
 mod rounds;
 #[cfg(test)]
 mod tests;
+mod told;
 mod values;
 
 pub use connect::ConnectOptions;
@@ -43,6 +45,7 @@ use listen::{Server, SessionId};
 use lookup::Lookup;
 use punch::{PunchId, Puncher};
 use records::{Forward, Storage};
+use told::{SessionName, View, firewall_name};
 
 /// Nodes of the public network that are never asked or remembered; port 0 is any. (hyperdht.96)
 pub const REFUSED_NODES: [Addr; 4] = [
@@ -276,6 +279,18 @@ pub enum Path {
     Lan,
     /// Through both sides' NATs, on a socket of its own.
     Punched,
+}
+
+impl Path {
+    /// The rule by which the client takes it.
+    fn rule(self) -> &'static str {
+        match self {
+            Path::Direct => "hyperdht.80 hyperdht.81",
+            Path::Passive => "hyperdht.82",
+            Path::Lan => "hyperdht.83",
+            Path::Punched => "hyperdht.89",
+        }
+    }
 }
 
 /// Counted since the node started.
@@ -664,6 +679,11 @@ impl Machine for HyperDht {
     type Event = Event;
 
     fn handle_input(&mut self, cx: &mut Cx<'_>, input: Input) {
+        let from = if let Input::Request(request) = &input { Some(request.from) } else { None };
+        let before = if cx.trace.on() { Some(self.mark()) } else { None };
+        if before.is_some() {
+            self.tell_input(cx, &input);
+        }
         match input {
             Input::Request(request) => self.request(cx, request),
             Input::Answer { tag, result } => self.answered(cx, tag, result),
@@ -699,16 +719,24 @@ impl Machine for HyperDht {
                 }
             }
         }
+        if let Some(before) = before {
+            self.tell(cx, from, &before);
+        }
     }
 
     fn handle_timeout(&mut self, cx: &mut Cx<'_>) {
         while let Some(timer) = self.timers.pop_due(cx.now) {
+            Self::tell_due(cx, timer);
             self.timed_out(cx, timer);
         }
     }
 
-    fn poll_output(&mut self, _: &mut Cx<'_>) -> Option<Output> {
-        self.outputs.pop_front()
+    fn poll_output(&mut self, cx: &mut Cx<'_>) -> Option<Output> {
+        let output = self.outputs.pop_front()?;
+        if cx.trace.on() {
+            self.tell_output(cx, &output);
+        }
+        Some(output)
     }
 
     fn poll_event(&mut self) -> Option<Event> {
@@ -716,19 +744,7 @@ impl Machine for HyperDht {
     }
 
     fn poll_timeout(&self) -> Option<Deadline> {
-        self.timers.deadline(|timer| match timer {
-            Timer::Attempt(_) => "an attempt to connect is over",
-            Timer::Client(_) => "a client waited",
-            Timer::SessionAbort(..) => "a handshake came to nothing",
-            Timer::SessionClear(..) => "forget a handshake",
-            Timer::Punch(_) => "punch",
-            Timer::Socket(_) => "close a socket",
-            Timer::Announce(_) => "announce or ping relays",
-            Timer::AnnounceStuck(_) => "an announcement is stuck",
-            Timer::Unlisten(_) => "withdrawing takes too long",
-            Timer::Records => "rotate records",
-            Timer::Values => "rotate values",
-        })
+        self.timers.deadline(Timer::why)
     }
 }
 

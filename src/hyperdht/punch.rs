@@ -30,6 +30,15 @@ pub enum Owner {
     Session(ServerId, SessionId),
 }
 
+impl core::fmt::Display for Owner {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Owner::Client(conn) => conn.fmt(f),
+            Owner::Session(server, session) => SessionName(*server, *session).fmt(f),
+        }
+    }
+}
+
 #[derive(Debug)]
 pub struct Puncher {
     pub owner: Owner,
@@ -112,6 +121,7 @@ impl HyperDht {
             bursts: 0,
         });
         self.sockets.insert(socket, Some(punch));
+        trace!(cx, State, "hyperdht", id: punch, rule: "hyperdht.60", "begins on {socket}, for {owner}");
         self.sample(cx, punch);
         Some(punch)
     }
@@ -182,6 +192,12 @@ impl HyperDht {
         if !puncher.nat.analyzed {
             return;
         }
+        let nat = &puncher.nat;
+        let (class, addresses) = (firewall_name(nat.firewall), nat.addresses.iter().flatten().count());
+        trace!(
+            cx, Step, "hyperdht", id: id, rule: "hyperdht.61",
+            "our NAT: {class} after {} samples, {addresses} addresses", nat.sampled
+        );
         if puncher.reopening && puncher.unstable() && puncher.reopens < REOPENS && !puncher.punching {
             return self.reopen(cx, id);
         }
@@ -203,6 +219,7 @@ impl HyperDht {
         (puncher.pending, puncher.second_pass) = (0, false);
         puncher.reopens += 1;
         puncher.reopening = true;
+        trace!(cx, Step, "hyperdht", id: id, rule: "hyperdht.65", "goes on with {socket} instead of {old}");
         self.sockets.insert(socket, Some(id));
         self.close_socket(old);
         self.sample(cx, id);
@@ -224,6 +241,8 @@ impl HyperDht {
             return true;
         }
         puncher.punching = true;
+        let count = puncher.remote_addresses.len();
+        trace!(cx, State, "hyperdht", id: id, rule: "hyperdht.66", "punches towards {count} addresses");
         self.stats.punches += 1;
         if puncher.initiator() {
             self.punch_again(cx, id);
@@ -240,6 +259,8 @@ impl HyperDht {
             return self.punch_ended(cx, id);
         }
         puncher.bursts += 1;
+        let burst = puncher.bursts;
+        trace!(cx, Step, "hyperdht", id: id, rule: "hyperdht.66", "burst {burst} of {BURSTS}");
         let socket = puncher.socket;
         // pitfalls 9.8, 9.9: all addresses, but those that prove nothing only now and then.
         let unverified_too = puncher.bursts % 4 == 0;

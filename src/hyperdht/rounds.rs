@@ -47,6 +47,31 @@ pub enum Step {
     Aborting(ConnectError),
 }
 
+impl Step {
+    fn rule(self) -> &'static str {
+        match self {
+            Step::Probe { .. } => "hyperdht.85",
+            Step::Wait { .. } | Step::Analyze { .. } => "hyperdht.86",
+            Step::Last { .. } => "hyperdht.88",
+            Step::Punching => "hyperdht.89",
+            Step::Aborting(_) => "hyperdht.87",
+        }
+    }
+}
+
+impl core::fmt::Display for Step {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Step::Probe { .. } => f.write_str("probes"),
+            Step::Wait { .. } => f.write_str("waits: the server does not know its NAT"),
+            Step::Analyze { .. } => f.write_str("waits for what our NAT does"),
+            Step::Last { .. } => f.write_str("last round"),
+            Step::Punching => f.write_str("punches"),
+            Step::Aborting(why) => write!(f, "gives up: {}", why.code()),
+        }
+    }
+}
+
 impl HyperDht {
     /// hyperdht.84, hyperdht.85
     pub(super) fn begin_punch(&mut self, cx: &mut Cx<'_>, conn: ConnId, relays: &[RelayInfo]) {
@@ -109,6 +134,10 @@ impl HyperDht {
         let Phase::Answered(answered) = &mut client.phase else { return };
         let Some(punch) = &mut answered.punch else { return };
         let payload = HolepunchPayload { round: punch.round, ..payload };
+        let round = punch.round;
+        trace!(
+            cx, Out, "hyperdht", id: conn, peer: peer, rule: "hyperdht.26", "round {round}: {}", View(&payload)
+        );
         punch.round += 1;
         let sealed = answered.sealed.seal(cx, &payload);
         let id = answered.payload.holepunch.as_ref().map_or(0, |holepunch| holepunch.id);
@@ -140,6 +169,10 @@ impl HyperDht {
         let Some(payload) = answered.sealed.open(&message.payload) else {
             return self.fail_path(conn, ConnectError::HolepunchInvalid);
         };
+        trace!(
+            cx, In, "hyperdht", id: conn, peer: reply.from, rule: "hyperdht.28",
+            "round {}: {}", payload.round, View(&payload)
+        );
         if payload.error != error::NONE {
             return self.fail_path(conn, ConnectError::RemoteAborted);
         }
@@ -161,10 +194,10 @@ impl HyperDht {
                 (punch.token, punch.peer) = (payload.token, peer);
                 // hyperdht.86
                 if wait {
-                    punch.step = Step::Wait { retry };
+                    self.set_step(cx, conn, Step::Wait { retry });
                     self.timers.set(Timer::Client(conn), cx.now + UNKNOWN_WAIT);
                 } else {
-                    punch.step = Step::Analyze { retry, reopened: false };
+                    self.set_step(cx, conn, Step::Analyze { retry, reopened: false });
                 }
                 self.sampled(cx, id);
             }
@@ -173,8 +206,9 @@ impl HyperDht {
         }
     }
 
-    fn set_step(&mut self, conn: ConnId, step: Step) {
+    fn set_step(&mut self, cx: &mut Cx<'_>, conn: ConnId, step: Step) {
         if let Some(punch) = self.reached(conn).and_then(|answered| answered.punch.as_mut()) {
+            trace!(cx, State, "hyperdht", id: conn, rule: step.rule(), "{step}");
             punch.step = step;
         }
     }
@@ -184,7 +218,7 @@ impl HyperDht {
         if !puncher.remote_holepunching {
             return self.fail_path(conn, ConnectError::RemoteNotHolepunching);
         }
-        self.set_step(conn, Step::Punching);
+        self.set_step(cx, conn, Step::Punching);
         if !self.start_punching(cx, id) {
             self.fail_path(conn, ConnectError::RemoteNotHolepunchable);
         }
@@ -197,8 +231,8 @@ impl HyperDht {
             return self.fail_client(conn, ConnectError::HolepunchAborted);
         };
         if let Step::Wait { retry } = punch.step {
-            punch.step = Step::Analyze { retry, reopened: false };
             let id = punch.punch;
+            self.set_step(cx, conn, Step::Analyze { retry, reopened: false });
             self.sampled(cx, id);
         }
     }
@@ -213,7 +247,7 @@ impl HyperDht {
         let (ours, theirs) = (puncher.nat.firewall, puncher.remote_firewall);
         let consistent = puncher.is_consistent();
         if puncher.unstable() && !puncher.reopened() {
-            self.set_step(conn, Step::Analyze { retry, reopened: true });
+            self.set_step(cx, conn, Step::Analyze { retry, reopened: true });
             return self.reopen(cx, id);
         }
         if reopened && consistent {
@@ -262,8 +296,8 @@ impl HyperDht {
     /// Tells the server, then fails. hyperdht.87
     fn abort_round(&mut self, cx: &mut Cx<'_>, conn: ConnId, why: ConnectError) {
         let Some(punch) = self.reached(conn).and_then(|answered| answered.punch.as_mut()) else { return };
-        punch.step = Step::Aborting(why);
         let relay = punch.relay;
+        self.set_step(cx, conn, Step::Aborting(why));
         let payload = HolepunchPayload { error: error::ABORTED, ..HolepunchPayload::default() };
         self.ask_round(cx, conn, relay.relay, relay.peer, payload);
     }

@@ -15,7 +15,7 @@
 //! | connection | messages | protomux → protomux_rpc, hypercore (`conn.rs`, `stores.rs`) |
 
 use super::conn::Conn;
-use super::{Closed, Event, Node, Output, ROUNDS_MAX};
+use super::{Closed, Event, Node, Output, ROUNDS_MAX, told};
 use crate::base::hex::Short;
 use crate::base::{Cx, Machine, Span, trace};
 use crate::protomux::{self, Protomux};
@@ -104,6 +104,9 @@ impl Node {
         }
         while let Some(event) = self.dht.poll_event() {
             moved = true;
+            if cx.trace.on() {
+                told::dht_event(cx, &event);
+            }
             self.take_dht_event(cx, event);
         }
         moved

@@ -3,9 +3,10 @@
 
 use super::{Input, Output};
 use crate::base::addr::Host;
+use crate::base::hex::Short;
 use crate::base::{Addr, Cx, SocketId, trace};
 use crate::explain::summary;
-use crate::protomux;
+use crate::{hyperdht, protomux};
 
 /// The world tells the node something.
 pub(super) fn input(cx: &mut Cx<'_>, input: &Input<'_>) {
@@ -70,5 +71,43 @@ pub(super) fn channel_event(cx: &mut Cx<'_>, event: &protomux::Event) {
             let who = if *by_remote { "the peer" } else { "us" };
             trace!(cx, State, "protomux", part: channel, rule: "protomux.21", "closed by {who}");
         }
+    }
+}
+
+/// What hyperdht tells. An attempt may fail where there is no transcript.
+pub(super) fn dht_event(cx: &mut Cx<'_>, event: &hyperdht::Event) {
+    match event {
+        hyperdht::Event::Failed { conn, why } => {
+            let code = why.code();
+            trace!(cx, State, "hyperdht", id: conn, rule: "hyperdht.19", "failed, {code}: {why}");
+        }
+        hyperdht::Event::Listening { server } => {
+            trace!(cx, State, "hyperdht", id: server, rule: "hyperdht.54", "can be found");
+        }
+        hyperdht::Event::Unlistened { server } => {
+            trace!(cx, State, "hyperdht", id: server, rule: "hyperdht.58", "withdrawn");
+        }
+        hyperdht::Event::Peer { lookup, peer, from } => {
+            let (key, relays) = (Short(&peer.key), peer.relays.len());
+            trace!(cx, Step, "hyperdht", id: lookup, peer: from, "met {key} with {relays} relays");
+        }
+        hyperdht::Event::LookupDone { lookup, ok } => {
+            trace!(cx, State, "hyperdht", id: lookup, "over, answered: {ok}");
+        }
+        hyperdht::Event::Value { lookup, seq, value } => {
+            let len = value.len();
+            trace!(cx, Step, "hyperdht", id: lookup, "value number {seq}, {len} bytes");
+        }
+        hyperdht::Event::Stored { lookup, nodes } => {
+            trace!(cx, State, "hyperdht", id: lookup, "over, stored at {nodes} nodes");
+        }
+        hyperdht::Event::Announced { announce, ok } => {
+            trace!(cx, State, "hyperdht", id: announce, rule: "hyperdht.92", "over, announced: {ok}");
+        }
+        hyperdht::Event::Unannounced { announce, ok } => {
+            trace!(cx, State, "hyperdht", id: announce, rule: "hyperdht.93", "over, answered: {ok}");
+        }
+        // The connection tells of itself.
+        hyperdht::Event::Connected(_) => {}
     }
 }
