@@ -257,7 +257,8 @@ impl DhtRpc {
         let (visits, rounds, closest) = (walk.visits(), walk.rounds(), walk.closest.len());
         trace!(
             cx, State, "dht_rpc", id: id, rule: "dht_rpc.54",
-            "over, {result:?}: {visits} asked in {rounds} rounds, {closest} closest"
+            "over, {}: {visits} asked in {rounds} rounds, {closest} closest",
+            Ended(result)
         );
         for flight in &walk.flights {
             self.finish(cx, *flight, Err(Lost::Cancelled));
@@ -274,6 +275,21 @@ impl DhtRpc {
             Asker::Bootstrap => self.on_bootstrap_walked(cx, walk.successes),
             Asker::Refresh => self.on_refreshed(cx, walk.successes),
         }
+    }
+}
+
+/// How a query ended.
+struct Ended(Result<(), QueryError>);
+
+impl core::fmt::Display for Ended {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self.0 {
+            Ok(()) => "done",
+            Err(QueryError::TooFewNodes) => "nobody answered",
+            Err(QueryError::NotCommitted) => "nobody took it",
+            Err(QueryError::Cancelled) => "cancelled",
+            Err(QueryError::Destroyed) => "the node was destroyed",
+        })
     }
 }
 

@@ -23,7 +23,10 @@ impl Hypercore {
         self.identify(&header, &open)?;
         let replayed = !entries.is_empty();
         while let Some(bad) = self.replay(cx, &header, &entries)? {
-            trace!(cx, Drop, "hypercore", part: "", rule: "hypercore.53", "entry {bad} of the oplog was not acknowledged: dropped");
+            trace!(
+                cx, Drop, "hypercore", part: "", rule: "hypercore.53",
+                "entry {bad} of the oplog was not acknowledged: dropped"
+            );
             let batch = entries[bad].batch;
             entries.retain(|found| found.end <= batch);
             self.oplog.cut(batch);

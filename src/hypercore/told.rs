@@ -157,7 +157,7 @@ mod tests {
     fn every_message_has_words_and_every_byte_is_survived() {
         for number in kind::SYNC..=kind::EXTENSION + 1 {
             for len in 0..40 {
-                let bytes: Vec<u8> = (0..len).map(|n| n * 37 + number as u8).collect();
+                let bytes: Vec<u8> = (0..len).map(|n: u64| (n * 37 + number) as u8).collect();
                 assert!(!Told(number, &bytes).to_string().is_empty());
             }
             assert_eq!(Told(number, &[]).rule().is_empty(), number > kind::EXTENSION);

@@ -351,8 +351,8 @@ impl HyperDht {
         let from = request.from;
         trace!(
             cx, State, "hyperdht", id: conn, peer: from, rule: "hyperdht.38",
-            "handshake with {server} {session}, caller seen as {client:?}, firewall {}, plan: {plan:?}",
-            firewall_name(payload.firewall)
+            "handshake with {server} {session}, {}, firewall {}, plan: {plan}",
+            Caller(client), firewall_name(payload.firewall)
         );
         match plan {
             Plan::Dial(to) => {
@@ -663,6 +663,29 @@ impl HyperDht {
                 record.by_message.remove(&entry.message);
             }
             record.by_slot.remove(&session.slot());
+        }
+    }
+}
+
+impl core::fmt::Display for Plan {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Plan::Wait => f.write_str("wait"),
+            Plan::Dial(to) => write!(f, "dial {to}"),
+            Plan::Punch { from_puncher: true } => f.write_str("punch"),
+            Plan::Punch { from_puncher: false } => f.write_str("punch, or meet on the local network"),
+        }
+    }
+}
+
+/// A caller as its relay sees it; none if it called us itself.
+struct Caller(Option<Addr>);
+
+impl core::fmt::Display for Caller {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self.0 {
+            Some(addr) => write!(f, "caller seen at {addr}"),
+            None => f.write_str("called directly"),
         }
     }
 }

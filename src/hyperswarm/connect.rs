@@ -248,6 +248,7 @@ impl Hyperswarm {
         };
         connection.state = State::Client(link);
         let doomed = connection.doomed;
+        trace!(cx, State, "hyperswarm", id: link, peer: Short(&key), "open, dialled");
         connection.told = !doomed;
         self.connections.dialling -= 1;
         self.connections.by_link.insert(link, key);
@@ -273,6 +274,7 @@ impl Hyperswarm {
         if self.connections.by_key.get(&key).is_none_or(|c| c.state != State::Dialling) {
             return;
         }
+        trace!(cx, State, "hyperswarm", peer: Short(&key), "dialling it failed");
         // hyperswarm.27
         if holepunch
             && self.config.relay_through.is_some()
@@ -298,6 +300,7 @@ impl Hyperswarm {
         if let (Some(retry), Some(peer)) = (retry, self.peers.get_mut(&key))
             && !peer.waiting
         {
+            trace!(cx, Step, "hyperswarm", peer: Short(&key), rule: "hyperswarm.14", "to be tried again with {retry}");
             peer.waiting = true;
             self.retries.add(cx.now, retry, key);
             self.set_retry_timer(cx.now, retry);
@@ -317,6 +320,7 @@ impl Hyperswarm {
             return;
         }
         let Some(existing) = self.connections.by_key.get_mut(&key) else {
+            trace!(cx, State, "hyperswarm", id: link, peer: Short(&key), rule: "hyperswarm.32", "open, called");
             self.open_server(key, link);
             return;
         };
@@ -373,6 +377,7 @@ impl Hyperswarm {
             return;
         };
         let connection = self.connections.remove(&key);
+        trace!(cx, State, "hyperswarm", id: link, peer: Short(&key), "closed");
         if connection.as_ref().is_some_and(|connection| connection.told) {
             self.events.push_back(Event::Closed { link, key });
         }

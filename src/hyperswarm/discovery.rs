@@ -75,6 +75,8 @@ impl Hyperswarm {
         {
             return Err(Error::Full);
         }
+        let (short, server, client) = (Short(&topic), join.server, join.client);
+        trace!(cx, State, "hyperswarm", rule: "hyperswarm.1", "topic {short} joined, server {server}, client {client}");
         let record = self.topics.entry(topic).or_insert(Topic {
             limit: None,
             left: None,
@@ -285,6 +287,7 @@ impl Hyperswarm {
         let Some(key) = self.topic_of(query) else { return };
         let Some(topic) = self.topics.get_mut(&key) else { return };
         let announcing = matches!(topic.run, Run::Query { announcing: true, .. });
+        trace!(cx, State, "hyperswarm", "topic {}: refreshed, answered: {ok}", Short(&key));
         topic.run = Run::Idle;
         if ok && !announcing {
             topic.needs_unannounce = false;
@@ -325,6 +328,8 @@ impl Hyperswarm {
             return;
         }
         let peer = self.peers.entry(key).or_insert_with(|| Peer::new(Vec::new()));
+        let topic = Short(&topic_key);
+        trace!(cx, Step, "hyperswarm", peer: Short(&key), rule: "hyperswarm.18", "met under topic {topic}");
         peer.relays = relays;
         peer.topics.insert(topic_key);
         if self.connections.has(&key) {

@@ -10,6 +10,7 @@ mod retry;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use crate::base::hex::Short;
 use crate::base::{Addr, Cx, Deadline, Error, Id, Key, Kind, Machine, Slab, Time, Timers, limits, trace};
 
 pub use connect::{Existing, keep_new};
@@ -39,6 +40,12 @@ pub type FlushId = Id<FlushKind>;
 /// An open connection, under a number that the node chose. Never used twice.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Link(pub u64);
+
+impl core::fmt::Display for Link {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "link {}", self.0)
+    }
+}
 
 /// A lookup or announcement that was asked for. Never used twice.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -684,6 +691,9 @@ impl Machine for Hyperswarm {
                 let rising = online && self.offline;
                 self.offline = !online;
                 if rising {
+                    trace!(cx, State, "hyperswarm", rule: "hyperswarm.28", "the network is back");
+                }
+                if rising {
                     self.network_changed(cx);
                 }
             }
@@ -697,14 +707,39 @@ impl Machine for Hyperswarm {
             && let Some(timer) = self.timers.pop_due(cx.now)
         {
             match timer {
-                Timer::Retry(retry) => self.retry(cx, retry),
-                Timer::Refresh(topic) => self.refresh_due(cx, topic, at),
+                Timer::Retry(retry) => {
+                    trace!(cx, Timer, "hyperswarm", rule: "hyperswarm.13", "{retry}");
+                    self.retry(cx, retry);
+                }
+                Timer::Refresh(topic) => {
+                    let short = Short(&topic);
+                    trace!(cx, Timer, "hyperswarm", rule: "hyperswarm.2", "refresh of topic {short}");
+                    self.refresh_due(cx, topic, at);
+                }
             }
         }
     }
 
-    fn poll_output(&mut self, _: &mut Cx<'_>) -> Option<Output> {
-        self.outputs.pop_front()
+    fn poll_output(&mut self, cx: &mut Cx<'_>) -> Option<Output> {
+        let output = self.outputs.pop_front()?;
+        match &output {
+            Output::Drop { link, why } => {
+                trace!(cx, Step, "hyperswarm", id: link, "gives it up: {why:?}");
+            }
+            Output::Abort { key } => {
+                trace!(cx, Step, "hyperswarm", peer: Short(key), "gives up dialling it");
+            }
+            Output::KeepAlive { link } => {
+                trace!(cx, Step, "hyperswarm", id: link, rule: "hyperswarm.28", "sends a keep-alive");
+            }
+            Output::Listen
+            | Output::Unlisten
+            | Output::Query { .. }
+            | Output::CancelQuery { .. }
+            | Output::Unannounce { .. }
+            | Output::Connect { .. } => {}
+        }
+        Some(output)
     }
 
     fn poll_event(&mut self) -> Option<Event> {

@@ -24,6 +24,17 @@ pub(super) enum Retry {
     X,
 }
 
+impl core::fmt::Display for Retry {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            Retry::S => "the first retry timer",
+            Retry::M => "the second retry timer",
+            Retry::L => "the third retry timer",
+            Retry::X => "the last retry timer",
+        })
+    }
+}
+
 impl Retry {
     pub const ALL: [Retry; 4] = [Retry::S, Retry::M, Retry::L, Retry::X];
 }

@@ -2,13 +2,15 @@
 
 use super::net::Net;
 use super::{KeyPair, LookupId};
-use crate::base::{Addr, Error, Key};
+use crate::base::hex::Short;
+use crate::base::{Addr, Error, Key, trace};
 use crate::dht_rpc::Stats;
 
 impl Net<'_> {
     /// Who is announced under `topic`: `Event::Found` for each peer.
     pub fn lookup(&mut self, topic: Key) -> LookupId {
         let (node, cx) = self.parts();
+        trace!(cx, Call, "node", "look topic {} up", Short(&topic));
         let lookup = node.dht.lookup(cx, topic);
         self.asked(lookup)
     }
@@ -16,6 +18,7 @@ impl Net<'_> {
     /// Announces a key, and nodes through which it can be reached, under `topic`.
     pub fn announce(&mut self, topic: Key, key_pair: &KeyPair, relays: Vec<Addr>) -> LookupId {
         let (node, cx) = self.parts();
+        trace!(cx, Call, "node", "announce under topic {}", Short(&topic));
         let lookup = node.dht.announce(cx, topic, key_pair.clone(), relays, false);
         self.asked(lookup)
     }
@@ -23,6 +26,7 @@ impl Net<'_> {
     /// Takes an announcement back.
     pub fn unannounce(&mut self, topic: Key, key_pair: &KeyPair) -> LookupId {
         let (node, cx) = self.parts();
+        trace!(cx, Call, "node", "take back what is announced under topic {}", Short(&topic));
         let lookup = node.dht.unannounce(cx, topic, key_pair.clone());
         self.asked(lookup)
     }
@@ -30,6 +34,7 @@ impl Net<'_> {
     /// Walks to the nodes closest to `target`.
     pub fn find_nodes(&mut self, target: Key) -> LookupId {
         let (node, cx) = self.parts();
+        trace!(cx, Call, "node", "find nodes around {}", Short(&target));
         let lookup = node.dht.find_nodes(cx, target);
         self.asked(lookup)
     }
@@ -37,6 +42,7 @@ impl Net<'_> {
     /// Asks one node whether it is there.
     pub fn ping(&mut self, node_addr: Addr) -> LookupId {
         let (node, cx) = self.parts();
+        trace!(cx, Call, "node", "ping {node_addr}");
         let lookup = node.dht.ping(cx, node_addr);
         self.asked(lookup)
     }
@@ -44,6 +50,7 @@ impl Net<'_> {
     /// Has the network keep a value under its hash. `Invalid` if it is too long.
     pub fn store_immutable(&mut self, value: &[u8]) -> Result<LookupId, Error> {
         let (node, cx) = self.parts();
+        trace!(cx, Call, "node", "store a value of {} bytes", value.len());
         let lookup = node.dht.store_immutable(cx, value)?;
         Ok(self.asked(lookup))
     }
@@ -51,6 +58,7 @@ impl Net<'_> {
     /// Looks for the value with this hash: `Event::Value` if somebody has it.
     pub fn find_immutable(&mut self, hash: Key) -> LookupId {
         let (node, cx) = self.parts();
+        trace!(cx, Call, "node", "find the value with hash {}", Short(&hash));
         let lookup = node.dht.find_immutable(cx, hash);
         self.asked(lookup)
     }
@@ -58,6 +66,7 @@ impl Net<'_> {
     /// Has the network keep a value under our key; one with a higher `seq` replaces it. `Invalid` if it is too long.
     pub fn store_mutable(&mut self, key_pair: &KeyPair, seq: u64, value: &[u8]) -> Result<LookupId, Error> {
         let (node, cx) = self.parts();
+        trace!(cx, Call, "node", "store value {seq} of {} bytes", value.len());
         let lookup = node.dht.store_mutable(cx, key_pair, seq, value)?;
         Ok(self.asked(lookup))
     }
@@ -65,6 +74,7 @@ impl Net<'_> {
     /// Looks for the value of `key`, number `seq` or higher: `Event::Value` for each that is newer than those before.
     pub fn find_mutable(&mut self, key: Key, seq: u64) -> LookupId {
         let (node, cx) = self.parts();
+        trace!(cx, Call, "node", "find the value of {} from {seq} on", Short(&key));
         let lookup = node.dht.find_mutable(cx, key, seq);
         self.asked(lookup)
     }

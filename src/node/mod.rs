@@ -293,6 +293,8 @@ pub struct Node {
     status: Option<crate::wire::dht_rpc::Status>,
     outputs: VecDeque<Output>,
     events: VecDeque<Event>,
+    /// How many of `events` stand in the transcript.
+    traced: usize,
     /// The program has seen every event since the last input: what nobody wanted may be refused.
     drained: bool,
     broken: bool,
@@ -356,6 +358,7 @@ impl Node {
             status: None,
             outputs: VecDeque::new(),
             events: VecDeque::new(),
+            traced: 0,
             drained: false,
             broken: false,
         };
@@ -478,6 +481,7 @@ impl Machine for Node {
 
     fn poll_event(&mut self) -> Option<Event> {
         let event = self.events.pop_front();
+        self.traced = self.traced.saturating_sub(1);
         if event.is_none() {
             self.drained = true;
         }

@@ -5,7 +5,8 @@
 use super::stores::{CoreId, StoreId, StoreState};
 use super::swarm::SwarmState;
 use super::{CallId, CallState, ConnId, Dialing, Durability, KeyPair, Node, RpcId, ServerId, Serving};
-use crate::base::{Addr, Cx, Error, Key, Span, Time};
+use crate::base::hex::Short;
+use crate::base::{Addr, Cx, Error, Key, Span, Time, trace};
 use crate::corestore::{Corestore, Namespace};
 use crate::hyperbee::Range;
 use crate::hyperdht::{ConnectOptions, ListenOptions};
@@ -96,12 +97,14 @@ impl<'a> Net<'a> {
     pub fn listen(&mut self, key_pair: &KeyPair, channels: bool) -> Result<ServerId, Error> {
         let server = self.node.dht.listen(&mut self.cx, ListenOptions::new(key_pair.clone()))?;
         self.node.servers.insert(server, Serving { public: key_pair.public, channels, swarm: false });
+        trace!(self.cx, Call, "node", id: server, peer: Short(&key_pair.public), "listen, channels: {channels}");
         self.node.settle(&mut self.cx);
         Ok(server)
     }
 
     /// Closes a server and unannounces it; `Event::Unlistened` tells when that is done.
     pub fn unlisten(&mut self, server: ServerId) {
+        trace!(self.cx, Call, "node", id: server, "unlisten");
         let _ = self.node.dht.unlisten(&mut self.cx, server);
         self.node.settle(&mut self.cx);
     }
@@ -110,6 +113,7 @@ impl<'a> Net<'a> {
     pub fn connect(&mut self, key: Key, key_pair: &KeyPair, channels: bool) -> Result<ConnId, Error> {
         let options = ConnectOptions::new(key_pair.clone());
         let conn = self.node.dht.connect(&mut self.cx, key, options);
+        trace!(self.cx, Call, "node", id: conn, peer: Short(&key), "connect, channels: {channels}");
         let since = self.cx.now;
         let dialing = Dialing { key, public: key_pair.public, channels, swarm: false, since };
         self.node.dialing.insert(conn, dialing);
@@ -119,6 +123,7 @@ impl<'a> Net<'a> {
 
     /// Ends our side: what was sent still arrives, the other side can still send.
     pub fn close(&mut self, conn: ConnId) {
+        trace!(self.cx, Call, "node", id: conn, "close");
         if let Some(open) = self.node.conns.get_mut(&conn) {
             self.cx.within(conn.place(), |cx| open.secret.end(cx));
             self.node.touch(conn);
@@ -130,6 +135,7 @@ impl<'a> Net<'a> {
 
     /// Gives a connection up at once.
     pub fn destroy(&mut self, conn: ConnId) {
+        trace!(self.cx, Call, "node", id: conn, "destroy");
         self.node.drop_conn(&mut self.cx, conn);
         self.node.settle(&mut self.cx);
     }
@@ -143,6 +149,7 @@ impl<'a> Net<'a> {
         if open.full {
             return Err(Error::Full);
         }
+        trace!(self.cx, Call, "node", id: conn, "send, {} bytes", bytes.len());
         self.cx.within(conn.place(), |cx| open.secret.send(cx, bytes))?;
         self.node.touch(conn);
         self.node.settle(&mut self.cx);
@@ -161,6 +168,7 @@ impl<'a> Net<'a> {
 
     /// Opens the channel for calls named `id` on a connection (both sides do; @hyperswarm/rpc: the server's key).
     pub fn rpc(&mut self, conn: ConnId, id: &[u8]) -> Result<RpcId, Error> {
+        trace!(self.cx, Call, "node", id: conn, "open a channel for calls");
         let rpc = self.node.open_rpc(&mut self.cx, conn, id)?;
         self.node.settle(&mut self.cx);
         Ok(rpc)
@@ -174,6 +182,7 @@ impl<'a> Net<'a> {
         body: &[u8],
         timeout: Option<Span>,
     ) -> Result<CallId, Error> {
+        trace!(self.cx, Call, "node", id: rpc, "call {method:?}, {} bytes", body.len());
         let call = self.node.make_call(&mut self.cx, rpc, method, body, timeout)?;
         self.node.settle(&mut self.cx);
         Ok(call)
@@ -181,6 +190,7 @@ impl<'a> Net<'a> {
 
     /// Answers a call that was made to us. It leaves after what was appended before is on disk.
     pub fn answer(&mut self, call: CallId, body: &[u8]) -> Result<(), Error> {
+        trace!(self.cx, Call, "node", id: call, "answer, {} bytes", body.len());
         let Some(CallState::Theirs { rpc, call }) = self.node.calls.remove(call) else {
             return Err(Error::Gone);
         };
@@ -193,6 +203,7 @@ impl<'a> Net<'a> {
 
     /// Fails a call that was made to us.
     pub fn refuse(&mut self, call: CallId, code: &str, message: &str) -> Result<(), Error> {
+        trace!(self.cx, Call, "node", id: call, "refuse, code {code:?}");
         let Some(CallState::Theirs { rpc, call }) = self.node.calls.remove(call) else {
             return Err(Error::Gone);
         };
@@ -210,6 +221,7 @@ impl<'a> Net<'a> {
 
     /// Opens the store in the folder `dir` of this node's files; made if missing. One process at a time.
     pub fn store(&mut self, dir: &str) -> Result<StoreId, Error> {
+        trace!(self.cx, Call, "node", "open the store {dir:?}");
         let store = Corestore::open_with(&mut self.cx, dir, None, self.node.durability)?;
         Ok(self.node.stores.insert(StoreState { store }))
     }
@@ -222,6 +234,7 @@ impl<'a> Net<'a> {
 
     /// Opens the writable core `name`; made if missing. An open one is the same core.
     pub fn core(&mut self, store: StoreId, name: &str) -> Result<CoreId, Error> {
+        trace!(self.cx, Call, "node", id: store, "open the core {name:?}");
         let state = self.node.stores.get_mut(store).ok_or(Error::Gone)?;
         let key = state.store.key_by_name(&mut self.cx, Namespace::default(), name)?;
         if let Some(open) = self.node.core_of_key(store, &key) {
@@ -236,6 +249,7 @@ impl<'a> Net<'a> {
 
     /// Opens the core with this key; it starts empty if it is not stored yet.
     pub fn core_by_key(&mut self, store: StoreId, key: &Key) -> Result<CoreId, Error> {
+        trace!(self.cx, Call, "node", id: store, "open the core of a key");
         if let Some(open) = self.node.core_of_key(store, key) {
             return Ok(open);
         }
@@ -262,6 +276,7 @@ impl<'a> Net<'a> {
 
     /// Replicates every core of a store over a connection with channels, now and later ones.
     pub fn replicate(&mut self, conn: ConnId, store: StoreId) -> Result<(), Error> {
+        trace!(self.cx, Call, "node", id: conn, "replicate {store}");
         self.node.replicate(&mut self.cx, conn, store)?;
         self.node.settle(&mut self.cx);
         Ok(())
@@ -269,6 +284,7 @@ impl<'a> Net<'a> {
 
     /// Downloads everything of a core, now and as it grows.
     pub fn download(&mut self, core: CoreId) -> Result<(), Error> {
+        trace!(self.cx, Call, "node", id: core, "download all");
         let state = self.node.cores.get_mut(core).ok_or(Error::Gone)?;
         self.cx.within(core.place(), |cx| state.live.download_all(cx, true));
         self.node.touched_cores.insert(core);
@@ -278,6 +294,7 @@ impl<'a> Net<'a> {
 
     /// Appends blocks; returns the index of the first.
     pub fn append(&mut self, core: CoreId, blocks: &[&[u8]]) -> Result<u64, Error> {
+        trace!(self.cx, Call, "node", id: core, "append {} blocks", blocks.len());
         let state = self.node.cores.get_mut(core).ok_or(Error::Gone)?;
         let first = self.cx.within(core.place(), |cx| state.live.append(cx, blocks))?;
         self.node.touched_cores.insert(core);
@@ -300,6 +317,7 @@ impl<'a> Net<'a> {
 
     /// Sets a key in the B-tree on a core.
     pub fn bee_put(&mut self, core: CoreId, key: &[u8], value: &[u8]) -> Result<(), Error> {
+        trace!(self.cx, Call, "node", id: core, "put, key of {} bytes, value of {}", key.len(), value.len());
         let state = self.node.cores.get_mut(core).ok_or(Error::Gone)?;
         self.cx.within(core.place(), |cx| state.bee.put(cx, &mut state.live.core, key, Some(value)))?;
         self.after_append(core);
@@ -308,6 +326,7 @@ impl<'a> Net<'a> {
 
     /// Deletes a key from the B-tree on a core; false if it was not there.
     pub fn bee_del(&mut self, core: CoreId, key: &[u8]) -> Result<bool, Error> {
+        trace!(self.cx, Call, "node", id: core, "delete, key of {} bytes", key.len());
         let state = self.node.cores.get_mut(core).ok_or(Error::Gone)?;
         let deleted = self.cx.within(core.place(), |cx| state.bee.del(cx, &mut state.live.core, key))?;
         self.after_append(core);
@@ -336,6 +355,7 @@ impl<'a> Net<'a> {
 
     /// Takes part in topics under this key pair; once per node, before `join`.
     pub fn swarm(&mut self, key_pair: &KeyPair) {
+        trace!(self.cx, Call, "node", peer: Short(&key_pair.public), "take part in topics");
         if self.node.swarm.is_none() {
             self.node.swarm = Some(SwarmState::new(&mut self.cx, key_pair.clone()));
         }
@@ -343,6 +363,7 @@ impl<'a> Net<'a> {
 
     /// Joins a topic; connections come as `Event::Connected` with `swarm: true`.
     pub fn join(&mut self, topic: Key, options: JoinOptions) -> Result<(), Error> {
+        trace!(self.cx, Call, "node", "join topic {}", Short(&topic));
         let swarm = self.node.swarm.as_mut().ok_or(Error::NotOpen)?;
         let join = Join { server: options.server, client: options.client, limit: None };
         swarm.machine.join(&mut self.cx, topic, join)?;
@@ -352,6 +373,7 @@ impl<'a> Net<'a> {
 
     /// Leaves a topic and unannounces it.
     pub fn leave(&mut self, topic: Key) {
+        trace!(self.cx, Call, "node", "leave topic {}", Short(&topic));
         if let Some(swarm) = &mut self.node.swarm {
             let _ = swarm.machine.leave(&mut self.cx, topic);
         }
@@ -360,6 +382,7 @@ impl<'a> Net<'a> {
 
     /// `Event::Flushed` tells when all that the swarm has found by now is connected or given up.
     pub fn flush(&mut self) -> Result<(), Error> {
+        trace!(self.cx, Call, "node", "flush");
         let swarm = self.node.swarm.as_mut().ok_or(Error::NotOpen)?;
         swarm.machine.flush(&mut self.cx)?;
         self.node.settle(&mut self.cx);

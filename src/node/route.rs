@@ -24,6 +24,16 @@ use crate::{dht_rpc, hyperdht, hyperswarm, udx};
 
 impl Node {
     pub(super) fn settle(&mut self, cx: &mut Cx<'_>) {
+        self.settle_all(cx);
+        if cx.trace.on() {
+            for event in self.events.range(self.traced.min(self.events.len())..) {
+                told::event(cx, event);
+            }
+            self.traced = self.events.len();
+        }
+    }
+
+    fn settle_all(&mut self, cx: &mut Cx<'_>) {
         for _ in 0..ROUNDS_MAX {
             let mut moved = self.settle_rpc(cx);
             moved |= self.settle_dht(cx);

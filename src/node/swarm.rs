@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Dialing, Event, Node, Path, Serving};
-use crate::base::{Cx, Deadline, Key, Machine};
+use crate::base::{Cx, Deadline, Key, Machine, trace};
 use crate::crypto::sign::KeyPair;
 use crate::hyperdht::{self, AnnounceId, ConnId, ConnectError, LookupId, ServerId};
 use crate::hyperswarm::{self, Existing, Find, Hyperswarm, Link, QueryId};
@@ -174,6 +174,7 @@ impl Node {
         swarm.conns.insert(id, link);
         swarm.paths.insert(link, path);
         let key = conn.key;
+        trace!(cx, State, "node", id: id, "{link} of the swarm");
         let input = if conn.initiator {
             swarm.dialing.remove(&key);
             hyperswarm::Input::Connected { key, link }

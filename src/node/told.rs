@@ -1,7 +1,7 @@
 //! What the node itself tells the transcript: datagrams, sockets, what the program asks and is told. Only called when
 //! somebody reads.
 
-use super::{Input, Output};
+use super::{Event, Input, Output};
 use crate::base::addr::Host;
 use crate::base::hex::Short;
 use crate::base::{Addr, Cx, SocketId, trace};
@@ -109,5 +109,56 @@ pub(super) fn dht_event(cx: &mut Cx<'_>, event: &hyperdht::Event) {
         }
         // The connection tells of itself.
         hyperdht::Event::Connected(_) => {}
+    }
+}
+
+/// What the program is told. Of what a peer sent the length only.
+pub(super) fn event(cx: &mut Cx<'_>, event: &Event) {
+    match event {
+        Event::Bound { port } => trace!(cx, Event, "node", "bound to port {port}"),
+        Event::BindFailed => trace!(cx, Event, "node", "no socket can be bound"),
+        Event::Bootstrapped => trace!(cx, Event, "node", "bootstrapped"),
+        Event::Persistent => trace!(cx, Event, "node", "persistent"),
+        Event::Listening { server } => trace!(cx, Event, "node", id: server, "listening"),
+        Event::Unlistened { server } => trace!(cx, Event, "node", id: server, "listens no longer"),
+        Event::Connected { conn, key, path, .. } => {
+            trace!(cx, Event, "node", id: conn, peer: Short(key), "connected: {path:?}");
+        }
+        Event::ConnectFailed { conn, key, why, took } => {
+            let code = why.code();
+            trace!(cx, Event, "node", id: conn, peer: Short(key), "not connected after {took}, {code}: {why}");
+        }
+        Event::Closed { conn, why } => trace!(cx, Event, "node", id: conn, "closed: {why:?}"),
+        Event::Ended { conn } => trace!(cx, Event, "node", id: conn, "the other side ended"),
+        Event::Data { conn, bytes } => trace!(cx, Event, "node", id: conn, "{} bytes", bytes.len()),
+        Event::Drained { conn } => trace!(cx, Event, "node", id: conn, "drained"),
+        Event::RpcOpened { rpc, conn } => trace!(cx, Event, "node", id: conn, "{rpc} is open"),
+        Event::RpcClosed { rpc, conn } => trace!(cx, Event, "node", id: conn, "{rpc} is closed"),
+        Event::Call { call, conn, from, method, body, .. } => {
+            let len = body.len();
+            trace!(cx, Event, "node", id: conn, peer: Short(from), "{call}: {method:?}, {len} bytes");
+        }
+        Event::Answer { call, result } => match result {
+            Ok(bytes) => trace!(cx, Event, "node", id: call, "answered, {} bytes", bytes.len()),
+            Err(failure) => trace!(cx, Event, "node", id: call, "failed, code {:?}", failure.code.code()),
+        },
+        Event::Appended { core, length } => trace!(cx, Event, "node", id: core, "length {length}"),
+        Event::Downloaded { core, index } => trace!(cx, Event, "node", id: core, "block {index} is here"),
+        Event::PeerAdded { core } => trace!(cx, Event, "node", id: core, "a peer more"),
+        Event::PeerRemoved { core } => trace!(cx, Event, "node", id: core, "a peer less"),
+        Event::PeerFault { core } => trace!(cx, Event, "node", id: core, "a peer broke the rules"),
+        Event::Stalled { core, why } => trace!(cx, Event, "node", id: core, "stalled: {why}"),
+        Event::Flushed => trace!(cx, Event, "node", "flushed"),
+        Event::Refreshed { topic } => trace!(cx, Event, "node", "topic {} refreshed", Short(topic)),
+        Event::Left { topic } => trace!(cx, Event, "node", "topic {} left", Short(topic)),
+        Event::Found { lookup, peer } => {
+            trace!(cx, Event, "node", id: lookup, peer: Short(&peer.key), "found");
+        }
+        Event::Value { lookup, seq, value } => {
+            let len = value.len();
+            trace!(cx, Event, "node", id: lookup, "value number {seq}, {len} bytes");
+        }
+        Event::LookupDone { lookup, ok } => trace!(cx, Event, "node", id: lookup, "over, answered: {ok}"),
+        Event::DiskFailed(error) => trace!(cx, Event, "node", "the disk failed: {error}"),
     }
 }

@@ -237,14 +237,16 @@ impl Rpc {
         if timeout > Span::ZERO {
             self.timers.set(request, cx.now + timeout);
         }
-        trace!(cx, Out, "protomux_rpc", part: request, rule: "protomux_rpc.1", "REQUEST {method:?}, {} bytes", value.len());
+        let len = value.len();
+        trace!(cx, Out, "protomux_rpc", part: request, rule: "protomux_rpc.1", "REQUEST {method:?}, {len} bytes");
         Ok(request)
     }
 
     /// Tells the peer something that wants no answer. Errors as for `request`.
     pub fn event(&mut self, cx: &mut Cx<'_>, method: &str, value: &[u8]) -> Result<(), Error> {
         self.say(0, method, value)?; // protomux_rpc.9
-        trace!(cx, Out, "protomux_rpc", part: "", rule: "protomux_rpc.9", "event {method:?}, {} bytes", value.len());
+        let len = value.len();
+        trace!(cx, Out, "protomux_rpc", part: "", rule: "protomux_rpc.9", "event {method:?}, {len} bytes");
         Ok(())
     }
 
