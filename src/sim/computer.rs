@@ -117,3 +117,31 @@ impl Computer {
         None
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_buffer_of_a_frozen_process_is_bounded() {
+        let mut frozen = Frozen::default();
+        let from = Addr::new([30, 0, 0, 1], 1);
+        let kept = (0..1000).filter(|_| frozen.keep(SocketId::SERVER, from, &[0; 1000])).count();
+        assert_eq!(kept, 212_992 / 1768);
+        assert_eq!(frozen.datagrams.len(), kept);
+        assert!(frozen.keep(SocketId::SERVER, from, &[]), "a smaller one still fits");
+    }
+
+    #[test]
+    fn ephemeral_ports_come_around_and_skip_those_in_use() {
+        let mut computer = Computer::new(Seeded::new(1));
+        let first = computer.bind(SocketId(0), 0);
+        assert_eq!(first, Some(EPHEMERAL_PORTS));
+        assert_eq!(computer.bind(SocketId(1), EPHEMERAL_PORTS), None, "taken");
+        for n in 0..60_000 {
+            assert!(computer.bind(SocketId(2), 0).is_some_and(|port| Some(port) != first), "{n}");
+            computer.close(SocketId(2));
+        }
+        assert_eq!(computer.sockets.len(), 1);
+    }
+}

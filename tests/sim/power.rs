@@ -251,3 +251,22 @@ fn what_rots_is_not_believed() {
     let fates: Vec<Rotten> = (0..30).map(|n| rotten(seed(9500 + n), &mut draw)).collect();
     assert!(fates.contains(&Rotten::Refused) && fates.contains(&Rotten::Dropped), "{fates:?}");
 }
+
+#[test]
+fn one_drawn_bit_rots_at_its_time() {
+    let mut story = Story::new(seed(9700));
+    let (server, at) = (story.server(), story.town.world.now() + Span::from_secs(10));
+    story.town.world.rot_at(server, at);
+    let content = |story: &mut Story| -> Vec<Vec<u8>> {
+        let disk = story.town.world.disk(server);
+        disk.paths().iter().filter_map(|path| disk.content(path)).map(<[u8]>::to_vec).collect()
+    };
+    let before = content(&mut story);
+    while story.step(Time::from_micros(at.as_micros() - 1)) {}
+    assert_eq!(content(&mut story), before);
+    while story.step(at) {}
+    let (before, after) = (before.concat(), content(&mut story).concat());
+    assert_eq!(before.len(), after.len());
+    let flipped: u32 = before.iter().zip(&after).map(|(one, other)| (one ^ other).count_ones()).sum();
+    assert_eq!(flipped, 1);
+}
