@@ -121,6 +121,7 @@ pub struct RamDisk {
     budget: Option<u64>,
     changes: u64,
     syncs: u64,
+    lying: bool,
 }
 
 impl RamDisk {
@@ -173,6 +174,11 @@ impl RamDisk {
     /// Syncs of a file so far.
     pub fn syncs(&self) -> u64 {
         self.syncs
+    }
+
+    /// From now on a sync says that it worked and does nothing, as some disks do.
+    pub fn set_lying(&mut self, lying: bool) {
+        self.lying = lying;
     }
 
     /// The content of a file.
@@ -341,6 +347,9 @@ impl Disk for RamDisk {
         self.change()?;
         self.syncs += 1;
         self.pending.remove(&file);
+        if self.lying {
+            return Ok(());
+        }
         self.at(file)?.synced();
         Ok(())
     }
