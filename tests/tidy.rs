@@ -173,6 +173,8 @@ fn crates_are_named_in_their_folder_alone() {
         ("signal_hook", "edge"),
         ("clap::", "bin"),
         ("rustyline::", "bin"),
+        ("pcap_parser::", "bin"),
+        ("etherparse::", "bin"),
         ("crc32fast::", "hypercore"),
     ];
     let mut wrong = Vec::new();

@@ -235,3 +235,5 @@ pub const EXPLAIN_ASKED: usize = 1 << 16;
 pub const EXPLAIN_HANDSHAKES: usize = 1 << 12;
 /// Channels, and calls without an answer, of one direction when a capture is read; further ones are not named.
 pub const EXPLAIN_CHANNELS: usize = 1 << 12;
+/// Keys that are tried on one sealed payload whose own is not known; further ones are not.
+pub const EXPLAIN_TRIES: usize = 1 << 10;

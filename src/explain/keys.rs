@@ -79,8 +79,11 @@ impl Keys {
         self.streams.get(id)
     }
 
-    pub(super) fn unordered(&self, id: &Key) -> Option<&Key> {
-        self.unordered.get(id)
+    /// The key of a stream, or all that are tried if it is not known which stream it is.
+    pub(super) fn unordered(&self, id: Option<&Key>) -> impl Iterator<Item = &Key> {
+        let known = id.and_then(|id| self.unordered.get(id));
+        let all = if id.is_none() { limits::EXPLAIN_TRIES } else { 0 };
+        known.into_iter().chain(self.unordered.values().take(all))
     }
 
     pub(super) fn ik(&self, ephemeral: &Key) -> Option<&IkKeys> {
@@ -88,6 +91,7 @@ impl Keys {
     }
 
     pub(super) fn punches(&self, target: &Key) -> &[Key] {
-        self.punches.get(target).map_or(&[], Vec::as_slice)
+        let keys = self.punches.get(target).map_or(&[][..], Vec::as_slice);
+        &keys[keys.len().saturating_sub(limits::EXPLAIN_TRIES)..]
     }
 }

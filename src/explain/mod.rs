@@ -21,6 +21,7 @@ mod reader;
 mod sealed;
 mod secret;
 mod section;
+mod segments;
 mod summary;
 mod values;
 
@@ -29,6 +30,7 @@ pub use formats::{format, names};
 pub use keys::{BadLine, Keys};
 pub use reader::Reader;
 pub use section::{LOST, Line, Place, REST, SKIPPED, Section};
+pub use segments::segments;
 pub use summary::{Summary, summary};
 
 #[cfg(test)]

@@ -90,18 +90,20 @@ pub(super) fn punch(
 /// A datagram beside a secret stream, of the side with that stream id. secret_stream.18
 pub(super) fn unordered(keys: &Keys, id: Option<&Key>, base: usize, bytes: &[u8]) -> Vec<Section> {
     let mut section = Section::read::<Unordered>(base, bytes);
-    let Some(id) = id else {
-        section.say("sealed", "sealed; the header of its stream was not seen");
-        return vec![section];
-    };
-    let opened = keys.unordered(id).and_then(|key| {
-        let (counter, sealed) = bytes.split_first_chunk::<8>()?;
+    let opened = bytes.split_first_chunk::<8>().and_then(|(counter, sealed)| {
         let mut nonce = [0; secretbox::NONCE];
         nonce[..8].copy_from_slice(counter);
-        secretbox::open(key, &nonce, sealed).ok()
+        // A message beside a stream may overtake the header that names the key: then each is tried.
+        keys.unordered(id).find_map(|key| secretbox::open(key, &nonce, sealed).ok())
     });
     let Some(message) = opened else {
-        section.say("sealed", wanted("UNORDERED", id));
+        section.say(
+            "sealed",
+            match id {
+                Some(id) => wanted("UNORDERED", id),
+                None => "sealed; the header of its stream was not seen".to_owned(),
+            },
+        );
         return vec![section];
     };
     section.say("sealed", "a mac of 16 bytes, and the message, opened below");

@@ -58,6 +58,9 @@ Examples:
     /// Checks what is stored, byte by byte, and changes nothing
     #[command(subcommand)]
     Audit(Audit),
+    /// What bytes mean, field by field, with the rule of the notes for each: a datagram, a file, a capture
+    #[command(after_help = super::explain::EXAMPLES)]
+    Explain(super::explain::Explain),
     /// A registry of names: its server, and clients
     #[command(subcommand)]
     Registry(Registry),

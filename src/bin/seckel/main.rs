@@ -2,6 +2,7 @@
 
 mod args;
 mod audit;
+mod explain;
 mod run;
 mod terminal;
 mod tracing;
@@ -32,6 +33,7 @@ fn start(command: Command) -> Result<u8, run::Bad> {
             let set = std::env::var("SECKEL_BOOTSTRAP").ok();
             run::dht(dht.role(set.as_deref())?)
         }
+        Command::Explain(explain) => explain::explain(&explain),
         Command::Testnet(testnet) => run::testnet(testnet.nodes, testnet.port),
         Command::Audit(args::Audit::Core(args)) => audit::core(&args),
         Command::Registry(registry) => match registry {
