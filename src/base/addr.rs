@@ -1,16 +1,34 @@
 //! IPv4 addresses and the names of sockets. The protocols carry IPv4 only (notes: hyperdht, *Not followed*).
 
+use core::cmp::Ordering;
 use core::fmt;
 use core::str::FromStr;
 
 /// An IPv4 address and UDP port. `port` 0 means "not known" on the wire and is never dialled.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Addr {
     pub ip: [u8; 4],
     pub port: u16,
 }
 
+/// By host, then port; as one number, for maps under an address are everywhere.
+impl Ord for Addr {
+    fn cmp(&self, other: &Addr) -> Ordering {
+        self.number().cmp(&other.number())
+    }
+}
+
+impl PartialOrd for Addr {
+    fn partial_cmp(&self, other: &Addr) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
 impl Addr {
+    const fn number(self) -> u64 {
+        ((u32::from_be_bytes(self.ip) as u64) << 16) | self.port as u64
+    }
+
     pub const fn new(ip: [u8; 4], port: u16) -> Addr {
         Addr { ip, port }
     }

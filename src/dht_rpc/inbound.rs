@@ -66,7 +66,7 @@ impl DhtRpc {
             from,
             to: message.to,
             socket,
-            id: message.id.filter(|id| *id == node_id(from)), // dht_rpc.11
+            id: message.id.filter(|id| self.is_id_of(id, from)), // dht_rpc.11
             token: message.token,
             closer: message.closer,
             error: message.error,
@@ -98,7 +98,7 @@ impl DhtRpc {
             let parts = Parts { error: INVALID_TOKEN, token: true, closer: true, ..Parts::default() };
             return self.answer(cx, asked, parts);
         }
-        let id = message.id.filter(|id| *id == node_id(from)); // dht_rpc.11
+        let id = message.id.filter(|id| self.is_id_of(id, from)); // dht_rpc.11
         if id.is_some() {
             self.heard(cx, socket, from, id, message.to); // dht_rpc.33
         }
@@ -237,7 +237,7 @@ impl DhtRpc {
             self.refresh_contact(&id);
             return;
         }
-        let mut contact = Contact::new(from, tick);
+        let mut contact = Contact::with_id(id, from, tick);
         contact.sampled = tick;
         match self.add_contact(cx, contact.clone()) {
             Added::Yes => self.sample(to),
@@ -247,6 +247,11 @@ impl DhtRpc {
                 self.on_full_row(cx, contact);
             }
         }
+    }
+
+    /// Whether `id` is that of the node at `from`: who is in the table was looked at before.
+    fn is_id_of(&self, id: &Key, from: Addr) -> bool {
+        self.table.get(id).is_some_and(|contact| contact.addr == from) || *id == node_id(from)
     }
 
     fn refresh_contact(&mut self, id: &Key) {

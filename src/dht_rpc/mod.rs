@@ -27,7 +27,7 @@ use health::Health;
 use nat::NatSampler;
 use query::{Asker, Walk, WalkId, WalkKind};
 use sources::Sources;
-use table::{Contact, Table};
+use table::{Contact, Table, Tick};
 pub use table::{Known, node_id};
 use token::Tokens;
 use upkeep::{Boot, FirewallTest, Probes};
@@ -264,6 +264,15 @@ pub struct Stats {
     pub down_hints: u64,
 }
 
+/// See `DhtRpc::status_mark`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct StatusMark {
+    nodes: (u32, Tick),
+    nat: (Option<[u8; 4]>, u16),
+    locals: (Option<Addr>, Option<Addr>),
+    role: (bool, bool),
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 enum Timer {
     Tick,
@@ -309,6 +318,8 @@ pub struct DhtRpc {
     degraded: bool,
 
     table: Table,
+    /// The address whose id the table is arranged around, once there is one.
+    own_addr: Option<Addr>,
     nat: NatSampler,
     /// Nodes without an id whose reports were counted.
     sampled: BTreeSet<Addr>,
@@ -332,7 +343,7 @@ pub struct DhtRpc {
     isolated: bool,
     probes: Probes,
     test: Option<FirewallTest>,
-    tick: u64,
+    tick: Tick,
     last_tick: Time,
     refresh_ticks: u64,
     stable_ticks: u64,
@@ -371,6 +382,7 @@ impl DhtRpc {
             online: true,
             degraded: false,
             table: Table::new(cx.entropy.bytes32()),
+            own_addr: None,
             nat,
             sampled: BTreeSet::new(),
             tokens: Tokens::default(),
@@ -389,7 +401,7 @@ impl DhtRpc {
             isolated: false,
             probes: Probes::default(),
             test: None,
-            tick: 100 - cx.entropy.below(50),
+            tick: 100 - cx.entropy.below(50) as Tick,
             last_tick: cx.now,
             refresh_ticks: upkeep::REFRESH_TICKS - cx.entropy.below(upkeep::REFRESH_TICKS / 2),
             stable_ticks: upkeep::STABLE_TICKS,
@@ -546,7 +558,7 @@ impl DhtRpc {
 
     /// Known nodes, those heard from latest first, at most `limit`.
     pub fn nodes(&self, limit: usize) -> Vec<Addr> {
-        self.table.latest().take(limit).map(|contact| contact.addr).collect()
+        self.table.latest(limit).into_iter().map(|contact| contact.addr).collect()
     }
 
     /// What the routing table is arranged around: our id, or what would be.
@@ -571,6 +583,17 @@ impl DhtRpc {
 
     pub fn stats(&self) -> Stats {
         Stats { active: self.flights.len(), active_queries: self.walks.len(), ..self.stats.clone() }
+    }
+
+    /// Two marks are equal as long as `status` gives the same, but for whom we heard from within a tick. It costs
+    /// nothing to make.
+    pub fn status_mark(&self) -> StatusMark {
+        StatusMark {
+            nodes: (self.table.changes(), self.tick),
+            nat: (self.nat.host(), self.nat.port()),
+            locals: (self.server, self.client),
+            role: (self.firewalled, self.ephemeral),
+        }
     }
 
     /// What the layers above want to know, in one value.

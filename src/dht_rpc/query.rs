@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::flight::FlightId;
-use super::table::{K, distance, node_id};
-use crate::base::{Addr, Id, Key, Kind, Tag, limits};
+use super::table::{Distance, K, distance, node_id};
+use crate::base::{Addr, Id, Kind, Tag, limits};
 use crate::wire::dht_rpc::{Query, Reply};
 
 pub enum WalkKind {}
@@ -61,7 +61,7 @@ pub(super) struct Walk {
     pub query: Query,
     pub phase: Phase,
     /// Best replies of nodes with an id, closest first, at most K.
-    pub closest: Vec<(Key, Reply)>,
+    pub closest: Vec<(Distance, Reply)>,
     pub flights: BTreeSet<FlightId>,
     /// Visits that were not answered within their first wait.
     pub slow: BTreeSet<FlightId>,
@@ -69,8 +69,8 @@ pub(super) struct Walk {
     pub successes: usize,
     pub errors: usize,
     concurrency: usize,
-    given: VecDeque<Addr>,
-    pending: BTreeMap<Key, Addr>,
+    given: VecDeque<(Distance, Addr)>,
+    pending: BTreeMap<Distance, Addr>,
     seen: BTreeMap<Addr, Met>,
     visits: usize,
     slowdown: bool,
@@ -101,7 +101,7 @@ impl Walk {
                 && !walk.seen.contains_key(&addr)
             {
                 walk.seen.insert(addr, Met { state: Seen::Open(Vec::new()), hops: 0 });
-                walk.given.push_back(addr); // dht_rpc.63
+                walk.given.push_back((distance(&node_id(addr), &walk.query.target), addr)); // dht_rpc.63
             }
         }
         walk
@@ -117,7 +117,7 @@ impl Walk {
     }
 
     /// Whether a node at `distance` would be among the closest.
-    fn is_closer(&self, distance: &Key) -> bool {
+    fn is_closer(&self, distance: &Distance) -> bool {
         self.closest.len() < K || self.closest.last().is_some_and(|(worst, _)| distance < worst)
     }
 
@@ -188,9 +188,8 @@ impl Walk {
             self.given.clear();
             self.pending.clear();
         }
-        while let Some(addr) = self.given.front() {
-            let distance = distance(&node_id(*addr), &self.query.target);
-            if self.is_closer(&distance) {
+        while let Some((distance, _)) = self.given.front() {
+            if self.is_closer(distance) {
                 return true;
             }
             self.given.pop_front();
@@ -210,7 +209,7 @@ impl Walk {
         if !self.has_candidate() {
             return None;
         }
-        self.given.pop_front().or_else(|| self.pending.pop_first().map(|(_, addr)| addr))
+        self.given.pop_front().or_else(|| self.pending.pop_first()).map(|(_, addr)| addr)
     }
 
     /// A visited node answered. Returns the nodes it named that are known to be down.
@@ -236,7 +235,7 @@ impl Walk {
         down
     }
 
-    fn keep(&mut self, distance: Key, reply: &Reply) {
+    fn keep(&mut self, distance: Distance, reply: &Reply) {
         if !self.is_closer(&distance) {
             return;
         }

@@ -5,24 +5,22 @@
 
 use std::collections::BTreeMap;
 
-use crate::base::{Time, limits};
+use crate::base::{Span, Time, limits};
 
-/// Token buckets per host, in two generations: the older one is forgotten when the newer one is full.
+/// A token bucket for each host that asked lately, in two generations. A full bucket says as little as none, so the
+/// older generation is forgotten as soon as all of it must be full, or earlier for want of room.
 #[derive(Default)]
 pub(super) struct Sources {
-    newer: BTreeMap<[u8; 4], Bucket>,
-    older: BTreeMap<[u8; 4], Bucket>,
+    /// When each host's bucket will be full again.
+    newer: BTreeMap<u32, Time>,
+    older: BTreeMap<u32, Time>,
+    turned: Time,
 }
 
-#[derive(Clone, Copy)]
-struct Bucket {
-    /// Microseconds of refilling that are left to spend.
-    credit: u64,
-    at: Time,
-}
-
-const PER_ANSWER: u64 = 1_000_000 / limits::DHT_SOURCE_PER_SECOND;
-const FULL: u64 = PER_ANSWER * limits::DHT_SOURCE_BURST;
+/// How long the credit for one answer takes to come back.
+const PER_ANSWER: Span = Span::from_micros(1_000_000 / limits::DHT_SOURCE_PER_SECOND);
+/// How long an empty bucket takes to be full.
+const FULL: Span = Span::from_micros(PER_ANSWER.as_micros() * limits::DHT_SOURCE_BURST);
 
 impl Sources {
     /// Whether `host` may cause one more answer; counts it if so. Loopback cannot be forged from afar and is free.
@@ -30,18 +28,18 @@ impl Sources {
         if host[0] == 127 {
             return true;
         }
+        let host = u32::from_be_bytes(host);
         let known = self.newer.get(&host).or_else(|| self.older.get(&host)).copied();
-        let mut bucket = known.unwrap_or(Bucket { credit: FULL, at: now });
-        bucket.credit = bucket.credit.saturating_add(now.since(bucket.at).as_micros()).min(FULL);
-        bucket.at = now;
-        let allowed = bucket.credit >= PER_ANSWER;
+        let full_at = known.map_or(now, |at| at.max(now)) + PER_ANSWER;
+        let allowed = full_at <= now + FULL;
         if allowed {
-            bucket.credit -= PER_ANSWER;
+            let no_room = self.newer.len() >= limits::DHT_SOURCES_MAX && !self.newer.contains_key(&host);
+            if no_room || now.since(self.turned) >= FULL {
+                self.older = core::mem::take(&mut self.newer);
+                self.turned = now;
+            }
+            self.newer.insert(host, full_at);
         }
-        if self.newer.len() >= limits::DHT_SOURCES_MAX && !self.newer.contains_key(&host) {
-            self.older = core::mem::take(&mut self.newer);
-        }
-        self.newer.insert(host, bucket);
         allowed
     }
 }
@@ -49,7 +47,6 @@ impl Sources {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::Span;
 
     #[test]
     fn a_host_gets_a_burst_and_then_a_rate() {
@@ -70,5 +67,16 @@ mod tests {
             sources.allow(Time::ZERO, n.to_le_bytes());
         }
         assert!(sources.newer.len() + sources.older.len() <= 2 * limits::DHT_SOURCES_MAX);
+    }
+    #[test]
+    fn hosts_that_are_quiet_take_no_memory() {
+        let mut sources = Sources::default();
+        for second in 0..20_u64 {
+            for n in 0..50_u64 {
+                let host = ((second * 50 + n) as u32).to_be_bytes();
+                assert!(sources.allow(Time::ZERO + Span::from_secs(second), host));
+            }
+            assert!(sources.newer.len() + sources.older.len() <= 2 * 50 * 5);
+        }
     }
 }

@@ -1,11 +1,8 @@
 //! The routing table: known persistent nodes in rows by how many leading bits of their ids agree with ours, and in the
 //! order of last contact. Follows dht_rpc.35 to dht_rpc.40. A value.
 
-use std::collections::BTreeMap;
-
 use crate::base::{Addr, Entropy, Key};
 use crate::crypto::hash::blake2b_256;
-use crate::wire;
 use crate::wire::dht_rpc::AddressValue;
 
 /// Nodes per row, closer nodes per reply, replies that a query keeps.
@@ -13,44 +10,49 @@ pub(super) const K: usize = 20;
 
 /// The id of the node at an address. (dht_rpc.35)
 pub fn node_id(addr: Addr) -> Key {
-    blake2b_256(&[&wire::encode(&AddressValue(addr))])
+    blake2b_256(&[&AddressValue(addr).bytes()])
 }
 
-/// The XOR distance between two ids; compares as a number.
-pub(super) fn distance(a: &Key, b: &Key) -> Key {
-    core::array::from_fn(|n| a[n] ^ b[n])
+/// The XOR distance between two ids: a number of 256 bits, the highest first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) struct Distance([u64; 4]);
+
+pub(super) fn distance(a: &Key, b: &Key) -> Distance {
+    let word = |key: &Key, at: usize| u64::from_be_bytes(core::array::from_fn(|n| key[8 * at + n]));
+    Distance(core::array::from_fn(|at| word(a, at) ^ word(b, at)))
 }
 
-/// A known node. Moments are tick numbers.
+/// A moment, counted in ticks of five seconds.
+pub(super) type Tick = u32;
+
+/// A known node. Every node holds up to two hundred of them, ten thousand nodes of a simulation two million.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Contact {
     pub id: Key,
     pub addr: Addr,
-    /// When its report of our address was last counted; 0 is never.
-    pub sampled: u64,
-    pub added: u64,
-    /// When we last asked it or heard from it.
-    pub pinged: u64,
-    /// When we last heard from it.
-    pub seen: u64,
+    /// Leading bits in which it agrees with us; set by the table.
+    row: u8,
     /// How often others said that it is down.
-    pub hints: u32,
+    pub hints: u8,
+    /// When its report of our address was last counted; 0 is never.
+    pub sampled: Tick,
+    pub added: Tick,
+    /// When we last asked it or heard from it.
+    pub pinged: Tick,
+    /// When we last heard from it.
+    pub seen: Tick,
     /// Its place in the order of last contact.
-    order: u64,
+    order: u32,
 }
 
 impl Contact {
-    pub fn new(addr: Addr, tick: u64) -> Contact {
-        Contact {
-            id: node_id(addr),
-            addr,
-            sampled: 0,
-            added: tick,
-            pinged: tick,
-            seen: tick,
-            hints: 0,
-            order: 0,
-        }
+    pub fn new(addr: Addr, tick: Tick) -> Contact {
+        Contact::with_id(node_id(addr), addr, tick)
+    }
+
+    /// `id` is that of the node at `addr`, as it was made out before.
+    pub fn with_id(id: Key, addr: Addr, tick: Tick) -> Contact {
+        Contact { id, addr, row: 0, hints: 0, sampled: 0, added: tick, pinged: tick, seen: tick, order: 0 }
     }
 }
 
@@ -74,17 +76,21 @@ pub(super) enum Added {
     RowFull,
 }
 
+/// All nodes in one list, ordered by row and id: it is short, looked up often and changed seldom.
 pub(super) struct Table {
     own: Key,
-    rows: BTreeMap<u16, Vec<Contact>>,
-    /// Last contact, oldest first.
-    recent: BTreeMap<u64, Key>,
-    next_order: u64,
+    nodes: Vec<Contact>,
+    next_order: u32,
+    /// Counts what was added, removed or moved.
+    changes: u32,
 }
+
+/// The list grows by so many: a list that doubled would be half empty in each of many nodes.
+const GROWTH: usize = 8;
 
 impl Table {
     pub fn new(own: Key) -> Table {
-        Table { own, rows: BTreeMap::new(), recent: BTreeMap::new(), next_order: 0 }
+        Table { own, nodes: Vec::new(), next_order: 0, changes: 0 }
     }
 
     pub fn own(&self) -> &Key {
@@ -92,29 +98,38 @@ impl Table {
     }
 
     pub fn len(&self) -> usize {
-        self.recent.len()
+        self.nodes.len()
+    }
+
+    /// Another number after every addition, removal and move.
+    pub fn changes(&self) -> u32 {
+        self.changes
     }
 
     // dht_rpc.36
-    fn row(&self, id: &Key) -> u16 {
-        let first =
-            distance(id, &self.own).iter().zip(0_u16..).find(|(byte, _)| **byte != 0).map(|(byte, n)| {
-                let zeros = byte.leading_zeros() as u16;
-                n * 8 + zeros
-            });
-        first.unwrap_or(255)
+    fn row(&self, id: &Key) -> u8 {
+        let Distance(words) = distance(id, &self.own);
+        let Some(first) = words.iter().position(|word| *word != 0) else { return u8::MAX };
+        (64 * first as u32 + words[first].leading_zeros()) as u8
+    }
+
+    fn find(&self, row: u8, id: &Key) -> Result<usize, usize> {
+        self.nodes.binary_search_by(|contact| contact.row.cmp(&row).then_with(|| contact.id.cmp(id)))
+    }
+
+    /// The nodes of a row, by id.
+    fn row_nodes(&self, row: u8) -> &[Contact] {
+        let start = self.nodes.partition_point(|contact| contact.row < row);
+        let len = self.nodes[start..].partition_point(|contact| contact.row == row);
+        &self.nodes[start..start + len]
     }
 
     pub fn get(&self, id: &Key) -> Option<&Contact> {
-        let row = self.rows.get(&self.row(id))?;
-        row.binary_search_by(|contact| contact.id.cmp(id)).ok().map(|at| &row[at])
+        self.find(self.row(id), id).ok().map(|at| &self.nodes[at])
     }
 
     pub fn get_mut(&mut self, id: &Key) -> Option<&mut Contact> {
-        let row = self.row(id);
-        let row = self.rows.get_mut(&row)?;
-        let at = row.binary_search_by(|contact| contact.id.cmp(id)).ok()?;
-        Some(&mut row[at])
+        self.find(self.row(id), id).ok().map(|at| &mut self.nodes[at])
     }
 
     /// Adds a node as the latest one that was in contact.
@@ -122,111 +137,118 @@ impl Table {
         if contact.id == self.own {
             return Added::Known;
         }
-        let index = self.row(&contact.id);
-        let row = self.rows.entry(index).or_default();
-        match row.binary_search_by(|known| known.id.cmp(&contact.id)) {
+        contact.row = self.row(&contact.id);
+        match self.find(contact.row, &contact.id) {
             Ok(_) => Added::Known,
-            Err(_) if row.len() >= K => Added::RowFull,
+            Err(_) if self.row_nodes(contact.row).len() >= K => Added::RowFull,
             Err(at) => {
-                contact.order = self.next_order;
-                self.next_order += 1;
-                self.recent.insert(contact.order, contact.id);
-                row.insert(at, contact);
+                contact.order = self.new_order();
+                if self.nodes.len() == self.nodes.capacity() {
+                    self.nodes.reserve_exact(GROWTH);
+                }
+                self.nodes.insert(at, contact);
+                self.changes = self.changes.wrapping_add(1);
                 Added::Yes
             }
         }
     }
 
-    pub fn remove(&mut self, id: &Key) -> Option<Contact> {
-        let index = self.row(id);
-        let row = self.rows.get_mut(&index)?;
-        let at = row.binary_search_by(|contact| contact.id.cmp(id)).ok()?;
-        let contact = row.remove(at);
-        if row.is_empty() {
-            self.rows.remove(&index);
+    /// The place behind all others. Every four billion contacts the places are counted anew.
+    fn new_order(&mut self) -> u32 {
+        if self.next_order == u32::MAX {
+            let mut in_order: Vec<&mut Contact> = self.nodes.iter_mut().collect();
+            in_order.sort_unstable_by_key(|contact| contact.order);
+            in_order.into_iter().zip(0..).for_each(|(contact, place)| contact.order = place);
+            self.next_order = self.nodes.len() as u32;
         }
-        self.recent.remove(&contact.order);
-        Some(contact)
+        self.next_order += 1;
+        self.next_order - 1
+    }
+
+    pub fn remove(&mut self, id: &Key) -> Option<Contact> {
+        let at = self.find(self.row(id), id).ok()?;
+        self.changes = self.changes.wrapping_add(1);
+        Some(self.nodes.remove(at))
     }
 
     /// The nodes, row by row; of the row that `id` belongs to, if it is given. `tick` is now.
-    pub fn known(&self, id: Option<&Key>, tick: u64) -> Vec<Known> {
-        let rows = match id {
-            Some(id) => self.row(id)..=self.row(id),
-            None => 0..=u16::MAX,
-        };
-        let rows = self.rows.range(rows);
-        rows.flat_map(|(&row, nodes)| nodes.iter().map(move |node| (row, node)))
-            .map(|(row, node)| Known {
-                row,
-                id: node.id,
-                addr: node.addr,
-                silent: tick.saturating_sub(node.seen),
-            })
-            .collect()
+    pub fn known(&self, id: Option<&Key>, tick: Tick) -> Vec<Known> {
+        let nodes = id.map_or(&self.nodes[..], |id| self.row_of(id));
+        let known = nodes.iter().map(|node| Known {
+            row: u16::from(node.row),
+            id: node.id,
+            addr: node.addr,
+            silent: u64::from(tick.saturating_sub(node.seen)),
+        });
+        known.collect()
     }
 
     /// Makes a node the latest one that was in contact.
     pub fn touch(&mut self, id: &Key) {
-        let order = self.next_order;
+        let order = self.new_order();
         if let Some(contact) = self.get_mut(id) {
-            let old = core::mem::replace(&mut contact.order, order);
-            self.next_order += 1;
-            self.recent.remove(&old);
-            self.recent.insert(order, *id);
+            contact.order = order;
         }
     }
 
     /// The nodes of the row that `id` belongs to.
     pub fn row_of(&self, id: &Key) -> &[Contact] {
-        self.rows.get(&self.row(id)).map_or(&[], |row| row)
+        self.row_nodes(self.row(id))
     }
 
     /// Those who were in contact longest ago come first.
     pub fn oldest(&self) -> impl Iterator<Item = &Contact> {
-        self.recent.values().filter_map(|id| self.get(id))
+        let mut all: Vec<&Contact> = self.nodes.iter().collect();
+        all.sort_unstable_by_key(|contact| contact.order);
+        all.into_iter()
     }
 
-    /// Those who were in contact latest come first.
-    pub fn latest(&self) -> impl Iterator<Item = &Contact> {
-        self.recent.values().rev().filter_map(|id| self.get(id))
+    /// The `count` that were in contact latest, the latest first.
+    pub fn latest(&self, count: usize) -> Vec<&Contact> {
+        let mut all: Vec<&Contact> = self.nodes.iter().collect();
+        all.sort_unstable_by_key(|contact| core::cmp::Reverse(contact.order));
+        all.truncate(count);
+        all
     }
 
     pub fn random(&self, entropy: &mut dyn Entropy) -> Option<&Contact> {
-        let nth = entropy.below(self.len() as u64) as usize;
-        self.rows.values().flatten().nth(nth)
+        self.nodes.get(entropy.below(self.len() as u64) as usize)
     }
 
     /// The `k` nodes closest to `target` by XOR distance, closest first. (dht_rpc.39)
     pub fn closest(&self, target: &Key, k: usize) -> Vec<&Contact> {
-        let own_row = self.row(target);
+        let row = self.row(target);
+        let start = self.nodes.partition_point(|contact| contact.row < row);
+        let end = start + self.nodes[start..].partition_point(|contact| contact.row == row);
+        let mut result = Vec::with_capacity(k);
+        let mut sorted = Vec::new();
         // Nodes of the target's row agree with it in more bits than we do; those of longer rows agree in as many as we
         // do; those of shorter rows in fewer, the shorter the fewer.
-        let groups = core::iter::once(own_row..=own_row)
-            .chain(own_row.checked_add(1).map(|next| next..=u16::MAX))
-            .chain((0..own_row).rev().map(|row| row..=row));
-        let mut result = Vec::with_capacity(k);
-        for rows in groups {
-            if result.len() >= k {
-                break;
-            }
-            let mut nodes: Vec<&Contact> = self.rows.range(rows).flat_map(|(_, row)| row).collect();
-            nodes.sort_unstable_by_key(|contact| distance(&contact.id, target));
-            nodes.truncate(k - result.len());
-            result.extend(nodes);
+        let mut take = |nodes: &'_ [Contact], from: usize| {
+            sorted.extend(nodes.iter().zip(from..).map(|(contact, at)| (distance(&contact.id, target), at)));
+            sorted.sort_unstable();
+            result.extend(sorted.drain(..).take(k - result.len()).map(|(_, at)| at));
+            result.len() >= k
+        };
+        let mut full = take(&self.nodes[start..end], start) || take(&self.nodes[end..], end);
+        let mut end = start;
+        while !full && end > 0 {
+            let row = self.nodes[end - 1].row;
+            let start = self.nodes[..end].partition_point(|contact| contact.row < row);
+            full = take(&self.nodes[start..end], start);
+            end = start;
         }
-        result
+        result.into_iter().map(|at| &self.nodes[at]).collect()
     }
 
     /// Moves all nodes to a table around another id; those that find no place there are dropped. (dht_rpc.40)
     pub fn move_to(&mut self, own: Key) {
-        let order: Vec<Key> = self.recent.values().copied().collect();
-        let mut moved = Table::new(own);
-        for id in order {
-            if let Some(contact) = self.remove(&id) {
-                moved.add(contact);
-            }
-        }
+        let mut nodes = core::mem::take(&mut self.nodes);
+        nodes.sort_unstable_by_key(|contact| contact.order);
+        let mut moved = Table { changes: self.changes.wrapping_add(1), ..Table::new(own) };
+        nodes.into_iter().for_each(|contact| {
+            moved.add(contact);
+        });
         *self = moved;
     }
 }
@@ -256,7 +278,7 @@ mod tests {
         for vector in vectors("node-id") {
             let addr = addr_of(&vector.inputs);
             assert_eq!(
-                crate::base::hex::encode(&wire::encode(&AddressValue(addr))),
+                crate::base::hex::encode(&crate::wire::encode(&AddressValue(addr))),
                 vector.expected_text("hashed")
             );
             assert_eq!(node_id(addr), key(&vector.expected_text("id")));
@@ -268,12 +290,10 @@ mod tests {
     fn rows_are_those_of_node() {
         let vector = &vectors("routing-table")[0];
         let table = table(vector);
-        let rows: Vec<(u64, Vec<u64>)> = table
-            .rows
-            .iter()
-            .map(|(row, nodes)| {
-                (u64::from(*row), nodes.iter().map(|node| u64::from(node.addr.port)).collect())
-            })
+        let rows: Vec<(u64, Vec<u64>)> = (0..=u8::MAX)
+            .map(|row| (u64::from(row), table.row_nodes(row)))
+            .filter(|(_, nodes)| !nodes.is_empty())
+            .map(|(row, nodes)| (row, nodes.iter().map(|node| u64::from(node.addr.port)).collect()))
             .collect();
         let expected: Vec<(u64, Vec<u64>)> = vector.expected["rows"]
             .as_array()
@@ -321,7 +341,7 @@ mod tests {
         assert_eq!(table.add(Contact::new(addrs.next().expect("endless"), 2)), Added::RowFull);
         assert_eq!(table.len(), K);
         table.touch(&node_id(known));
-        assert_eq!(table.latest().next().map(|contact| contact.addr), Some(known));
+        assert_eq!(table.latest(1).first().map(|contact| contact.addr), Some(known));
     }
 
     /// proves dht_rpc.40
@@ -337,5 +357,19 @@ mod tests {
         let kept: Vec<Addr> = before.into_iter().filter(|addr| after.contains(addr)).collect();
         assert_eq!(kept, after);
         assert!(after.len() >= K);
+    }
+    #[test]
+    fn the_order_of_contact_outlives_its_numbers() {
+        let mut table = Table::new([0; 32]);
+        for n in 0..40 {
+            table.add(Contact::new(Addr::new([10, 0, 0, 1], n), 1));
+        }
+        let first = table.oldest().next().expect("a node").id;
+        table.next_order = u32::MAX;
+        table.touch(&first);
+        assert_eq!(table.latest(1)[0].id, first);
+        assert_eq!(table.next_order as usize, table.len() + 1);
+        let places: Vec<u32> = table.oldest().map(|contact| contact.order).collect();
+        assert!(places.is_sorted_by(|a, b| a < b), "each its own");
     }
 }

@@ -7,7 +7,7 @@ use super::flight::Owner;
 use super::health::Verdict;
 use super::nat::NatSampler;
 use super::query::Asker;
-use super::table::{Contact, node_id};
+use super::table::{Contact, Tick, node_id};
 use super::{DhtRpc, Event, Lost, Timer};
 use crate::base::{Addr, Cx, Span, trace};
 use crate::wire;
@@ -22,9 +22,9 @@ pub(super) const STABLE_TICKS: u64 = 240;
 const MORE_STABLE_TICKS: u64 = 720;
 pub(super) const REFRESH_TICKS: u64 = 60;
 /// A node heard from this lately is recent.
-const RECENT_NODE: u64 = 12;
+const RECENT_NODE: Tick = 12;
 /// A node known for this long is old.
-pub(super) const OLD_NODE: u64 = 360;
+pub(super) const OLD_NODE: Tick = 360;
 /// Pings at once that were caused by hints or by the round of pings.
 const CHECKS_MAX: usize = 10;
 /// Pings at once to members of full rows.
@@ -296,6 +296,7 @@ impl DhtRpc {
         }
         let id = node_id(addr);
         let moved = id != *self.table.own();
+        self.own_addr = Some(addr);
         if moved {
             self.table.move_to(id); // dht_rpc.40
         }
@@ -330,7 +331,7 @@ impl DhtRpc {
             trace!(cx, State, "dht_rpc", rule: "dht_rpc.60", "the host slept");
             self.on_wake_up(); // dht_rpc.60
         } else {
-            self.tick += 1;
+            self.tick = self.tick.saturating_add(1);
         }
         if !self.bootstrapped {
             return;
@@ -369,8 +370,8 @@ impl DhtRpc {
     }
 
     pub(super) fn on_wake_up(&mut self) {
-        self.tick += 2 * OLD_NODE; // everything appears old
-        self.tick = self.tick + 8 - (self.tick & 7) - 2; // a round of pings in two ticks
+        self.tick = self.tick.saturating_add(2 * OLD_NODE); // everything appears old
+        self.tick = (self.tick | 7) - 1; // a round of pings in two ticks
         self.stable_ticks = self.patience();
         self.refresh_ticks = 2; // this tick counts too: the next one refreshes
         self.last_host = None;

@@ -51,7 +51,7 @@ impl DhtRpc {
 
     /// Never to be asked: refused, or ourselves.
     fn is_skipped(&self, addr: Addr) -> bool {
-        self.is_refused(addr) || node_id(addr) == *self.table.own()
+        self.is_refused(addr) || self.own_addr == Some(addr)
     }
 
     /// dht_rpc.59: background queries yield to others.
@@ -135,10 +135,10 @@ impl DhtRpc {
         walk.slow.remove(&flight);
         let (down, told) = match &outcome {
             Ok(reply) => {
-                let own = *self.table.own();
+                let own = self.own_addr;
                 let refused = &self.config.refused;
                 let skip = |addr: Addr| {
-                    refused.iter().any(|no| *no == addr || *no == addr.with_port(0)) || node_id(addr) == own
+                    own == Some(addr) || refused.iter().any(|no| *no == addr || *no == addr.with_port(0))
                 };
                 (walk.answered(reply, skip), Vec::from([reply.from]))
             }

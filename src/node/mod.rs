@@ -290,7 +290,8 @@ pub struct Node {
     conn_deadlines: Timers<ConnId>,
     core_deadlines: Timers<CoreId>,
 
-    status: Option<crate::wire::dht_rpc::Status>,
+    /// Of dht_rpc's status, when hyperdht was told it.
+    status: Option<crate::dht_rpc::StatusMark>,
     outputs: VecDeque<Output>,
     events: VecDeque<Event>,
     /// How many of `events` stand in the transcript.

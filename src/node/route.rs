@@ -59,10 +59,10 @@ impl Node {
         let mut moved = false;
         while let Some(event) = self.rpc.poll_event() {
             moved = true;
-            let status = self.rpc.status();
-            if self.status.as_ref() != Some(&status) {
-                self.dht.handle_input(cx, hyperdht::Input::Status(status.clone()));
-                self.status = Some(status);
+            let mark = self.rpc.status_mark();
+            if self.status != Some(mark) {
+                self.status = Some(mark);
+                self.dht.handle_input(cx, hyperdht::Input::Status(self.rpc.status()));
             }
             self.take_rpc_event(cx, event);
         }

@@ -142,6 +142,15 @@ impl Wire for AddressValue {
     }
 }
 
+impl AddressValue {
+    /// What `encode` gives, without a buffer: ids of nodes are hashes of it, and made out often.
+    pub fn bytes(self) -> [u8; 6] {
+        let Addr { ip: [a, b, c, d], port } = self.0;
+        let [low, high] = port.to_le_bytes();
+        [a, b, c, d, low, high]
+    }
+}
+
 /// The value of PING_NAT: the port that the answer shall go to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PortValue(pub u16);

@@ -41,7 +41,7 @@ fn first_ticks_are_spread() {
         .collect();
     assert!(firsts.len() > 45);
     assert!(firsts.iter().all(|at| at.is_some_and(|at| at <= Time::ZERO + Span::from_secs(5))));
-    let ticks: BTreeSet<u64> = (0..50)
+    let ticks: BTreeSet<u32> = (0..50)
         .map(|seed| {
             let mut world = World::new(seed);
             world.add(Config::default());
