@@ -77,17 +77,22 @@ struct Slot<T> {
     value: Option<T>,
 }
 
+/// Slots that an empty slab keeps.
+const KEPT: usize = 4;
+
 /// Things of type `T` under handles `Id<K>`. Slots are used again, lowest first, with a new age.
 #[derive(Debug, Clone)]
 pub struct Slab<K, T> {
     slots: Vec<Slot<T>>,
     free: std::collections::BTreeSet<u32>,
+    /// The age of slots that are made: above that of all slots that were given up.
+    first_age: u32,
     kind: PhantomData<fn() -> K>,
 }
 
 impl<K, T> Default for Slab<K, T> {
     fn default() -> Self {
-        Slab { slots: Vec::new(), free: Default::default(), kind: PhantomData }
+        Slab { slots: Vec::new(), free: Default::default(), first_age: 0, kind: PhantomData }
     }
 }
 
@@ -103,8 +108,9 @@ impl<K, T> Slab<K, T> {
             return Id { slot, age: entry.age, kind: PhantomData };
         }
         let slot = u32::try_from(self.slots.len()).expect("fewer than 2^32 things at once");
-        self.slots.push(Slot { age: 0, value: Some(value) });
-        Id { slot, age: 0, kind: PhantomData }
+        let age = self.first_age;
+        self.slots.push(Slot { age, value: Some(value) });
+        Id { slot, age, kind: PhantomData }
     }
 
     pub fn get(&self, id: Id<K>) -> Option<&T> {
@@ -129,7 +135,17 @@ impl<K, T> Slab<K, T> {
         let value = slot.value.take()?;
         slot.age = slot.age.wrapping_add(1);
         self.free.insert(id.slot);
+        if self.is_empty() && self.slots.len() > KEPT {
+            self.give_up();
+        }
         Some(value)
+    }
+
+    /// Gives all slots up, so that an empty slab is small whatever was in it.
+    fn give_up(&mut self) {
+        self.first_age = self.slots.iter().map(|slot| slot.age).max().unwrap_or(self.first_age);
+        self.slots = Vec::new();
+        self.free.clear();
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (Id<K>, &T)> {
@@ -183,5 +199,18 @@ mod tests {
         assert_eq!(slab.get(second), Some(&"second"));
         assert_eq!(second.to_string(), "pear 0.1");
         assert_eq!(slab.len(), 1);
+    }
+
+    #[test]
+    fn a_stale_id_finds_nothing_in_a_slab_that_was_empty() {
+        let mut slab: Slab<Pear, usize> = Slab::new();
+        let mut stale = Vec::new();
+        for _ in 0..3 {
+            let ids: Vec<_> = (0..20).map(|n| slab.insert(n)).collect();
+            assert!(stale.iter().all(|&id| slab.get(id).is_none()));
+            ids.iter().for_each(|&id| assert!(slab.remove(id).is_some()));
+            assert!(slab.slots.capacity() <= KEPT);
+            stale.extend(ids);
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::query::WalkId;
 use super::table::Contact;
-use crate::base::{Addr, Entropy, Id, Key, Kind, Slab, SocketId, Span, Tag, Time, limits};
+use crate::base::{Addr, Entropy, Id, Key, Kind, Slab, SocketId, Span, Tag, Time, limits, take_first};
 
 pub enum FlightKind {}
 impl Kind for FlightKind {
@@ -129,7 +129,7 @@ impl Flights {
 
     /// Takes the flight that has waited longest for room.
     pub fn unqueue(&mut self) -> Option<FlightId> {
-        let id = self.queue.pop_front()?;
+        let id = take_first(&mut self.queue)?;
         if let Some(flight) = self.all.get_mut(id) {
             flight.queued = false;
         }

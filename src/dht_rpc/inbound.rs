@@ -207,7 +207,7 @@ impl DhtRpc {
             None => Vec::new(),
         };
         let token = parts.token.then(|| self.tokens.make(cx.now, cx.entropy, asked.to));
-        let bytes = wire::encode(&ResponseMessage {
+        let bytes = wire::encode_once(ResponseMessage {
             tid: asked.tid,
             to: asked.to,
             id: self.id_on(asked.socket),

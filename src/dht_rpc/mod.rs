@@ -32,7 +32,9 @@ pub use table::{Known, node_id};
 use token::Tokens;
 use upkeep::{Boot, FirewallTest, Probes};
 
-use crate::base::{Addr, Cx, Deadline, Error, Key, Machine, Slab, SocketId, Span, Tag, Time, Timers, limits};
+use crate::base::{
+    Addr, Cx, Deadline, Error, Key, Machine, Slab, SocketId, Span, Tag, Time, Timers, limits, take_first,
+};
 use crate::wire::dht_rpc::{Ask, Query, REQUEST, RESPONSE, Reply, Request, Status};
 
 /// How a node is set up.
@@ -740,11 +742,11 @@ impl Machine for DhtRpc {
     }
 
     fn poll_output(&mut self, _: &mut Cx<'_>) -> Option<Output> {
-        self.outputs.pop_front()
+        take_first(&mut self.outputs)
     }
 
     fn poll_event(&mut self) -> Option<Event> {
-        let event = self.events.pop_front()?;
+        let event = take_first(&mut self.events)?;
         if let Event::Request(_) = event {
             self.requests_waiting -= 1;
         }

@@ -34,7 +34,7 @@ impl DhtRpc {
         }
         self.stats.requests += 1;
         let (to, said) = (ask.to, Command(ask.internal, ask.command));
-        let bytes = wire::encode(&RequestMessage {
+        let bytes = wire::encode_once(RequestMessage {
             tid,
             to: ask.to,
             id: self.id_on(socket),
@@ -239,7 +239,7 @@ impl DhtRpc {
             return;
         }
         let socket = socket.unwrap_or(request.socket);
-        let bytes = wire::encode(&RequestMessage {
+        let bytes = wire::encode_once(RequestMessage {
             tid: request.tid,
             to,
             id: self.id_on(socket),

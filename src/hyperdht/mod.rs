@@ -8,7 +8,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::base::hex::Short;
 use crate::base::{
-    Addr, Cx, Deadline, Id, Key, Kind, Machine, Slab, SocketId, Span, Tag, Time, Timers, limits, trace,
+    Addr, Cx, Deadline, Id, Key, Kind, Machine, Slab, SocketId, Span, Tag, Time, Timers, limits, take_first,
+    trace,
 };
 use crate::crypto::noise::NoiseKeys;
 use crate::crypto::{hash, sign::KeyPair};
@@ -732,7 +733,7 @@ impl Machine for HyperDht {
     }
 
     fn poll_output(&mut self, cx: &mut Cx<'_>) -> Option<Output> {
-        let output = self.outputs.pop_front()?;
+        let output = take_first(&mut self.outputs)?;
         if cx.trace.on() {
             self.tell_output(cx, &output);
         }
@@ -740,7 +741,7 @@ impl Machine for HyperDht {
     }
 
     fn poll_event(&mut self) -> Option<Event> {
-        self.events.pop_front()
+        take_first(&mut self.events)
     }
 
     fn poll_timeout(&self) -> Option<Deadline> {

@@ -29,7 +29,7 @@ pub use net::{CoreInfo, JoinOptions, Net, NetStatus};
 pub use stores::{CoreId, CoreKind, StoreId, StoreKind};
 
 use crate::base::{
-    Addr, Cx, Deadline, Error, Id, Key, Kind, Machine, Slab, SocketId, Span, Time, Timers, limits,
+    Addr, Cx, Deadline, Error, Id, Key, Kind, Machine, Slab, SocketId, Span, Time, Timers, limits, take_first,
 };
 use crate::dht_rpc::DhtRpc;
 use crate::hypercore::replicate::PeerId;
@@ -467,7 +467,7 @@ impl Machine for Node {
         if self.broken {
             return None;
         }
-        let output = self.outputs.pop_front().or_else(|| self.next_output(cx))?;
+        let output = take_first(&mut self.outputs).or_else(|| self.next_output(cx))?;
         // What depends on an append does not leave before the append is safe.
         if let Err(error) = cx.disk.sync_pending() {
             self.broken = true;
@@ -481,7 +481,7 @@ impl Machine for Node {
     }
 
     fn poll_event(&mut self) -> Option<Event> {
-        let event = self.events.pop_front();
+        let event = take_first(&mut self.events);
         self.traced = self.traced.saturating_sub(1);
         if event.is_none() {
             self.drained = true;

@@ -20,7 +20,8 @@ mod tests;
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::base::{
-    Addr, Cx, Deadline, Error, Id, Kind as IdKind, Machine, Slab, SocketId, Span, Time, Timers, limits, trace,
+    Addr, Cx, Deadline, Error, Id, Kind as IdKind, Machine, Slab, SocketId, Span, Time, Timers, limits,
+    take_first, trace,
 };
 use crate::wire::udx::{HEADER_LEN, Header, Kind, MAGIC, VERSION};
 use crate::wire::{self};
@@ -534,7 +535,7 @@ impl Machine for Udx {
     }
 
     fn poll_output(&mut self, cx: &mut Cx<'_>) -> Option<Output> {
-        if let Some(output) = self.answers.pop_front() {
+        if let Some(output) = take_first(&mut self.answers) {
             return Some(output);
         }
         while let Some(&id) = self.ready.front() {

@@ -100,10 +100,20 @@ pub fn decode_head<T: Wire + Default>(bytes: &[u8]) -> Result<(T, &[u8]), Malfor
 
 /// Encodes a value.
 pub fn encode<T: Wire + Clone>(value: &T) -> Vec<u8> {
-    let mut out = Vec::new();
-    encode_into(&mut value.clone(), &mut out);
+    encode_once(value.clone())
+}
+
+/// Encodes a value that is not needed afterwards.
+pub fn encode_once<T: Wire>(mut value: T) -> Vec<u8> {
+    let mut out = Vec::with_capacity(USUAL_LEN);
+    encode_into(&mut value, &mut out);
     out
 }
+
+/// Most messages are not longer, so that their buffer need not grow.
+const USUAL_LEN: usize = 64;
+/// Places of a list that are made before its values are read. A claimed length is not trusted further.
+const LIST_AHEAD: usize = 64;
 
 /// Encodes a value behind what `out` holds. Takes `&mut` because a walk does; the value is left as it was.
 pub fn encode_into<T: Wire>(value: &mut T, out: &mut Vec<u8>) {
@@ -644,6 +654,7 @@ impl Cursor<'_> {
                     return Err(self.fault(field, at, Reason::Short));
                 }
                 values.clear();
+                values.reserve(count.min(LIST_AHEAD));
                 for _ in 0..count {
                     let mut value = T::default();
                     each(self, &mut value)?;
