@@ -6,6 +6,7 @@ use super::world::{Wall, World};
 use crate::base::{Addr, Machine, SocketId, Span, Tag, Time};
 use crate::dht_rpc::table::{Contact, K, node_id};
 use crate::dht_rpc::{Config, Event, Lost, Timer};
+use crate::sim::check::dht_rpc::table_is_sane;
 use crate::wire;
 use crate::wire::dht_rpc::{Ask, PING, Query, RequestMessage};
 
@@ -27,6 +28,21 @@ fn network(seed: u64, more: usize) -> World {
         world.bootstrapped(host);
     }
     world
+}
+
+/// The checker of tables is shown to fail, by damage that no node does to its own.
+#[test]
+fn a_damaged_table_is_caught() {
+    let sane = |damage: fn(&mut Contact)| {
+        let mut world = network(5, 12);
+        let dht = &mut world.hosts[0].dht;
+        let first = dht.known(None)[0].id;
+        damage(dht.table.get_mut(&first).expect("known"));
+        table_is_sane(&dht.table_id(), &dht.known(None), Some(dht.node_count()))
+    };
+    assert_eq!(sane(|_| {}), Ok(()));
+    assert!(sane(|contact| contact.id[31] ^= 1).is_err());
+    assert!(sane(|contact| contact.addr.port ^= 1).is_err());
 }
 
 /// pitfalls 4.13: nodes that start together do not tick together. proves dht_rpc.55

@@ -1,6 +1,6 @@
 //! Streams of udx: what was read, the window, and how long a stream lives that hears nothing.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
 use super::{Checker, Moment, Note, Verdict};
 use crate::base::{Addr, Span, Time, limits};
@@ -20,8 +20,8 @@ pub(super) fn packet(bytes: &[u8]) -> Option<(Header, &[u8])> {
 /// What is read on a stream is a prefix of what is written on its other side. For any pair of ends, named by the
 /// side that writes.
 pub struct Prefix<K> {
-    /// Written, not read.
-    under_way: BTreeMap<K, VecDeque<u8>>,
+    /// Written, and how much of it was read.
+    under_way: BTreeMap<K, (Vec<u8>, usize)>,
 }
 
 impl<K> Default for Prefix<K> {
@@ -32,19 +32,23 @@ impl<K> Default for Prefix<K> {
 
 impl<K: Ord> Prefix<K> {
     pub fn wrote(&mut self, writer: K, bytes: &[u8]) {
-        self.under_way.entry(writer).or_default().extend(bytes);
+        self.under_way.entry(writer).or_default().0.extend_from_slice(bytes);
     }
 
     /// Nothing is said of a writer that never said what it wrote.
     pub fn read(&mut self, writer: K, bytes: &[u8]) -> Verdict {
-        let Some(written) = self.under_way.get_mut(&writer) else { return Ok(()) };
-        if bytes.len() > written.len() {
-            return Err(format!("{} bytes are read, and only {} were written", bytes.len(), written.len()));
+        let Some((written, read)) = self.under_way.get_mut(&writer) else { return Ok(()) };
+        let expected = written.get(*read..).unwrap_or_default();
+        if expected.starts_with(bytes) {
+            *read += bytes.len();
+            if *read > written.len() / 2 {
+                written.drain(..*read);
+                *read = 0;
+            }
+            return Ok(());
         }
-        match written.drain(..bytes.len()).zip(bytes).position(|(one, other)| one != *other) {
-            Some(at) => Err(format!("byte {at} of {} that are read is not what was written", bytes.len())),
-            None => Ok(()),
-        }
+        let same = expected.iter().zip(bytes).take_while(|(one, other)| one == other).count();
+        Err(format!("byte {same} of {} that are read is not what was written", bytes.len()))
     }
 
     pub fn forget(&mut self, writer: &K) {

@@ -45,10 +45,36 @@ fn all_bytes_arrive_over_any_link() {
                 seen.closed
             );
             assert!(seen.ended);
+            assert_eq!(world.verdict, Ok(()));
             assert_eq!(seen.closed, Some(Why::Ended), "seed {seed} {link:?}");
         }
         assert!(world.run_to_rest(Span::from_secs(120)), "seed {seed}: timers left over");
         assert!(world.udx.iter().all(|udx| udx.is_empty()));
+    }
+}
+
+/// The checker of what is read is shown to fail: udx has no checksum, so a byte that changes on the way is read.
+#[test]
+fn a_byte_that_changes_on_the_way_is_caught() {
+    for planted in [false, true] {
+        let mut world = World::connected(1, Link::new(ms(5)));
+        let held = Rc::new(RefCell::new(None));
+        let hold = Rc::clone(&held);
+        world.filter = Box::new(move |_, packet| {
+            let stop = planted && packet.bytes.len() > 1000 && hold.borrow().is_none();
+            if stop {
+                *hold.borrow_mut() = Some(packet.clone());
+            }
+            !stop
+        });
+        world.feed(0, &pattern(50_000, 1), true);
+        world.settle();
+        if let Some(mut packet) = held.borrow().clone() {
+            packet.bytes[500] ^= 1;
+            world.launch(0, packet);
+        }
+        world.run_for(Span::from_secs(10));
+        assert_eq!(world.verdict.is_err(), planted);
     }
 }
 

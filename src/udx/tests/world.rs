@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, VecDeque};
 use crate::base::{
     Addr, Cx, Disk, DiskError, Entropy, FileId, Machine, Mode, NoTrace, Seeded, SocketId, Span, Time,
 };
+use crate::sim::check::Verdict;
+use crate::sim::check::udx::Prefix;
 use crate::udx::{Event, Input, Output, StreamId, Udx, Why};
 
 /// udx keeps nothing on disk.
@@ -133,6 +135,9 @@ pub struct World {
     /// Sees every packet as it leaves; false drops it.
     pub filter: Filter,
     pub packets: usize,
+    /// The checker of worlds of whole nodes, here for two bare machines; and what it says.
+    prefix: Prefix<usize>,
+    pub verdict: Verdict,
     way: BTreeMap<(Time, u64), Packet>,
     count: u64,
     entropy: Seeded,
@@ -169,6 +174,8 @@ impl World {
             seen: [Seen::default(), Seen::default()],
             filter: Box::new(|_, _| true),
             packets: 0,
+            prefix: Prefix::default(),
+            verdict: Ok(()),
             way: BTreeMap::new(),
             count: 0,
             entropy: Seeded::new(seed).fork("link"),
@@ -182,6 +189,7 @@ impl World {
 
     pub fn write(&mut self, side: usize, bytes: &[u8]) {
         self.command(side, |udx, cx, stream| udx.write(cx, stream, bytes)).expect("open");
+        self.prefix.wrote(side, bytes);
     }
 
     /// Bytes that are written piece by piece, as fast as the machine takes them.
@@ -195,7 +203,11 @@ impl World {
         while !self.script[side].is_empty() {
             let len = 1 + self.entropy.below(50_000) as usize;
             let piece: Vec<u8> = self.script[side].drain(..len.min(self.script[side].len())).collect();
-            match self.command(side, |udx, cx, stream| udx.write(cx, stream, &piece)) {
+            let written = self.command(side, |udx, cx, stream| udx.write(cx, stream, &piece));
+            if written.is_ok() {
+                self.prefix.wrote(side, &piece);
+            }
+            match written {
                 Ok(true) => {}
                 Ok(false) => return,
                 Err(_) => return self.script[side].clear(),
@@ -232,7 +244,9 @@ impl World {
             Event::Connected { socket, from, .. } => seen.connected.push((socket, from)),
             Event::Data { bytes, .. } => {
                 assert!(!seen.ended && seen.closed.is_none(), "no data after the end");
+                let read = self.prefix.read(1 - side, &bytes);
                 seen.data.extend(bytes);
+                self.verdict = std::mem::replace(&mut self.verdict, Ok(())).and(read);
             }
             Event::Message { bytes, .. } => seen.messages.push(bytes),
             Event::Ended { .. } => {

@@ -1,7 +1,10 @@
 //! Planted bugs in channels.
 
-use seckel::base::Time;
+use seckel::base::{Cx, Machine, NoTrace, Seeded, Time};
 use seckel::node::Event;
+use seckel::protomux::{Input, Open, Output, Protomux};
+use seckel::sim::check::protomux::Channels;
+use seckel::sim::ramdisk::RamDisk;
 use seckel::sim::{HostId, Saboteur, World};
 
 use super::{CLIENT, SERVER, caught_in, run};
@@ -71,4 +74,49 @@ impl Saboteur for Late {
 #[test]
 fn a_call_on_a_closed_channel_is_caught() {
     caught_in(calls, "protomux.closed", Box::new(Late::default()));
+}
+
+fn cx<T>(act: impl FnOnce(&mut Cx<'_>) -> T) -> T {
+    let (mut entropy, mut disk, mut trace) = (Seeded::new(1), RamDisk::new(), NoTrace);
+    act(&mut Cx { now: Time::ZERO, entropy: &mut entropy, disk: &mut disk, trace: &mut trace })
+}
+
+fn messages(mux: &mut Protomux) -> Vec<Vec<u8>> {
+    let outputs = std::iter::from_fn(|| cx(|cx| mux.poll_output(cx)));
+    outputs
+        .filter_map(|output| if let Output::Message(bytes) = output { Some(bytes) } else { None })
+        .collect()
+}
+
+/// Two bare multiplexers; what the first says on its way to the second is looked at. `late`: its last two messages
+/// change places on the way, so that one comes after its channel was closed.
+fn bare(late: bool) -> Result<(), String> {
+    let (mut one, mut other) = (Protomux::new(), Protomux::new());
+    let channel = cx(|cx| one.open(cx, Open::new("test", None))).expect("opens");
+    cx(|cx| other.open(cx, Open::new("test", None))).expect("opens");
+    for bytes in messages(&mut other) {
+        cx(|cx| one.handle_input(cx, Input::Message(&bytes)));
+    }
+    for n in 0..3 {
+        cx(|cx| one.send(cx, channel, n, b"hello")).expect("open");
+    }
+    cx(|cx| one.close(cx, channel)).expect("open");
+    cx(|cx| one.open(cx, Open::new("test", None))).expect("opens");
+    let mut said = messages(&mut one);
+    assert_eq!(said.len(), 6, "an open, three messages, a close and an open");
+    if late {
+        said.swap(3, 4);
+    }
+    let mut way = Channels::default();
+    for bytes in said {
+        way.sent(&bytes)?;
+        cx(|cx| other.handle_input(cx, Input::Message(&bytes)));
+    }
+    Ok(())
+}
+
+#[test]
+fn a_message_on_a_closed_channel_is_caught() {
+    assert_eq!(bare(false), Ok(()));
+    assert!(bare(true).is_err());
 }
