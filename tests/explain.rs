@@ -5,7 +5,13 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use seckel::base::{Entropy, Seeded, hex};
+use seckel::base::trace::Line;
+use seckel::base::{Addr, Cx, Entropy, Machine, Seeded, Time, Trace, hex, limits};
+use seckel::crypto::KeyPair;
+use seckel::explain::{Keys, Place, Reader};
+use seckel::secret_stream::{self, SecretStream};
+use seckel::sim::ramdisk::RamDisk;
+use seckel::wire::{self, udx};
 use serde_json::Value;
 
 fn captures(name: &str) -> PathBuf {
@@ -482,6 +488,166 @@ fn what_cannot_be_read_is_said_with_code_2() {
         assert_eq!(output.status.code(), Some(2), "{args:?}");
         assert!(!output.stderr.is_empty());
     }
+}
+
+/// The datagrams of a capture: from, to, bytes.
+fn datagrams(capture: &[u8]) -> Vec<(Addr, Addr, Vec<u8>)> {
+    let half = |bytes: &[u8]| u16::from_be_bytes([bytes[0], bytes[1]]);
+    let addr = |ip: &[u8], port: &[u8]| Addr::new(ip.try_into().expect("four bytes"), half(port));
+    let one = |packet: &Packet| {
+        let frame = &packet.frame;
+        (addr(&frame[26..30], &frame[34..36]), addr(&frame[30..34], &frame[36..38]), frame[42..].to_vec())
+    };
+    packets(capture).iter().map(one).collect()
+}
+
+fn keys_of(name: &str) -> Keys {
+    let mut keys = Keys::default();
+    for line in std::fs::read_to_string(captures(name)).expect("the keys").lines() {
+        keys.read(line).expect("a line of a key log");
+    }
+    keys
+}
+
+/// Datagrams of a capture with bytes changed, left out, doubled and in any order: each byte is accounted for still.
+#[test]
+fn changed_datagrams_are_accounted_for() {
+    let datagrams = datagrams(&std::fs::read(captures("node.pcap")).expect("the capture"));
+    let mut entropy = Seeded::new(5);
+    for round in 0..30 {
+        let mut reader = Reader::new(if round % 3 == 0 { Keys::default() } else { keys_of("node.keys") });
+        for (from, to, bytes) in &datagrams {
+            let mut bytes = bytes.clone();
+            if entropy.chance(20) {
+                continue;
+            }
+            if entropy.chance(100) {
+                let at = entropy.below(bytes.len() as u64) as usize;
+                bytes[at] ^= 1 << entropy.below(8);
+            }
+            if entropy.chance(20) {
+                bytes.truncate(entropy.below(bytes.len() as u64) as usize);
+            }
+            for _ in 0..=entropy.below(2) {
+                let sections = reader.datagram(*from, *to, &bytes);
+                for section in &sections {
+                    let mut at = section.base;
+                    for line in &section.rows {
+                        assert_eq!(line.at, at, "{section:?}");
+                        at += line.len;
+                    }
+                    assert_eq!(at, section.base + section.len, "{section:?}");
+                }
+                reader.notes();
+            }
+        }
+        reader.finish();
+    }
+}
+
+/// A stream that makes its own handshake (XX), captured between two ends: its parts are named, and what follows is opened.
+#[test]
+fn a_handshake_of_a_streams_own_is_named() {
+    let mut world = Seckels::new();
+    let mut ends = [true, false].map(|initiator| {
+        let pair = KeyPair::from_seed([u8::from(initiator); 32]);
+        world.with(|cx| SecretStream::handshake(cx, initiator, &pair))
+    });
+    let mut packets = Vec::new();
+    let mut numbers = [0, 0];
+    for _ in 0..4 {
+        for from in [0, 1] {
+            while let Some(output) = world.with(|cx| ends[from].poll_output(cx)) {
+                let secret_stream::Output::Write(bytes) = output else { panic!("{output:?}") };
+                world.with(|cx| ends[1 - from].handle_input(cx, secret_stream::Input::Bytes(&bytes)));
+                packets.push((from, numbers[from], bytes));
+                numbers[from] += 1;
+            }
+        }
+    }
+    world.with(|cx| ends[0].send(cx, b"hello")).expect("open");
+    while let Some(secret_stream::Output::Write(bytes)) = world.with(|cx| ends[0].poll_output(cx)) {
+        packets.push((0, numbers[0], bytes));
+        numbers[0] += 1;
+    }
+    let mut keys = Keys::default();
+    world.keys.lines.iter().for_each(|line| keys.read(line).expect("a line of a key log"));
+    let mut reader = Reader::new(keys);
+    let addrs = [Addr::loopback(1), Addr::loopback(2)];
+    let (mut seen, mut fixed) = (Vec::new(), Vec::new());
+    for (from, seq, bytes) in packets {
+        let kind = udx::Kind::DATA;
+        let header = udx::Header { kind, remote_id: 7, seq, ..udx::Header::default() };
+        let datagram = [wire::encode(&header), bytes].concat();
+        let sections = reader.datagram(addrs[from], addrs[1 - from], &datagram);
+        let streamed = sections.into_iter().filter(|section| section.place != Place::Datagram);
+        for section in streamed {
+            seen.push(section.format);
+            fixed.extend(section.line("static key").map(|line| line.value.to_string()));
+        }
+    }
+    let keys = [0, 1].map(|seed| hex::encode(&KeyPair::from_seed([seed; 32]).public));
+    assert_eq!(fixed, keys, "the responder's key comes first");
+    let shaking = [
+        "noise.xx_first",
+        "noise.xx_second",
+        "noise.xx_third",
+        "secret_stream.header",
+        "secret_stream.message",
+        "secret_stream.opened",
+    ];
+    for format in shaking {
+        assert!(seen.contains(&format), "{format}: {seen:?}");
+    }
+    assert!(!seen.contains(&"udx.stream"), "{seen:?}");
+}
+
+/// What machines need, and the key log that they write.
+struct Seckels {
+    entropy: Seeded,
+    disk: RamDisk,
+    keys: Lines,
+}
+
+#[derive(Default)]
+struct Lines {
+    lines: Vec<String>,
+}
+
+impl Trace for Lines {
+    fn on(&self) -> bool {
+        false
+    }
+    fn line(&mut self, _: Time, _: &Line<'_>) {}
+    fn wants_keys(&self) -> bool {
+        true
+    }
+    fn key(&mut self, label: &'static str, id: &[u8], secrets: &[&[u8]]) {
+        let words = [&[id][..], secrets].concat().iter().map(|bytes| hex::encode(bytes)).collect::<Vec<_>>();
+        self.lines.push(format!("{label} {}", words.join(" ")));
+    }
+}
+
+impl Seckels {
+    fn new() -> Seckels {
+        Seckels { entropy: Seeded::new(1), disk: RamDisk::new(), keys: Lines::default() }
+    }
+
+    fn with<T>(&mut self, act: impl FnOnce(&mut Cx<'_>) -> T) -> T {
+        let Seckels { entropy, disk, keys } = self;
+        act(&mut Cx { now: Time::ZERO, entropy, disk, trace: keys })
+    }
+}
+
+/// A message with more fields than are shown costs a bounded number of lines, and each byte is still accounted for.
+#[test]
+fn fields_without_end_are_bounded() {
+    let batch = [&[0][..], &[0, 1].repeat(1 << 20)].concat();
+    let sections = seckel::explain::format("protomux.batch", &batch).expect("a format");
+    let rows: usize = sections.iter().map(|section| section.rows.len()).sum();
+    assert!(rows <= limits::EXPLAIN_ROWS + 1, "{rows}");
+    let last = sections[0].rows.last().expect("lines");
+    assert_eq!((last.field, last.at + last.len), ("not shown", batch.len()));
 }
 
 /// Memory does not grow with the capture: the same stream of datagrams ten times as long takes no more.

@@ -223,8 +223,6 @@ pub const AUDIT_BIT_SEARCH: usize = 8 << 10;
 pub const EXPLAIN_KEYS: usize = 1 << 20;
 /// Bytes of a direction of a stream that wait, when a capture is read, for packets before them; then those are lost.
 pub const EXPLAIN_AHEAD_BYTES: usize = 8 << 20;
-/// Bytes of a message that is not whole yet, of one direction, when a capture is read.
-pub const EXPLAIN_FRAME_BYTES: usize = 17 << 20;
 /// Bytes that wait in all directions of streams when a capture is read; the direction that has more is given up.
 pub const EXPLAIN_HELD_BYTES: usize = 256 << 20;
 /// Directions of streams that are followed when a capture is read; the one that was silent longest is forgotten.
@@ -237,3 +235,7 @@ pub const EXPLAIN_HANDSHAKES: usize = 1 << 12;
 pub const EXPLAIN_CHANNELS: usize = 1 << 12;
 /// Keys that are tried on one sealed payload whose own is not known; further ones are not.
 pub const EXPLAIN_TRIES: usize = 1 << 10;
+/// Fields of one message, and messages of one batch, that are explained; further ones are counted as bytes only.
+pub const EXPLAIN_ROWS: usize = 1 << 14;
+/// Batches within batches that are explained; deeper ones are bytes.
+pub const EXPLAIN_DEPTH: usize = 4;

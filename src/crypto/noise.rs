@@ -8,7 +8,7 @@ mod log;
 
 use core::fmt;
 
-pub use log::{IkKeys, IkReader, NOISE_IK, NOISE_XX};
+pub use log::{IkKeys, IkReader, NOISE_IK, NOISE_XX, XxKeys};
 use snow::params::{
     BaseChoice, CipherChoice, DHChoice, HandshakeChoice, HandshakeModifierList, HandshakePattern, HashChoice,
     NoiseParams,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::base::{Key, hex, limits};
-use crate::crypto::noise::{IkKeys, NOISE_IK, NOISE_XX};
+use crate::crypto::noise::{IkKeys, NOISE_IK, NOISE_XX, XxKeys};
 
 /// The keys of a log, by what they are found by on the wire.
 #[derive(Clone, Debug, Default)]
@@ -15,7 +15,7 @@ pub struct Keys {
     /// By the initiator's ephemeral key.
     ik: BTreeMap<Key, IkKeys>,
     /// By the initiator's ephemeral key.
-    xx: BTreeMap<Key, [Key; 3]>,
+    xx: BTreeMap<Key, XxKeys>,
     /// By target; one target may have many.
     punches: BTreeMap<Key, Vec<Key>>,
     count: usize,
@@ -63,7 +63,11 @@ impl Keys {
                 };
                 self.ik.insert(*id, keys);
             }
-            (NOISE_XX, [id, second, answer, third]) => _ = self.xx.insert(*id, [*second, *answer, *third]),
+            (NOISE_XX, [id, fixed, second, third]) => {
+                self.xx.insert(*id, XxKeys { fixed: *fixed, second: *second, third: *third });
+            }
+            // Before the other side's static key was known there is nothing to open yet.
+            (NOISE_XX, [_, ..]) if keys.len() < 4 => {}
             _ => return Err(BadLine),
         }
         self.count += 1;
@@ -88,6 +92,10 @@ impl Keys {
 
     pub(super) fn ik(&self, ephemeral: &Key) -> Option<&IkKeys> {
         self.ik.get(ephemeral)
+    }
+
+    pub(super) fn xx(&self, ephemeral: &Key) -> Option<&XxKeys> {
+        self.xx.get(ephemeral)
     }
 
     pub(super) fn punches(&self, target: &Key) -> &[Key] {

@@ -65,9 +65,7 @@ impl Mux {
             return self.channel_message(sections, at, body, (channel, kind), other);
         }
         match kind {
-            protomux::BATCH if depth < limits::MUX_BATCH_DEPTH => {
-                self.batch(sections, at, body, other, depth)
-            }
+            protomux::BATCH if depth < limits::EXPLAIN_DEPTH => self.batch(sections, at, body, other, depth),
             protomux::OPEN => self.open(sections, at, body),
             protomux::REJECT => sections.push(Section::read::<Reject>(at, body)),
             protomux::CLOSE => {
@@ -76,6 +74,7 @@ impl Mux {
                     self.channels.remove(&close.channel);
                 }
             }
+            protomux::BATCH => sections.extend(unread("protomux.batch", at, body, "protomux.31")),
             // protomux.26
             _ => sections.extend(unread("protomux.control", at, body, "protomux.26")),
         }
@@ -121,7 +120,9 @@ impl Mux {
         let Ok((first, mut rest)) = wire::decode_head::<Close>(body) else { return };
         let mut channel = first.channel;
         sections.push(whole);
-        while let Ok((item, behind)) = wire::decode_head::<ItemHead>(rest) {
+        while let Ok((item, behind)) = wire::decode_head::<ItemHead>(rest)
+            && sections.len() < limits::EXPLAIN_ROWS
+        {
             if item.length == 0 {
                 channel = item.channel;
                 rest = behind;

@@ -218,7 +218,8 @@ impl Reader {
             .find_map(|field| sections.last()?.bytes(field))
             .map_or_else(Vec::new, |(_, bytes)| bytes.to_vec());
         let numbered = header.kind.data || header.kind.end;
-        let peer = self.peer(from, to, header.remote_id);
+        // A stream that leads to its own sender has no other direction.
+        let peer = self.peer(from, to, header.remote_id).filter(|peer| *peer != (to, header.remote_id));
         if let Some(peer) = peer {
             self.acked(peer, header.ack);
         }
@@ -240,8 +241,8 @@ impl Reader {
         let number = direction.number;
         let (said, streamed) = match direction.flow.packet(header.seq, &payload) {
             Brought::Next(bytes) => {
-                let mux = other.as_ref().and_then(|(_, other)| other.secret.mux());
-                let streamed = direction.secret.read(&self.keys, &bytes, mux);
+                let other = other.as_ref().map(|(_, other)| &other.secret);
+                let streamed = direction.secret.read(&self.keys, &bytes, other);
                 (format!("bytes of stream {number} from {before} on"), streamed)
             }
             Brought::Again => ("sent again; it was here before".to_owned(), Vec::new()),

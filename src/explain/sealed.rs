@@ -3,10 +3,11 @@
 use super::keys::Keys;
 use super::section::Section;
 use crate::base::{Key, hex};
-use crate::crypto::noise::{IkReader, NOISE_IK};
+use crate::crypto::noise::{IkReader, NOISE_IK, NOISE_XX};
 use crate::crypto::{hash, secretbox};
+use crate::wire::Wire;
 use crate::wire::hyperdht::{HolepunchPayload, NoisePayload, command};
-use crate::wire::noise::{MAC, Static};
+use crate::wire::noise::{MAC, Static, XxSecond, XxThird};
 use crate::wire::secret_stream::Unordered;
 
 /// What hyperdht mixes into its handshakes before anything else. noise.16
@@ -63,6 +64,48 @@ pub(super) fn answer(
     section.say("sealed payload", "opened below");
     let opened = Section::read::<NoisePayload>(section.base + 32, &payload);
     (vec![opened], crate::wire::decode(&payload).ok())
+}
+
+/// A message of a stream's own handshake, and what it hides. `ours` are the messages of its direction, itself the last;
+/// `theirs` those of the other. secret_stream.4
+pub(super) fn own(
+    keys: &Keys,
+    mut section: Section,
+    ours: &[Vec<u8>],
+    theirs: Option<&[Vec<u8>]>,
+) -> Vec<Section> {
+    let theirs = theirs.and_then(<[_]>::first);
+    let (first, opened_at) = match section.format {
+        XxSecond::NAME => (theirs, 32),
+        XxThird::NAME => (ours.first(), 0),
+        _ => return vec![section],
+    };
+    let Some(ephemeral) = first.and_then(|first| first.first_chunk::<32>()) else {
+        section.say("sealed static key", "sealed; the handshake's first message was not seen");
+        return vec![section];
+    };
+    let opened = keys.xx(ephemeral).and_then(|keys| match (first, theirs, ours) {
+        (Some(first), _, [second]) => keys.open(first, second, None),
+        (Some(first), Some(second), [_, third]) => keys.open(first, second, Some(third)),
+        _ => None,
+    });
+    let Some((key, payload)) = opened else {
+        section.say("sealed static key", wanted(NOISE_XX, ephemeral));
+        return vec![section];
+    };
+    section.say("sealed static key", "opened below");
+    let at = section.base + opened_at;
+    let mut sections = vec![section, Section::read::<Static>(at, &key)];
+    if !payload.is_empty() {
+        sections.push(Section::opaque(
+            "noise.payload",
+            at + 32 + MAC,
+            &payload,
+            "payload",
+            "secret_stream.4",
+        ));
+    }
+    sections
 }
 
 /// Opens a holepunch payload. hyperdht.33

@@ -3,8 +3,9 @@
 
 use super::keys::Keys;
 use super::mux::Mux;
+use super::sealed;
 use super::section::Section;
-use crate::base::{Key, hex, limits};
+use crate::base::{Key, hex};
 use crate::crypto::secretstream::Pull;
 use crate::wire::secret_stream::{Head, Header, Message};
 use crate::wire::{Format, format, noise, protomux};
@@ -16,6 +17,8 @@ pub struct Secret {
     bytes: Vec<u8>,
     at: usize,
     frames: usize,
+    /// The messages of XX in this direction.
+    shaken: Vec<Vec<u8>>,
     phase: Phase,
 }
 
@@ -72,35 +75,32 @@ impl Secret {
         self.rest()
     }
 
-    /// The next bytes of the stream, and what frames they complete. `other` is the opposite direction's channels.
-    pub fn read(&mut self, keys: &Keys, bytes: &[u8], other: Option<&Mux>) -> Vec<Section> {
+    /// The next bytes of the stream, and what frames they complete. `other` is the opposite direction.
+    pub fn read(&mut self, keys: &Keys, bytes: &[u8], other: Option<&Secret>) -> Vec<Section> {
         self.bytes.extend_from_slice(bytes);
         let mut sections = Vec::new();
-        loop {
-            if let Phase::Plain(_) = self.phase {
-                sections.extend(self.rest());
-                return sections;
-            }
-            let Ok(Head { len }) = crate::wire::decode::<Head>(&self.bytes) else { return sections };
-            let len = len as usize;
-            if !self.plausible(len) {
+        let mut held = core::mem::take(&mut self.bytes);
+        let mut rest = &held[..];
+        while !matches!(self.phase, Phase::Plain(_)) {
+            let Ok(Head { len }) = crate::wire::decode::<Head>(rest) else { break };
+            let whole = Head::LEN + len as usize;
+            if !self.plausible(len as usize) {
                 self.phase = Phase::Plain("not frames of a secret stream");
-                continue;
+            } else if rest.len() >= whole {
+                let (frame, behind) = rest.split_at(whole);
+                sections.extend(self.frame(keys, self.at, frame, other));
+                self.at += whole;
+                self.frames += 1;
+                rest = behind;
+            } else {
+                break;
             }
-            let whole = Head::LEN + len;
-            if self.bytes.len() < whole {
-                if self.bytes.len() > limits::EXPLAIN_FRAME_BYTES {
-                    self.phase = Phase::Plain("a frame that is too long to be followed");
-                    continue;
-                }
-                return sections;
-            }
-            let frame: Vec<u8> = self.bytes.drain(..whole).collect();
-            let at = self.at;
-            self.at += whole;
-            sections.extend(self.frame(keys, at, &frame, other));
-            self.frames += 1;
         }
+        let used = held.len() - rest.len();
+        held.drain(..used);
+        self.bytes = held;
+        sections.extend(self.rest());
+        sections
     }
 
     /// Whether a frame of that length can come now: XX has messages of 32, 96 and 64 bytes, the header has 56.
@@ -122,6 +122,7 @@ impl Secret {
         }
     }
 
+    /// What waits, if this direction is not followed.
     fn rest(&mut self) -> Vec<Section> {
         let Phase::Plain(why) = self.phase else { return Vec::new() };
         if self.bytes.is_empty() {
@@ -134,7 +135,7 @@ impl Secret {
         vec![section]
     }
 
-    fn frame(&mut self, keys: &Keys, at: usize, frame: &[u8], other: Option<&Mux>) -> Vec<Section> {
+    fn frame(&mut self, keys: &Keys, at: usize, frame: &[u8], other: Option<&Secret>) -> Vec<Section> {
         let body = &frame[Head::LEN..];
         match &mut self.phase {
             Phase::Start if body.len() == Header::BODY => {
@@ -147,9 +148,18 @@ impl Secret {
                 vec![section]
             }
             Phase::Start => {
-                let head = Section::read::<Head>(at, &frame[..Head::LEN]);
-                let message = self.xx(body.len()).map(|format| Section::of(&format, at + Head::LEN, body));
-                [Some(head), message].into_iter().flatten().collect()
+                let mut sections = vec![Section::read::<Head>(at, &frame[..Head::LEN])];
+                if let Some(format) = self.xx(body.len()) {
+                    self.shaken.push(body.to_vec());
+                    let message = Section::of(&format, at + Head::LEN, body);
+                    sections.extend(sealed::own(
+                        keys,
+                        message,
+                        &self.shaken,
+                        other.map(|other| &other.shaken[..]),
+                    ));
+                }
+                sections
             }
             Phase::Open { id, pull, above } => {
                 let head = Section::read::<Head>(at, &frame[..Head::LEN]);
@@ -170,7 +180,7 @@ impl Secret {
                 let said = if message.is_empty() { "empty: keep-alive" } else { "opened below" };
                 sealed.say(if message.is_empty() { "mac" } else { "sealed message" }, said);
                 let mut sections = vec![head, sealed];
-                sections.extend(above.read(at + 1, &message, other));
+                sections.extend(above.read(at + 1, &message, other.and_then(Secret::mux)));
                 sections
             }
             Phase::Plain(_) => Vec::new(),

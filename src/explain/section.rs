@@ -1,7 +1,7 @@
 //! A stretch of bytes read as one format, and lines for the bytes that no field covers.
 
 use super::meaning;
-use crate::base::Malformed;
+use crate::base::{Malformed, limits};
 use crate::wire::{Format, Row, Value, Wire, format};
 
 /// One field.
@@ -49,6 +49,8 @@ pub const REST: &str = "rest";
 pub const SKIPPED: &str = "skipped";
 /// Bytes from a fault on.
 pub const LOST: &str = "not understood";
+/// Bytes behind so many fields that no more are shown.
+pub const MANY: &str = "not shown";
 
 impl Section {
     /// `bytes`, which begin at `base`, as the format `T`.
@@ -129,6 +131,7 @@ impl Section {
     /// Adds lines for the bytes that no field covers.
     fn fill(&mut self, bytes: &[u8]) {
         self.rows.sort_by_key(|line| line.at);
+        let many = self.rows.len() >= limits::EXPLAIN_ROWS;
         let mut gaps = Vec::new();
         let mut at = self.base;
         for line in &self.rows {
@@ -139,12 +142,20 @@ impl Section {
         }
         let end = self.base + self.len;
         if at < end {
-            gaps.push((at, end, if self.fault.is_some() { LOST } else { REST }));
+            let field = match self.fault {
+                _ if many => MANY,
+                Some(_) => LOST,
+                None => REST,
+            };
+            gaps.push((at, end, field));
         }
         for (from, to, field) in gaps {
             let value = Value::Bytes(bytes[from - self.base..to - self.base].to_vec());
-            let rule = if field == LOST { "" } else { leniency(self.layer) };
-            let meaning = if field == LOST { "" } else { "passed over by readers" };
+            let (meaning, rule) = match field {
+                LOST => ("", ""),
+                MANY => ("too many fields before it", ""),
+                _ => ("passed over by readers", leniency(self.layer)),
+            };
             self.rows.push(Line { at: from, len: to - from, field, value, meaning: meaning.into(), rule });
         }
         self.rows.sort_by_key(|line| line.at);

@@ -21,7 +21,7 @@ pub mod registry;
 pub mod secret_stream;
 pub mod udx;
 
-use crate::base::{Addr, Entropy, Malformed, Reason};
+use crate::base::{Addr, Entropy, Malformed, Reason, limits};
 
 /// A byte format.
 pub trait Wire {
@@ -121,7 +121,7 @@ pub fn encode_into<T: Wire>(value: &mut T, out: &mut Vec<u8>) {
     value.walk(&mut c).expect("writing a value that its own limits allow");
 }
 
-/// The fields of `bytes`, up to the first that is malformed.
+/// The fields of `bytes`, up to the first that is malformed, and at most `limits::EXPLAIN_ROWS` of them.
 pub fn explain<T: Wire + Default>(bytes: &[u8]) -> Explanation {
     let mut rows = Vec::new();
     let mut c =
@@ -237,7 +237,9 @@ impl Cursor<'_> {
 
     fn row(&mut self, at: usize, field: &'static str, value: impl FnOnce() -> Value) {
         let len = self.at - at;
-        if let Way::Read { rows: Some(rows), .. } = &mut self.way {
+        if let Way::Read { rows: Some(rows), .. } = &mut self.way
+            && rows.len() < limits::EXPLAIN_ROWS
+        {
             rows.push(Row { at, len, field, value: value() });
         }
     }

@@ -133,64 +133,102 @@ pub struct IkKeys {
     pub answer: Option<[u8; 32]>,
 }
 
-/// A handshake that is read with the keys of a log: the digest moves on with each message. noise.8, noise.13
+/// The digest of a handshake, which every part that is read moves on. noise.8
+#[derive(Clone)]
+struct Digest([u8; 64]);
+
+impl Digest {
+    fn new(pattern: HandshakePattern, prologue: &[u8]) -> Digest {
+        let mut digest = Digest(padded(name(pattern)));
+        digest.mix(prologue);
+        digest
+    }
+
+    fn mix(&mut self, bytes: &[u8]) {
+        self.0 = hash::blake2b_512(&[&self.0, bytes]);
+    }
+
+    /// Opens a part that is the `nonce`th which its key seals.
+    fn open(&mut self, key: &[u8; 32], nonce: u64, sealed: &[u8]) -> Option<Vec<u8>> {
+        let len = sealed.len().checked_sub(MAC)?;
+        let mut cipher = DefaultResolver.resolve_cipher(&CipherChoice::ChaChaPoly)?;
+        cipher.set(key);
+        let mut out = vec![0; sealed.len()];
+        cipher.decrypt(nonce, &self.0, sealed, &mut out).ok()?;
+        out.truncate(len);
+        self.mix(sealed);
+        Some(out)
+    }
+}
+
+/// An IK handshake that is read with the keys of a log.
 #[derive(Clone)]
 pub struct IkReader {
-    digest: [u8; 64],
+    digest: Digest,
     keys: IkKeys,
 }
 
 impl IkReader {
     pub fn new(prologue: &[u8], keys: IkKeys) -> IkReader {
-        let digest = padded(name(HandshakePattern::IK));
-        let mut reader = IkReader { digest, keys };
-        reader.mix(prologue);
-        let responder = reader.keys.responder;
-        reader.mix(&responder);
-        reader
+        let mut digest = Digest::new(HandshakePattern::IK, prologue);
+        digest.mix(&keys.responder); // noise.13
+        IkReader { digest, keys }
     }
 
     /// The first message: the initiator's static key and the payload. `None` if the keys are not this handshake's.
     pub fn request(&mut self, message: &[u8]) -> Option<(Key, Vec<u8>)> {
         let (ephemeral, rest) = message.split_first_chunk::<32>()?;
         let (fixed, payload) = rest.split_first_chunk::<{ 32 + MAC }>()?;
-        let mut next = self.clone();
+        let mut next = self.digest.clone();
         next.mix(ephemeral);
-        let key = next.open(&self.keys.fixed, fixed)?;
-        let payload = next.open(&self.keys.request, payload)?;
-        *self = next;
+        let key = next.open(&self.keys.fixed, 0, fixed)?;
+        let payload = next.open(&self.keys.request, 0, payload)?;
+        self.digest = next;
         Some((key.try_into().ok()?, payload))
     }
 
     /// The second message's payload. `None` if it is not the answer, or its key is not logged.
     pub fn answer(&mut self, message: &[u8]) -> Option<Vec<u8>> {
         let (ephemeral, payload) = message.split_first_chunk::<32>()?;
-        let mut next = self.clone();
+        let mut next = self.digest.clone();
         next.mix(ephemeral);
-        let payload = next.open(&self.keys.answer?, payload)?;
-        *self = next;
+        let payload = next.open(&self.keys.answer?, 0, payload)?;
+        self.digest = next;
         Some(payload)
     }
 
     /// The digest so far; after the answer the handshake hash. noise.10
     pub fn digest(&self) -> &[u8; 64] {
-        &self.digest
+        &self.digest.0
     }
+}
 
-    fn mix(&mut self, bytes: &[u8]) {
-        self.digest = hash::blake2b_512(&[&self.digest, bytes]);
-    }
+/// What a key log says of an XX handshake: the keys of the responder's static key, of the second payload and the
+/// initiator's static key, and of the third payload. key_log.5
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct XxKeys {
+    pub fixed: [u8; 32],
+    pub second: [u8; 32],
+    pub third: [u8; 32],
+}
 
-    /// Every part is the first that its key seals.
-    fn open(&mut self, key: &[u8; 32], sealed: &[u8]) -> Option<Vec<u8>> {
-        let len = sealed.len().checked_sub(MAC)?;
-        let mut cipher = DefaultResolver.resolve_cipher(&CipherChoice::ChaChaPoly)?;
-        cipher.set(key);
-        let mut out = vec![0; sealed.len()];
-        let opened = cipher.decrypt(0, &self.digest, sealed, &mut out).ok()?;
-        debug_assert_eq!(opened, len, "a mac is not text");
-        out.truncate(len);
-        self.mix(sealed);
-        Some(out)
+impl XxKeys {
+    /// Static key and payload of the second message, or with `third` of the third, of a handshake without prologue.
+    /// `None` if the keys are not this handshake's.
+    pub fn open(&self, first: &[u8], second: &[u8], third: Option<&[u8]>) -> Option<(Key, Vec<u8>)> {
+        let mut digest = Digest::new(HandshakePattern::XX, &[]);
+        let (ephemeral, payload) = first.split_first_chunk::<32>()?;
+        digest.mix(ephemeral);
+        digest.mix(payload);
+        let (ephemeral, rest) = second.split_first_chunk::<32>()?;
+        let (fixed, payload) = rest.split_first_chunk::<{ 32 + MAC }>()?;
+        digest.mix(ephemeral);
+        let key = digest.open(&self.fixed, 0, fixed)?;
+        let payload = digest.open(&self.second, 0, payload)?;
+        let Some(third) = third else { return Some((key.try_into().ok()?, payload)) };
+        let (fixed, payload) = third.split_first_chunk::<{ 32 + MAC }>()?;
+        let key = digest.open(&self.second, 1, fixed)?;
+        let payload = digest.open(&self.third, 0, payload)?;
+        Some((key.try_into().ok()?, payload))
     }
 }

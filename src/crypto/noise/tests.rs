@@ -328,6 +328,14 @@ fn both_sides_of_xx_log_the_same() {
     assert_eq!((whole[0].0, &whole[0].1[..]), (NOISE_XX, &bytes(&steps[0]["message"])[..32]));
     // What the reference sealed the second payload with, the initiator's static key being next.
     assert_eq!(whole[0].2[1], array(&steps[1]["stateAfterSend"]["key"]));
+    let [fixed, second, third] = whole[0].2[..] else { panic!("three") };
+    let keys = XxKeys { fixed, second, third };
+    let messages = [0, 1, 2].map(|step| bytes(&steps[step]["message"]));
+    let [initiator, responder] = ["initiatorStaticSeed", "responderStaticSeed"]
+        .map(|name| KeyPair::from_seed(array(&vector["inputs"][name])).public);
+    assert_eq!(keys.open(&messages[0], &messages[1], None), Some((responder, vec![])));
+    assert_eq!(keys.open(&messages[0], &messages[1], Some(&messages[2])), Some((initiator, vec![])));
+    assert_eq!(keys.open(&messages[0], &messages[2], None), None);
 }
 
 /// proves key_log.7
