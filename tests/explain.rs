@@ -457,6 +457,17 @@ fn what_was_understood_up_to_a_fault_is_shown_with_field_and_reason() {
 }
 
 #[test]
+fn the_readmes_example_is_what_is_written() {
+    let readme =
+        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).expect("README");
+    let (_, rest) = readme.split_once("```explain\n").expect("the example");
+    let (example, _) = rest.split_once("```").expect("its end");
+    let [capture, keys] =
+        ["node.pcap", "node.keys"].map(|name| captures(name).to_string_lossy().into_owned());
+    assert!(text(&run(&[&capture, "--keys", &keys], b"")).contains(example));
+}
+
+#[test]
 fn formats_have_names() {
     let listed = text(&run(&["--layer", "list"], b""));
     let names: Vec<&str> = listed.lines().collect();
