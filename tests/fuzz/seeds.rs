@@ -86,6 +86,7 @@ fn seeds() {
         .map(|bytes| (bytes.len(), bytes))
         .collect();
     of_formats(&bytes);
+    of_datagrams(&bytes);
     for (n, text) in found.iter().filter(|text| text.len() < 60).step_by(200).enumerate() {
         keep("text", &format!("vector-{n}"), text.as_bytes());
     }
@@ -96,6 +97,14 @@ fn seeds() {
     }
     of_trees(&vectors);
     of_stores(&vectors);
+}
+
+/// Datagrams of UDX and of the hash table.
+fn of_datagrams(bytes: &BTreeSet<(usize, Vec<u8>)>) {
+    let datagrams = bytes.iter().filter(|(_, bytes)| [0xff, 0x03, 0x13].contains(&bytes[0]));
+    for (n, (_, bytes)) in datagrams.step_by(6).enumerate() {
+        keep("explain", &format!("vector-{n}"), &targets::of_datagram(bytes));
+    }
 }
 
 /// What a format reads whole and writes the same.

@@ -7,6 +7,7 @@
 #![allow(dead_code)]
 
 mod decode;
+mod explain;
 mod hyperbee;
 mod peer;
 mod recovery;
@@ -20,6 +21,7 @@ use machines::{Bench, Subject};
 use seckel::base::{Entropy, Seeded};
 
 pub use decode::{check, sum};
+pub use explain::of_datagram;
 pub use hyperbee::of_blocks;
 pub use recovery::of_files;
 
@@ -48,6 +50,7 @@ pub const TARGETS: &[Target] = &[
     of_machine::<machines::node::Whole>("node"),
     Target { name: "peer", run: peer::run, invent: Some(|seed| recorded(seed, 60, peer::live)) },
     Target { name: "recovery", run: recovery::run, invent: Some(|seed| recorded(seed, 40, recovery::live)) },
+    Target { name: "explain", run: explain::run, invent: Some(|seed| recorded(seed, 60, explain::live)) },
     Target { name: "hyperbee", run: hyperbee::run, invent: Some(|seed| recorded(seed, 60, hyperbee::live)) },
 ];
 

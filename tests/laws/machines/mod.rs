@@ -16,7 +16,7 @@ pub mod udx;
 
 use std::fmt::{Debug, Write as _};
 
-use seckel::base::{Cx, Entropy, Machine, NoTrace, Seeded, Span, Time};
+use seckel::base::{Cx, Entropy, Machine, Seeded, Span, Time, Trace, trace};
 use seckel::sim::ramdisk::RamDisk;
 
 /// A machine under the laws.
@@ -46,8 +46,22 @@ pub struct Bench<S: Subject> {
     now: Time,
     entropy: Seeded,
     disk: RamDisk,
-    /// What it said, if somebody wants to know (L7).
-    said: Option<String>,
+    said: Said,
+}
+
+/// What a machine said, its transcript included, if somebody wants to know (L7).
+struct Said(Option<String>);
+
+impl Trace for Said {
+    fn on(&self) -> bool {
+        self.0.is_some()
+    }
+    fn line(&mut self, now: Time, line: &trace::Line<'_>) {
+        let Some(said) = &mut self.0 else { return };
+        let (layer, rule) = (line.layer, line.rule);
+        let _ =
+            writeln!(said, "{now} {:?} {layer} {} {} {rule} {}", line.kind, line.id, line.peer, line.what);
+    }
 }
 
 impl<S: Subject> Bench<S> {
@@ -55,16 +69,17 @@ impl<S: Subject> Bench<S> {
         let mut entropy = Seeded::new(seed).fork("entropy");
         let mut disk = RamDisk::new();
         let now = Time::from_micros(1_000_000);
-        let mut cx = Cx { now, entropy: &mut entropy, disk: &mut disk, trace: &mut NoTrace };
+        let mut said = Said(telling.then(String::new));
+        let mut cx = Cx { now, entropy: &mut entropy, disk: &mut disk, trace: &mut said };
         let machine = S::make(&mut cx);
-        let mut bench = Bench { machine, now, entropy, disk, said: telling.then(String::new) };
+        let mut bench = Bench { machine, now, entropy, disk, said };
         bench.drain();
         bench
     }
 
     fn with(&mut self, act: impl FnOnce(&mut S::Machine, &mut Cx<'_>)) {
         let mut cx =
-            Cx { now: self.now, entropy: &mut self.entropy, disk: &mut self.disk, trace: &mut NoTrace };
+            Cx { now: self.now, entropy: &mut self.entropy, disk: &mut self.disk, trace: &mut self.said };
         act(&mut self.machine, &mut cx);
     }
 
@@ -73,13 +88,13 @@ impl<S: Subject> Bench<S> {
         for count in 0.. {
             assert!(count < S::WAITING_MAX, "L3, L6: more than {count} outputs and events at one time");
             let mut cx =
-                Cx { now: self.now, entropy: &mut self.entropy, disk: &mut self.disk, trace: &mut NoTrace };
+                Cx { now: self.now, entropy: &mut self.entropy, disk: &mut self.disk, trace: &mut self.said };
             let output = self.machine.poll_output(&mut cx);
             let event = self.machine.poll_event();
             if output.is_none() && event.is_none() {
                 return;
             }
-            let Some(said) = &mut self.said else { continue };
+            let Some(said) = &mut self.said.0 else { continue };
             if let Some(output) = &output {
                 let _ = writeln!(said, "{} > {}", self.now, S::show_output(output));
             }
@@ -126,7 +141,7 @@ impl<S: Subject> Bench<S> {
         self.with(|machine, cx| machine.handle_timeout(cx));
         self.drain();
         self.run_due();
-        self.said
+        self.said.0
     }
 }
 
