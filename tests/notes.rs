@@ -222,6 +222,61 @@ fn every_rule_is_proved_or_said_not_to_be_followed() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// What a line of code says in quotes; of an escaped quote it makes two, which no rule's id has.
+fn quoted(line: &str) -> impl Iterator<Item = &str> {
+    line.split('"').skip(1).step_by(2)
+}
+
+/// The ids in a line of code, as a line of the transcript or a fault names its rules: `rule: "udx.7 udx.9"`, and every
+/// quoted text that is nothing but ids. Those that no note says are given back.
+fn unknown_rules<'l>(
+    line: &'l str,
+    rules: &BTreeMap<String, String>,
+    notes: &BTreeSet<&str>,
+) -> Vec<&'l str> {
+    let of_note = |word: &str| {
+        let (note, number) = word.split_once('.').unwrap_or_default();
+        notes.contains(note) && number.parse::<u32>().is_ok()
+    };
+    let named = line.split_once("rule: \"").and_then(|(_, rest)| rest.split('"').next());
+    let ids = quoted(line).filter(|text| !text.is_empty() && text.split(' ').all(of_note));
+    ids.chain(named)
+        .flat_map(|text| text.split(' '))
+        .filter(|id| !id.is_empty() && !rules.contains_key(*id))
+        .collect()
+}
+
+#[test]
+fn rules_that_the_code_names_exist() {
+    let rules = rules();
+    let notes: BTreeSet<&str> =
+        rules.keys().filter_map(|id| id.split_once('.')).map(|(note, _)| note).collect();
+    let (mut wrong, mut named) = (Vec::new(), 0);
+    for path in files("src", &["rs"]) {
+        let text = fs::read_to_string(&path).expect("code");
+        for (number, line) in text.lines().enumerate() {
+            named += usize::from(line.contains("rule: \""));
+            for id in unknown_rules(line, &rules, &notes) {
+                wrong.push(format!("{}:{}: {id}, which no note says", path.display(), number + 1));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(named > 150, "{named} lines of the transcript name a rule");
+    // The check sees what is wrong.
+    for (line, found) in [
+        (r#"trace!(cx, State, "udx", id: id, rule: "udx.7 udx.9999", "open");"#, vec!["udx.9999"]),
+        (r#"trace!(cx, State, "udx", rule: "udxx.7", "open [udx.9999]");"#, vec!["udxx.7"]),
+        (r#"Why::Ended => "hypercore.9999","#, vec!["hypercore.9999"]),
+        (r#"trace!(cx, State, "udx", id: id, rule: "udx.7", "open");"#, vec![]),
+        (r#"let addr = "1.2"; let version = "dht_rpc 6.27";"#, vec![]),
+    ] {
+        let mut unknown = unknown_rules(line, &rules, &notes);
+        unknown.dedup();
+        assert_eq!(unknown, found, "{line}");
+    }
+}
+
 /// The rules of the notes: id and whole text, in lower case.
 fn rules() -> BTreeMap<String, String> {
     let mut rules = BTreeMap::new();

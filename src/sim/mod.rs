@@ -25,6 +25,7 @@ pub use link::{Burst, Line};
 pub use nat::{Kind, NatOptions};
 pub use sabotage::Saboteur;
 pub use town::Town;
+pub use transcript::Reader;
 pub use world::{Step, World};
 
 /// A host of a world.

@@ -129,6 +129,7 @@ impl Transcript {
         Record { at, what, bytes }
     }
 
+    /// A record counts for the hash, and is kept. A datagram is not kept if the node that sends it tells of it.
     fn keep(&mut self, record: Record) {
         let mut hash = mix(self.hash, record.at.as_micros());
         hash = match record.what {
@@ -137,7 +138,10 @@ impl Transcript {
             What::Machine => return self.kept.push_back(record),
         };
         self.hash = mix_bytes(hash, &record.bytes);
-        self.kept.push_back(record);
+        let told = matches!(record.what, What::Sent { .. }) && self.on();
+        if !told {
+            self.kept.push_back(record);
+        }
     }
 }
 

@@ -1,7 +1,9 @@
 //! The command line as processes: killed at any moment, started twice, interrupted, given nonsense.
 
+mod grammar;
 mod keys;
 mod seckel;
+mod transcript;
 mod users;
 
 use std::collections::BTreeSet;

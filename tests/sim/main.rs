@@ -11,3 +11,4 @@ mod power;
 mod registry;
 mod stores;
 mod swarm;
+mod transcript;
