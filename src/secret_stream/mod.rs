@@ -162,6 +162,9 @@ pub struct SecretStream {
     unread: usize,
     unordered_unread: usize,
     unordered_unsent: usize,
+    /// Messages that were sealed, and opened.
+    sealed: u64,
+    opened: u64,
     stats: Stats,
 }
 
@@ -216,6 +219,8 @@ impl SecretStream {
             unread: 0,
             unordered_unread: 0,
             unordered_unsent: 0,
+            sealed: 0,
+            opened: 0,
             stats: Stats::default(),
         }
     }
@@ -408,8 +413,9 @@ impl SecretStream {
         let mut frame = Vec::with_capacity(Head::LEN + secretstream::ROOM + message.len());
         wire::encode_into(&mut Head { len: body as u32 }, &mut frame);
         push.push(message, &mut frame);
-        let (len, at) = (message.len(), self.stats.raw_bytes_written);
-        trace!(cx, Out, "secret_stream", part: "", rule: "secret_stream.12", "message, {len} bytes at {at}");
+        let (number, len) = (self.sealed, message.len());
+        trace!(cx, Out, "secret_stream", part: "", rule: "secret_stream.12", "message {number}, {len} bytes");
+        self.sealed += 1;
         self.stats.raw_bytes_written += frame.len() as u64; // secret_stream.16
         self.push_write(frame);
         self.refresh_keep_alive(cx.now); // secret_stream.14
@@ -467,10 +473,11 @@ impl SecretStream {
             Phase::Shaking { .. } => self.shake(cx, &body),
             Phase::Keyed { .. } => self.meet(cx, &body),
             Phase::Open { pull, .. } => {
-                let at = self.stats.raw_bytes_read;
+                let number = self.opened;
+                self.opened += 1;
                 self.stats.raw_bytes_read += body.len() as u64; // secret_stream.16
                 let len = body.len() - secretstream::OVERHEAD.min(body.len());
-                trace!(cx, In, "secret_stream", part: "", rule: "secret_stream.12", "message, {len} bytes at {at}");
+                trace!(cx, In, "secret_stream", part: "", rule: "secret_stream.12", "message {number}, {len} bytes");
                 match pull.pull(&body) {
                     Ok(message) => self.deliver(cx, message),
                     Err(_) => self.fault(cx, Fault::Forged), // secret_stream.24
