@@ -556,7 +556,7 @@ fn changed_datagrams_are_accounted_for() {
     }
 }
 
-/// A stream that makes its own handshake (XX), captured between two ends: its parts are named, and what follows is opened.
+/// A stream that makes its own handshake (XX): its parts are named, and what follows is opened.
 #[test]
 fn a_handshake_of_a_streams_own_is_named() {
     let mut world = Seckels::new();
