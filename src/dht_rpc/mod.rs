@@ -8,6 +8,7 @@ mod adaptive;
 mod flight;
 mod health;
 mod inbound;
+mod moved;
 mod nat;
 mod outbound;
 mod query;
@@ -141,6 +142,8 @@ pub enum Input<'a> {
     },
     /// The operating system says whether there is a network.
     Online(bool),
+    /// The host's own addresses.
+    Interfaces(&'a [[u8; 4]]),
 }
 
 /// Asked of the layer below.
@@ -341,6 +344,7 @@ pub struct DhtRpc {
     next_delayed: u64,
 
     boot: Boot,
+    interfaces: Vec<[u8; 4]>,
     /// The bootstrap met nobody: it begins again when somebody answers.
     isolated: bool,
     probes: Probes,
@@ -400,6 +404,7 @@ impl DhtRpc {
             delayed: BTreeMap::new(),
             next_delayed: 0,
             boot: Boot::Binding,
+            interfaces: Vec::new(),
             isolated: false,
             probes: Probes::default(),
             test: None,
@@ -716,6 +721,7 @@ impl Machine for DhtRpc {
             Input::Bound { socket, local } => self.on_bound(cx, socket, local),
             Input::BindFailed { socket } => self.on_bind_failed(socket),
             Input::Online(online) => self.on_online(cx, online),
+            Input::Interfaces(hosts) => self.on_interfaces(cx, hosts),
         }
         if let Some(before) = before {
             self.tell(cx, &before);

@@ -444,6 +444,7 @@ impl Machine for Node {
                 }
             }
             Input::Interfaces(hosts) => {
+                self.rpc.handle_input(cx, crate::dht_rpc::Input::Interfaces(hosts));
                 self.dht.handle_input(cx, crate::hyperdht::Input::Interfaces(hosts.to_vec()));
                 self.tell_swarm(cx, crate::hyperswarm::Input::NetworkChange);
             }

@@ -100,8 +100,9 @@ impl Node {
             dht_rpc::Event::Committed { .. }
             | dht_rpc::Event::Listening
             | dht_rpc::Event::Ephemeral
-            | dht_rpc::Event::NatUpdate
-            | dht_rpc::Event::WakeUp => {}
+            | dht_rpc::Event::NatUpdate => {}
+            // What was announced may have run out meanwhile. hyperdht.55
+            dht_rpc::Event::WakeUp => self.dht.handle_input(cx, hyperdht::Input::NetworkChange),
         }
     }
 

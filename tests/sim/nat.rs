@@ -195,6 +195,25 @@ fn a_host_that_moves_to_another_network_connects_anew() {
     assert_eq!(call(&mut world, client, server, key(1).public), Ok(Path::Punched));
 }
 
+/// dht_rpc.94 and hyperdht.55: neither callers nor relays are sent to the old address.
+#[test]
+fn a_server_that_moves_is_found_where_it_is() {
+    for (kind, n) in [(Kind::Restricted, 0), (Kind::Open, 1)] {
+        let (mut world, server, client, conn) =
+            connected(seed(50 + n), kind, Kind::Restricted, NatOptions::default());
+        world.net(client).destroy(conn);
+        world.plug(server, None, [30, 0, 99, 77]);
+        world.run(Span::from_secs(10));
+        let path = call(&mut world, client, server, key(1).public);
+        assert_eq!(path, Ok(Path::Direct), "{kind}: an open host now");
+        let home = world.add_box(Kind::Restricted, [30, 0, 104, 10], NatOptions::default());
+        world.plug(server, Some(home), [192, 168, 7, 7]);
+        world.run(Span::from_secs(10));
+        let path = call(&mut world, client, server, key(1).public);
+        assert_eq!(path, Ok(Path::Punched), "{kind}: and now behind a box");
+    }
+}
+
 #[test]
 fn keepalives_hold_a_mapping_open_and_a_shorter_lifetime_ends_the_connection() {
     for (lifetime, stays) in [(30, true), (2, false)] {

@@ -1,8 +1,8 @@
 //! How nodes find each other and learn whether they can be reached.
 
 use super::world::{Wall, World};
-use crate::base::{Addr, SocketId, Span};
-use crate::dht_rpc::{Config, Event, node_id};
+use crate::base::{Addr, Machine, SocketId, Span};
+use crate::dht_rpc::{Config, Event, Input, node_id};
 use crate::wire;
 use crate::wire::dht_rpc::{PING_NAT, RequestMessage};
 
@@ -132,4 +132,61 @@ fn a_late_probe_counts() {
     let server = world.addr(host, SocketId::SERVER);
     assert_eq!(world.hosts[host].dht.remote_addr(), Some(server));
     assert!(world.hosts[host].dht.ephemeral());
+}
+
+/// A world of twelve nodes and one more, which was told its own address by the operating system.
+fn settled(seed: u64, config: Config) -> (World, usize) {
+    let mut world = World::new(seed);
+    let bootstrap = world.bootstrapper();
+    for _ in 0..11 {
+        let host = world.add(Config { ephemeral: Some(false), firewalled: false, ..joins(bootstrap) });
+        world.bootstrapped(host);
+    }
+    let host = world.add(Config { bootstrap: vec![bootstrap], ..config });
+    let ip = world.hosts[host].ip;
+    world.with(host, |dht, cx| dht.handle_input(cx, Input::Interfaces(&[ip, [127, 0, 0, 1]])));
+    world.bootstrapped(host);
+    world.run(Span::from_secs(60));
+    (world, host)
+}
+
+/// Found by a world in which an open server moved: it named its old address for as long as anybody looked.
+/// proves dht_rpc.94
+#[test]
+fn a_node_that_moves_finds_out_where_it_is() {
+    for (config, persistent) in
+        [(Config::default(), false), (Config { ephemeral: Some(false), ..Config::default() }, true)]
+    {
+        let (mut world, host) = settled(7, config);
+        let before = world.addr(host, SocketId::SERVER);
+        assert_eq!(world.hosts[host].dht.remote_addr(), Some(before));
+        world.move_to(host, [10, 9, 9, 9]);
+        assert_eq!(world.hosts[host].dht.remote_addr(), None, "not known at once");
+        assert_eq!(world.hosts[host].dht.id(), None);
+        world.run(Span::from_secs(3));
+        let now = world.addr(host, SocketId::SERVER);
+        assert_ne!(now, before);
+        let dht = &world.hosts[host].dht;
+        assert_eq!((dht.remote_addr(), dht.firewalled()), (Some(now), false));
+        assert_eq!(dht.id(), persistent.then(|| node_id(now)));
+        // Behind a wall it is firewalled again.
+        world.hosts[host].wall = Wall::Firewall;
+        world.move_to(host, [10, 9, 9, 10]);
+        world.run(Span::from_secs(30));
+        let dht = &world.hosts[host].dht;
+        assert_eq!((dht.remote_addr(), dht.firewalled(), dht.id()), (None, true, None));
+        assert_eq!(dht.public_host(), Some([10, 9, 9, 10]));
+        assert_eq!(world.count(host, |event| *event == Event::Bootstrapped), 0, "told once, before");
+    }
+}
+
+#[test]
+fn the_same_addresses_again_are_no_news() {
+    let (mut world, host) = settled(8, Config::default());
+    world.sent(host);
+    let ip = world.hosts[host].ip;
+    world.with(host, |dht, cx| dht.handle_input(cx, Input::Interfaces(&[ip, [127, 0, 0, 1]])));
+    assert_eq!(world.sent(host), []);
+    let addr = world.addr(host, SocketId::SERVER);
+    assert_eq!(world.hosts[host].dht.remote_addr(), Some(addr));
 }

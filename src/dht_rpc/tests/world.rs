@@ -98,6 +98,18 @@ impl World {
         addr
     }
 
+    /// A host moves to another network, and is told.
+    pub fn move_to(&mut self, n: usize, ip: [u8; 4]) {
+        let host = &mut self.hosts[n];
+        let old = core::mem::replace(&mut host.ip, ip);
+        host.holes.clear();
+        for (&socket, &port) in &host.ports {
+            self.index.remove(&(Addr::new(old, port),));
+            self.index.insert((Addr::new(ip, port),), (n, socket));
+        }
+        self.with(n, |dht, cx| dht.handle_input(cx, Input::Interfaces(&[ip, [127, 0, 0, 1]])));
+    }
+
     /// A command to a host.
     pub fn with<R>(&mut self, host: usize, command: impl FnOnce(&mut DhtRpc, &mut Cx<'_>) -> R) -> R {
         let now = self.now;
