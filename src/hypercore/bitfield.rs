@@ -138,16 +138,6 @@ impl Bitfield {
         }
     }
 
-    /// Sets what is unset below `to`; leaves pages alone that are full already.
-    pub fn set_all_below(&mut self, to: u64) {
-        let mut at = self.first_unset(0);
-        while at < to {
-            let end = self.first_set(at).unwrap_or(to).min(to);
-            self.set(at, end, true);
-            at = self.first_unset(end);
-        }
-    }
-
     /// The first block at or after `from` that is here.
     pub fn first_set(&self, from: u64) -> Option<u64> {
         self.pages.range(from / PAGE_BITS..).find_map(|(number, page)| {

@@ -12,6 +12,9 @@ use crate::base::{Cx, Error, Key, limits, trace};
 use crate::crypto::sign::KeyPair;
 use crate::wire::oplog::{Entry, Header, StoredKeys};
 
+/// Bits of the file of bits that are written together.
+const WORD_BITS: u64 = 64;
+
 impl Hypercore {
     pub(super) fn resume(
         &mut self,
@@ -85,7 +88,7 @@ impl Hypercore {
             Some(_) => length,
             None => kept(entries, self.fork).ok_or(Error::Corrupt("tree: a root is missing"))?,
         };
-        self.read_bits(cx, header, kept)?;
+        self.read_bits(cx, header, gathered.as_ref(), kept, entries)?;
         let mut known = length;
         for (number, found) in entries.iter().enumerate() {
             let later = &entries[number + 1..];
@@ -106,14 +109,42 @@ impl Hypercore {
         Ok(None)
     }
 
-    /// hypercore.51: the header is checked by its CRC, the file of bits is not.
-    fn read_bits(&mut self, cx: &mut Cx<'_>, header: &Header, kept: u64) -> Result<(), Error> {
+    /// hypercore.51: the file of bits is not summed. A flush may have been writing the words that entries speak of when the machine crashed, and the
+    /// header knows the other bits of these.
+    fn read_bits(
+        &mut self,
+        cx: &mut Cx<'_>,
+        header: &Header,
+        roots: Option<&Roots>,
+        kept: u64,
+        entries: &[Found],
+    ) -> Result<(), Error> {
         self.bits = self.store.read_bitfield(cx)?;
         let contiguous = header.contiguous_length.min(header.tree.length).min(kept);
-        self.bits.set_all_below(contiguous);
+        for update in entries.iter().filter_map(|found| found.entry.bitfield) {
+            for edge in [update.start, update.start.saturating_add(update.length)] {
+                let word = edge / WORD_BITS * WORD_BITS;
+                for block in word..word.saturating_add(WORD_BITS).min(contiguous) {
+                    if !self.bits.get(block) && self.is_there(cx, roots, block)? {
+                        self.bits.set(block, block + 1, true);
+                    }
+                }
+            }
+        }
         self.bits.set(header.tree.length, u64::MAX, false);
-        self.contiguous_length = self.bits.first_unset(contiguous);
+        self.contiguous_length = self.bits.first_unset(0);
         Ok(())
+    }
+
+    /// Whether a block of the header's tree can be read. Without roots, since a truncation took them, the header's word
+    /// has to do.
+    fn is_there(&mut self, cx: &mut Cx<'_>, roots: Option<&Roots>, block: u64) -> Result<bool, Error> {
+        let Some(roots) = roots else { return Ok(true) };
+        match self.store.read_block(cx, roots, block) {
+            Ok(_) => Ok(true),
+            Err(Error::Corrupt(_)) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     fn stored_roots(&mut self, cx: &mut Cx<'_>, length: u64) -> Result<Option<Roots>, Error> {
