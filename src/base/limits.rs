@@ -239,3 +239,5 @@ pub const EXPLAIN_TRIES: usize = 1 << 10;
 pub const EXPLAIN_ROWS: usize = 1 << 14;
 /// Batches within batches that are explained; deeper ones are bytes.
 pub const EXPLAIN_DEPTH: usize = 4;
+/// Keys of a hyperbee that an audit remembers to find what cannot be reached; with more of them that is not judged.
+pub const AUDIT_KEYS: usize = 1 << 22;

@@ -4,6 +4,7 @@
 //! as they are, so that every length of the log is a version of the map. `mod.rs` reads, `edit.rs` writes, `cursor.rs`
 //! walks in order, `cache.rs` keeps decoded blocks. Follows hyperbee.10 to hyperbee.36.
 
+pub mod audit;
 mod cache;
 mod cursor;
 mod edit;

@@ -713,3 +713,104 @@ fn speed() {
         );
     }
 }
+
+fn audited(tree: &mut Tree) -> audit::TreeAudit {
+    tree.with(|cx, _, log| audit::audit(cx, log, &mut |_, _| {})).expect("can be read").expect("a tree")
+}
+
+/// Every tree of the vectors, with its batches, deletions and refused puts.
+// proves hyperbee.38, hyperbee.39
+#[test]
+fn the_trees_of_the_real_package_are_sound() {
+    let mut trees = Vec::new();
+    for vector in vectors!("hyperbee-small.json") {
+        let mut tree = Tree::new();
+        run_all(&mut tree, vector["inputs"]["ops"].as_array().expect("ops"), DEFAULT);
+        trees.push(tree);
+    }
+    for vector in vectors!("hyperbee-batch-edges.json") {
+        let mut tree = Tree::new();
+        run_all(&mut tree, &put_ops(0..400, 3), DEFAULT);
+        run_all(&mut tree, &[serde_json::json!(["batch", vector["inputs"]["batch"]])], DEFAULT);
+        trees.push(tree);
+    }
+    let ten = &vectors!("hyperbee-100-batches.json")[1];
+    let mut tree = Tree::new();
+    run_all(&mut tree, ten["inputs"]["ops"].as_array().expect("ops"), DEFAULT);
+    trees.push(tree);
+    let mut tree = Tree::new();
+    run_all(&mut tree, &put_ops(0..300, 3), DEFAULT);
+    run_all(&mut tree, &del_ops(50..290, 3), DEFAULT);
+    trees.push(tree);
+    for (number, mut tree) in trees.into_iter().enumerate() {
+        if tree.log.is_empty() {
+            continue;
+        }
+        let entries = tree.range(Range::all()).expect("reads").len() as u64;
+        let found = audited(&mut tree);
+        assert_eq!(found.faults, [], "tree {number}");
+        assert_eq!((found.entries, found.complete), (Some(entries), true), "tree {number}");
+        assert_eq!((found.blocks, found.absent), (tree.log.len() - 1, 0), "tree {number}");
+    }
+}
+
+#[test]
+fn a_tree_that_is_not_all_here_is_judged_as_far_as_it_goes() {
+    let mut tree = Tree::new();
+    run_all(&mut tree, &put_ops(0..60, 3), DEFAULT);
+    tree.log.away = vec![7, 30];
+    let found = audited(&mut tree);
+    assert_eq!(found.faults, []);
+    assert_eq!((found.blocks, found.absent, found.entries, found.complete), (58, 2, None, false));
+    let mut other = Tree::of(vec![b"no header".to_vec()]);
+    assert_eq!(other.with(|cx, _, log| audit::audit(cx, log, &mut |_, _| {})), Ok(None));
+}
+
+/// A tree whose blocks each are what they were, but for one.
+// proves hyperbee.38, hyperbee.39
+#[test]
+fn what_a_liar_writes_is_found() {
+    let mut sound = Tree::new();
+    run_all(&mut sound, &put_ops(0..60, 3), DEFAULT);
+    let last = sound.log.len() - 1;
+    let change = |seq: u64, act: &dyn Fn(&mut Node, &mut Index)| {
+        let mut tree = Tree::of(sound.log.blocks.clone());
+        let mut node: Node = decode(&tree.log.blocks[seq as usize]).expect("a node");
+        let mut index: Index = decode(&node.index).expect("an index");
+        act(&mut node, &mut index);
+        node.index = encode(&index);
+        tree.log.blocks[seq as usize] = encode(&node);
+        audited(&mut tree)
+    };
+    let first = |found: audit::TreeAudit| found.faults.first().map(|fault| (fault.seq, fault.rule));
+    let same = change(last, &|_, _| {});
+    assert_eq!((same.loose, first(same)), (0, None));
+    let swapped = change(last, &|_, index| index.levels[1].keys.swap(0, 1));
+    assert_eq!(first(swapped), Some((last, "hyperbee.34")));
+    let children = change(last, &|_, index| {
+        let children = &mut index.levels[0].children;
+        children.swap(0, 2);
+        children.swap(1, 3);
+    });
+    assert_eq!(first(children), Some((last, "hyperbee.34")));
+    let later = change(40, &|_, index| index.levels[0].keys[0] = 50);
+    assert_eq!(
+        (later.loose, first(later)),
+        (1, None),
+        "an old root, which the newest version does not reach"
+    );
+    let own = change(last, &|_, index| index.levels[0].children[..2].copy_from_slice(&[last, 0]));
+    assert_eq!(first(own).map(|(seq, _)| seq), Some(last));
+    let short = change(last, &|_, index| index.levels.last_mut().expect("one").keys.truncate(3));
+    assert!(short.faults.iter().any(|fault| fault.rule == "hyperbee.12"), "{short:?}");
+    // A put that is left out: its key cannot be reached.
+    let lost = change(last, &|_, index| {
+        index.levels.last_mut().expect("one").keys.retain(|seq| *seq != last);
+    });
+    assert!(lost.faults.iter().any(|fault| fault.rule == "hyperbee.11"), "{lost:?}");
+    let shape = change(last, &|_, index| index.levels[0].children.truncate(2));
+    assert_eq!(first(shape), Some((last, "hyperbee.34")));
+    let mut torn = Tree::of(sound.log.blocks.clone());
+    torn.log.blocks[9].truncate(1);
+    assert_eq!(first(audited(&mut torn)), Some((9, "hyperbee.4")));
+}

@@ -189,9 +189,9 @@ impl<'p> Auditor<'p> {
         if let Some(pair) = pair
             && !self.pair_fits(&pair)
         {
-            let nth = usize::from(self.header.manifest.as_ref().map_or(0, |m| m.signers.len()) > 0);
+            // Behind those of the manifest's signers.
             let signers = self.header.manifest.as_ref().map_or(0, |manifest| manifest.signers.len());
-            let (file, at) = self.log.field("public key", signers.max(nth));
+            let (file, at) = self.log.field("public key", signers);
             let (expected, found) = (Seen::Text("a key pair of this core"), Seen::Text("another"));
             self.found(file, at, "the key pair", expected, found, "hypercore.24");
         }

@@ -4,6 +4,7 @@
 mod seckel;
 mod support;
 
+mod audit;
 mod corestore;
 mod dht_rpc;
 mod differential;

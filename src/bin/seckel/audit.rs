@@ -4,14 +4,18 @@ use std::fmt::Write;
 use std::io::{IsTerminal, Write as _};
 use std::path::Path;
 
-use seckel::base::{Cx, Error, NoTrace, Seeded, Time, hex};
+use seckel::base::{Cx, Error, NoTrace, Seeded, Time, Trace, hex};
 use seckel::corestore::audit::{Fault, Kind, StoreAudit, kind};
 use seckel::edge::files::Files;
+use seckel::hyperbee;
+use seckel::hyperbee::audit::TreeAudit;
 use seckel::hypercore::audit::{Audit, Verdict, audit};
+use seckel::hypercore::{Hypercore, Open};
 
 use super::args::AuditCore;
 use super::run::Bad;
 use super::terminal::say;
+use super::tracing;
 
 const SOUND: u8 = 0;
 const DAMAGED: u8 = 1;
@@ -26,13 +30,21 @@ struct Core {
     folder: String,
     outcome: Result<Audit, Error>,
     fault: Option<Fault>,
+    /// If the core is sound, and has a hyperbee in it.
+    tree: Option<TreeAudit>,
+    /// Where the blocks lie of which the tree's audit says something.
+    offsets: Vec<u64>,
 }
 
 impl Core {
+    fn crooked(&self) -> bool {
+        self.tree.as_ref().is_some_and(|tree| !tree.faults.is_empty())
+    }
+
     fn code(&self) -> u8 {
         match &self.outcome {
             Err(_) => UNREADABLE,
-            Ok(_) if self.fault.is_some() => DAMAGED,
+            Ok(_) if self.fault.is_some() || self.crooked() => DAMAGED,
             Ok(audit) => match audit.verdict() {
                 Verdict::Sound => SOUND,
                 Verdict::Damaged => DAMAGED,
@@ -51,7 +63,12 @@ pub fn core(args: &AuditCore) -> Result<u8, Bad> {
     }
     let mut files = Files::open(dir).map_err(|error| unreadable(format!("{}: {error}", args.dir)))?;
     let entropy = &mut Seeded::new(0);
-    let mut cx = Cx { now: Time::default(), entropy, disk: &mut files, trace: &mut NoTrace };
+    let (mut transcript, mut none) = (tracing::transcript().map(|all| all.of(0)), NoTrace);
+    let trace: &mut dyn Trace = match &mut transcript {
+        Some(transcript) => transcript,
+        None => &mut none,
+    };
+    let mut cx = Cx { now: Time::default(), entropy, disk: &mut files, trace };
     match kind(&mut cx, "")? {
         Kind::Core => {
             let core = one(&mut cx, "", None);
@@ -127,7 +144,28 @@ fn one(cx: &mut Cx<'_>, folder: &str, store: Option<&mut StoreAudit>) -> Core {
         (Ok(audit), Some(store)) => store.judge(folder, audit),
         _ => None,
     };
-    Core { folder: folder.to_owned(), outcome, fault }
+    let mut core = Core { folder: folder.to_owned(), outcome, fault, tree: None, offsets: Vec::new() };
+    if let Ok(found) = &core.outcome
+        && found.verdict() != Verdict::Damaged
+        && found.length > 0
+        && let Err(error) = bee(cx, &mut core)
+    {
+        core.outcome = Err(error);
+    }
+    core
+}
+
+/// The tree of a core that is sound.
+fn bee(cx: &mut Cx<'_>, core: &mut Core) -> Result<(), Error> {
+    let open = Open { create: false, read_only: true, ..Open::default() };
+    let mut log = Hypercore::open(cx, &core.folder, open)?;
+    let mut progress = Progress::new(&core.folder);
+    core.tree = hyperbee::audit::audit(cx, &mut log, &mut |done, of| progress.tell(done, of))?;
+    progress.end();
+    for fault in core.tree.iter().flat_map(|tree| &tree.faults) {
+        core.offsets.push(log.byte_offset(cx, fault.seq)?);
+    }
+    log.close(cx)
 }
 
 /// Per cent of a long audit, on a terminal.
@@ -177,7 +215,7 @@ fn text(core: &Core, args: &AuditCore) -> String {
         Err(Error::Missing) => return format!("{place}: cannot be read: no core is stored there"),
         Err(error) => return format!("{place}: cannot be read: {error}"),
     };
-    let verdict = if core.fault.is_some() { Verdict::Damaged } else { audit.verdict() };
+    let verdict = if core.fault.is_some() || core.crooked() { Verdict::Damaged } else { audit.verdict() };
     let mut out = format!("{place}: {}", verdict.name());
     if let Some(key) = &audit.key {
         let _ = write!(out, "\n  key {}", hex::encode(key));
@@ -202,6 +240,9 @@ fn text(core: &Core, args: &AuditCore) -> String {
     if let Some(fault) = &core.fault {
         let _ = write!(out, "\n  {}", fault_text(fault));
     }
+    if let Some(tree) = &core.tree {
+        tree_text(tree, &core.offsets, &mut out);
+    }
     for finding in &audit.findings {
         let block = finding.block.map_or(String::new(), |block| format!(" of block {block}"));
         let _ = write!(
@@ -218,6 +259,46 @@ fn text(core: &Core, args: &AuditCore) -> String {
     }
     ranges(audit, args.all, &mut out);
     out
+}
+
+fn tree_text(tree: &TreeAudit, offsets: &[u64], out: &mut String) {
+    let _ = write!(out, "\n  hyperbee: {} blocks, {} nodes", tree.blocks, tree.nodes);
+    match tree.entries {
+        Some(entries) => {
+            let _ = write!(out, ", {entries} keys");
+        }
+        None => *out += ", the newest version is not all here",
+    }
+    if !tree.complete && tree.entries.is_some() {
+        *out += "; whether every key can be reached was not judged";
+    }
+    for (fault, at) in tree.faults.iter().zip(offsets) {
+        let place = fault.place.map_or(String::new(), |place| format!(" node {place}"));
+        let _ =
+            write!(out, "\n  data at byte {at}: block {}{place}: {} ({})", fault.seq, fault.what, fault.rule);
+    }
+    if tree.more > 0 {
+        let _ = write!(out, "\n  and {} more", tree.more);
+    }
+}
+
+fn tree_json(tree: &TreeAudit, offsets: &[u64]) -> String {
+    let faults = tree.faults.iter().zip(offsets).map(|(fault, at)| {
+        let place = fault.place.map_or("null".to_owned(), |place| place.to_string());
+        let (what, rule) = (quoted(fault.what), quoted(fault.rule));
+        format!("{{\"at\":{at},\"block\":{},\"node\":{place},\"what\":{what},\"rule\":{rule}}}", fault.seq)
+    });
+    let faults: Vec<String> = faults.collect();
+    format!(
+        "{{\"blocks\":{},\"nodes\":{},\"keys\":{},\"absent\":{},\"complete\":{},\"findings\":[{}],\"more_findings\":{}}}",
+        tree.blocks,
+        tree.nodes,
+        tree.entries.map_or("null".to_owned(), |entries| entries.to_string()),
+        tree.absent,
+        tree.complete,
+        faults.join(","),
+        tree.more,
+    )
 }
 
 fn ranges(audit: &Audit, all: bool, out: &mut String) {
@@ -258,7 +339,7 @@ fn json(core: &Core) -> String {
             );
         }
     };
-    let verdict = if core.fault.is_some() { Verdict::Damaged } else { audit.verdict() };
+    let verdict = if core.fault.is_some() || core.crooked() { Verdict::Damaged } else { audit.verdict() };
     let findings = audit.findings.iter().map(|each| {
         format!(
             "{{\"file\":\"{}\",\"at\":{},\"block\":{},\"what\":{},\"expected\":{},\"found\":{},\"rule\":{}}}",
@@ -293,6 +374,7 @@ fn json(core: &Core) -> String {
         ("unflushed_entries", audit.entries.to_string()),
         ("dropped_entries", audit.dropped.to_string()),
         ("unsigned_blocks", audit.pending.to_string()),
+        ("hyperbee", core.tree.as_ref().map_or("null".to_owned(), |tree| tree_json(tree, &core.offsets))),
         ("fault", core.fault.map_or("null".to_owned(), |fault| fault_json(&fault))),
         ("findings", list(findings.collect())),
         ("more_findings", audit.more.to_string()),

@@ -121,6 +121,12 @@ fn slot(bytes: &[u8], at: usize, audit: &mut Audit) -> Option<(Header, bool, Vec
             (frame, payload)
         }
         Record::Blank => return None,
+        // A lone bit is no header that was being written.
+        Record::Other if all.iter().map(|byte| byte.count_ones()).sum::<u32>() == 1 => {
+            let byte = all.iter().position(|byte| *byte != 0).unwrap_or(0);
+            audit.find(rotten(at, "an empty slot", byte, all[byte].trailing_zeros() as u8, all));
+            return None;
+        }
         Record::Other => {
             audit.blind(
                 File::Oplog,
@@ -210,12 +216,12 @@ fn external(
     audit.blind(File::Header, at.start + at.length, all.len() as u64, OLD);
     *place = (File::Header, at.start, bytes.to_vec());
     let bytes = match mended(bytes) {
-        Some((mended, Some((byte, bit)))) => {
+        Some((mended, byte, bit)) => {
             let is = bytes[byte] >> bit & 1 == 1;
             find(at.start + byte as u64, Seen::Bit(bit, !is), Seen::Bit(bit, is), audit);
             mended
         }
-        _ => bytes.to_vec(),
+        None => bytes.to_vec(),
     };
     place.2.clone_from(&bytes);
     let header = match legal(&bytes) {
@@ -251,12 +257,10 @@ fn legal(bytes: &[u8]) -> Result<Header, &'static str> {
     if encode(&header) == bytes { Ok(header) } else { Err("encoding") }
 }
 
-/// The same with the one bit turned that makes it a header of its key; no bit if it is one.
-fn mended(bytes: &[u8]) -> Option<(Vec<u8>, Option<(usize, u8)>)> {
-    if legal(bytes).is_ok() {
-        return Some((bytes.to_vec(), None));
-    }
-    if bytes.len() > limits::AUDIT_BIT_SEARCH {
+/// The same with the one bit turned that makes it a header of its key, and which. None if it is one, or if there is no
+/// such bit.
+fn mended(bytes: &[u8]) -> Option<(Vec<u8>, usize, u8)> {
+    if legal(bytes).is_ok() || bytes.len() > limits::AUDIT_BIT_SEARCH {
         return None;
     }
     let mut bytes = bytes.to_vec();
@@ -267,7 +271,7 @@ fn mended(bytes: &[u8]) -> Option<(Vec<u8>, Option<(usize, u8)>)> {
             header.manifest.as_ref().is_none_or(|each| Auth::new(header.key, each.clone()).is_some())
         };
         if legal(&bytes).is_ok_and(|header| fits(&header)) {
-            return Some((bytes, Some((byte, bit))));
+            return Some((bytes, byte, bit));
         }
         bytes[byte] ^= 1 << bit;
     }

@@ -5,7 +5,7 @@ use super::Auditor;
 use super::files::ROW;
 use super::replay::turned;
 use super::report::{File, Finding, Seen};
-use crate::base::{Cx, Error, limits};
+use crate::base::{Cx, Error, Key, limits};
 use crate::hypercore::flat_tree;
 use crate::hypercore::tree::{self, Roots};
 use crate::wire::hypercore::Node;
@@ -199,7 +199,7 @@ impl Auditor<'_> {
         let wrong = good.unwrap_or((made_left, made_right));
         for (is, should) in [(left, wrong.0), (right, wrong.1)] {
             if is != should || good.is_none() {
-                self.wrong_row(is, should.hash, node.index);
+                self.wrong_row(is, should.hash);
             }
         }
         if good.is_none() {
@@ -208,7 +208,7 @@ impl Auditor<'_> {
         Ok(good)
     }
 
-    fn wrong_row(&mut self, is: Node, should: [u8; 32], _above: u64) {
+    fn wrong_row(&mut self, is: Node, should: Key) {
         let fresh = self.rows.is_fresh(is.index);
         let (file, at) = if fresh { (File::Oplog, 8192) } else { (File::Tree, is.index * ROW) };
         let expected =
@@ -398,6 +398,7 @@ impl Auditor<'_> {
             }
             (Bit::Here { certain }, Look::Short | Look::Zeros | Look::Other | Look::Long) => {
                 if self.unclear.contains(&block) {
+                    // Said already.
                 } else if certain || look == Look::Long {
                     let found = if look == Look::Short { "the end of the file" } else { "other bytes" };
                     self.bad_block(block, offset, Seen::Hash(leaf.hash), Seen::Text(found));
