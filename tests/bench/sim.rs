@@ -1,6 +1,8 @@
 //! Sizes of simulated worlds: nodes of a DHT and registry clients for an hour; nodes that bootstrap and look things up.
 //!
 //! `seckel-bench sim --nodes 1000 --clients 200 --minutes 60`, `seckel-bench sim --nodes 10000 --lookups 1000`.
+//! Each client does a command about every `--every` seconds, one of `--writes` writes. With `--serve 1` clients let
+//! others copy from them, as the prompt does, and make a mesh of some hundred connections each.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -37,9 +39,8 @@ pub fn run(args: &Args) -> Report {
         report.figure("kb_per_node", (rss() - before) / nodes as f64);
         tables(&mut report, &mut crowd);
     }
-    let clients = args.number("clients", 0);
     if args.number("minutes", 0) > 0 {
-        let mut town = Town::new(crowd, clients, args.number("serve", 1) > 0);
+        let mut town = Town::new(crowd, args);
         let sent = town.crowd.world.sent;
         let (hour, ()) = timed(|| town.run(Span::from_secs(60 * args.number("minutes", 0))));
         report.figure("s", hour.s);
@@ -102,6 +103,9 @@ struct Town {
     clients: BTreeMap<HostId, Client>,
     /// When each program wants its turn.
     alarms: BTreeSet<(Time, HostId)>,
+    /// Seconds between two commands of a client, in the mean, and of how many commands one writes.
+    every: u64,
+    writes: u64,
     commands: u64,
     reports: BTreeMap<String, u64>,
 }
@@ -109,13 +113,16 @@ struct Town {
 struct Client {
     session: Session,
     name: String,
+    /// It has not registered its name yet.
+    fresh: bool,
     /// When its user types next.
     types: Time,
     alarm: Option<Time>,
 }
 
 impl Town {
-    fn new(mut crowd: Crowd, clients: u64, serve: bool) -> Town {
+    fn new(mut crowd: Crowd, args: &Args) -> Town {
+        let (clients, serve) = (args.number("clients", 0), args.number("serve", 0) > 0);
         let home = crowd.world.add([40, 0, 0, 1]);
         crowd.world.start(home, Crowd::config(false));
         let server = Server::start(&mut crowd.world.net(home), Bounds::default()).expect("a new store");
@@ -127,6 +134,8 @@ impl Town {
             server,
             clients: BTreeMap::new(),
             alarms: BTreeSet::new(),
+            every: args.number("every", 120).max(2),
+            writes: args.number("writes", 16).max(2),
             commands: 0,
             reports: BTreeMap::new(),
         };
@@ -139,8 +148,9 @@ impl Town {
             world.start(host, Crowd::config(false));
             let session =
                 Session::start(&mut world.net(host), keys.server, keys.core, serve).expect("a new store");
-            let types = world.now() + Span::from_secs(20 + town.draw.below(60));
-            town.clients.insert(host, Client { session, name: format!("user-{n}"), types, alarm: None });
+            let types = world.now() + Span::from_secs(20 + town.draw.below(town.every));
+            town.clients
+                .insert(host, Client { session, name: format!("user-{n}"), fresh: true, types, alarm: None });
             town.arm(host);
             town.run(Span::from_millis(50));
         }
@@ -183,12 +193,14 @@ impl Town {
     fn turn(&mut self, now: Time, host: HostId) {
         let Some(client) = self.clients.get_mut(&host) else { return };
         if client.types <= now {
-            client.types = now + Span::from_secs(30 + self.draw.below(60));
-            let command = match self.draw.below(8) {
-                0 => Command::Register(client.name.clone()),
-                1 => Command::Delete(client.name.clone()),
+            client.types = now + Span::from_secs(self.every / 2 + self.draw.below(self.every));
+            let command = match self.draw.below(2 * self.writes) {
+                0 => Command::Delete(client.name.clone()),
+                1 => Command::Register(client.name.clone()),
+                _ if client.fresh => Command::Register(client.name.clone()),
                 _ => Command::Lookup(format!("user-{}", self.draw.below(300))),
             };
+            client.fresh = false;
             self.commands += 1;
             let _ = client.session.submit(&mut self.crowd.world.net(host), command);
         }
