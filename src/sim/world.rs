@@ -52,6 +52,8 @@ pub struct World {
     pub transcript: Transcript,
     /// Datagrams that were sent.
     pub sent: u64,
+    /// Time-outs that processes were handed.
+    pub woken: u64,
     /// Where copies of the datagrams that are sent go, if anywhere: source, target, bytes.
     pub tap: Option<Vec<(Addr, Addr, Vec<u8>)>>,
     pub(super) seam: Seam,
@@ -74,6 +76,7 @@ impl World {
             crashed: VecDeque::new(),
             transcript: Transcript::default(),
             sent: 0,
+            woken: 0,
             tap: None,
             seam: Seam::default(),
             undrained_permille: 0,
@@ -219,6 +222,7 @@ impl World {
         if node.poll_timeout().is_none_or(|deadline| deadline.at > cx.now) {
             return false;
         }
+        self.woken += 1;
         if self.seam.wakes(self.now, host) {
             node.handle_timeout(&mut cx);
         }

@@ -3,6 +3,7 @@
 mod support;
 
 mod check;
+mod crowd;
 mod echo;
 mod faults;
 mod garbage;
