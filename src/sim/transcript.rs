@@ -113,8 +113,8 @@ impl Transcript {
         self.keep(record);
     }
 
-    /// What befalls a datagram between two hosts, for who reads along. It does not count for the hash: that the datagram
-    /// was sent does.
+    /// What befalls a datagram between two hosts, for who reads along. It does not count for the hash: that the
+    /// datagram was sent does.
     pub fn on_its_way(&mut self, at: Time, kind: Kind, from: Addr, to: Addr, what: &str) {
         if !self.on() {
             return;
