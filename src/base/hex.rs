@@ -49,6 +49,7 @@ pub fn key_to_z32(key: &[u8; 32]) -> String {
 }
 
 /// A 32-byte key written as hex (64 digits) or z-base-32 (52 characters), with or without `pear://`.
+/// (compact_encoding.15)
 pub fn key_from_text(text: &str) -> Option<[u8; 32]> {
     let text = text.trim();
     let text = text.strip_prefix("pear://").unwrap_or(text);

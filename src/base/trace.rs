@@ -7,7 +7,7 @@ use core::fmt::{self, Display, Write};
 
 use super::Time;
 
-/// What a line tells of.
+/// What a line tells of. (transcript.3)
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Kind {
     /// A datagram or a message came in.
@@ -49,6 +49,7 @@ impl Kind {
 }
 
 /// One line as a machine gives it. Nothing in it is a secret, nor what a user sent: of that, the length only.
+/// (transcript.6)
 pub struct Line<'a> {
     pub kind: Kind,
     /// The folder of the machine that tells it.
@@ -81,7 +82,7 @@ impl Display for Place {
 
 /// Where the transcript goes.
 pub trait Trace {
-    /// False: nobody reads, do not bother to make lines.
+    /// False: nobody reads, do not bother to make lines. Nothing else may depend on it. (transcript.8)
     fn on(&self) -> bool;
     fn line(&mut self, now: Time, line: &Line<'_>);
     /// From now on, lines with `part` are about something in `place`. Returns the place before it.
@@ -173,7 +174,7 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// Takes a line in place of the one that was here.
+    /// Takes a line in place of the one that was here. (transcript.7)
     pub fn take(&mut self, now: Time, node: Option<usize>, place: Option<Place>, line: &Line<'_>) {
         (self.time, self.node) = (now, node);
         (self.kind, self.layer, self.rule) = (line.kind.name(), line.layer, line.rule);
@@ -190,7 +191,7 @@ impl Entry {
     }
 
     /// Appends it as `TIME node N KIND LAYER WHO: WHAT [RULE]` and a line's end; `WHO` is `ID`, `ID with PEER`,
-    /// `with PEER` or `-`.
+    /// `with PEER` or `-`. (transcript.2)
     pub fn text(&self, out: &mut String) {
         let Entry { time, node, kind, layer, id, peer, what, rule } = self;
         let _ = match node {
@@ -210,7 +211,7 @@ impl Entry {
         out.push('\n');
     }
 
-    /// Appends it as an object of JSON and a line's end. What is not there is `null`.
+    /// Appends it as an object of JSON and a line's end. What is not there is `null`. (transcript.4)
     pub fn json(&self, out: &mut String) {
         let Entry { time, node, kind, layer, id, peer, what, rule } = self;
         let _ = write!(out, r#"{{"time_us":{},"node":"#, time.as_micros());
@@ -247,7 +248,8 @@ fn quoted(text: &str, out: &mut String) {
     out.push('"');
 }
 
-/// Writes into a text without ending its line, whatever comes: control characters are escaped.
+/// Writes into a text without ending its line, whatever comes: control characters are escaped. (transcript.1,
+/// transcript.5)
 struct OneLine<'a>(&'a mut String);
 
 impl Write for OneLine<'_> {

@@ -1,5 +1,5 @@
 //! The cores of a store, one by one, and what the store adds: the folders' names, the primary key. Changes nothing and
-//! takes no lock. Read `hypercore/audit.rs` first.
+//! takes no lock. Follows corestore.14. Read `hypercore/audit.rs` first.
 
 use super::{NAME, NAMESPACE, Namespace, PRIMARY_KEY, folders, key_pair_of};
 use crate::base::disk::{join, read_file};
@@ -39,7 +39,7 @@ pub struct Fault {
 }
 
 /// A store whose cores are audited. `cores` are their folders, sorted; give what `hypercore::audit` says of each to
-/// `judge`, and ask `finish` at the end.
+/// `judge`, and ask `finish` at the end. (corestore.14)
 pub struct StoreAudit {
     pub cores: Vec<String>,
     primary: Option<Secret>,

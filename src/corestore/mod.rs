@@ -54,7 +54,7 @@ impl Corestore {
     }
 
     /// The same with a primary key of one's own, and a choice what cores outlive. `Refused` if another primary key is
-    /// stored there.
+    /// stored there. (corestore.11)
     pub fn open_with(
         cx: &mut Cx<'_>,
         dir: &str,
@@ -117,6 +117,7 @@ impl Corestore {
     }
 
     /// corestore.5, corestore.6: version 1, unless the store has the core of that name from an older one.
+    /// (corestore.13)
     fn auth_of_name(
         &self,
         cx: &mut Cx<'_>,
@@ -178,6 +179,7 @@ impl Corestore {
         self.open_in(cx, &auth::discovery_key(&key), open)
     }
 
+    /// Follows corestore.10.
     fn open_in(&mut self, cx: &mut Cx<'_>, discovery_key: &Key, open: Open) -> Result<Hypercore, Error> {
         if self.out.contains(discovery_key) {
             return Err(Error::Taken);

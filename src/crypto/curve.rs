@@ -16,7 +16,7 @@ pub fn is_canonical(point: &Key) -> bool {
 /// The point `secret * public`, compressed; `None` for a point that the reference refuses.
 ///
 /// The scalar is the one that signs: the first half of SHA-512 of the seed, its bits cleared and set (noise.3). It is
-/// then used as it is, and the result is hashed no further (noise.4).
+/// then used as it is, and the result is hashed no further (noise.4, noise.6).
 pub fn dh(seed: &[u8; 32], public: &Key) -> Option<Secret> {
     // noise.5: refused are points that are not reduced, not on the curve, or not in the group of prime order.
     if !is_canonical(public) {

@@ -8,7 +8,7 @@ use super::secretstream::Forged;
 pub const OVERHEAD: usize = 16;
 pub const NONCE: usize = 24;
 
-/// Seals `message`; the MAC stands in front. Never use a nonce twice with a key.
+/// Seals `message`; the MAC stands in front. Never use a nonce twice with a key. (crypto.16)
 pub fn seal(key: &[u8; 32], nonce: &[u8; NONCE], message: &[u8]) -> Vec<u8> {
     super::prepare();
     secretbox::seal(message, &Nonce(*nonce), &Key(*key))

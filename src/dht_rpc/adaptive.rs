@@ -27,7 +27,7 @@ struct Trip {
 }
 
 impl Adaptive {
-    /// Learns from an answer that needed at most two sends.
+    /// Learns from an answer that needed at most two sends. (dht_rpc.51)
     pub fn learn(&mut self, now: Time, addr: Addr, rtt: Span) {
         self.turn(now);
         let sample = i64::try_from(rtt.as_millis()).unwrap_or(MOST).min(60_000);
@@ -46,6 +46,7 @@ impl Adaptive {
         self.wait_with(entropy.below(JITTER), addr, attempt)
     }
 
+    /// Follows dht_rpc.51.
     fn wait_with(&self, jitter: u64, addr: Addr, attempt: u8) -> Span {
         let millis = match self.find(addr) {
             Some(trip) => {

@@ -37,7 +37,7 @@ impl Health {
     }
 
     /// Judges a tick, given the counts of answers and of lost requests since the beginning; `None` if too little
-    /// happened to say anything.
+    /// happened to say anything. (dht_rpc.87, dht_rpc.88)
     pub fn tick(&mut self, responses: u64, timeouts: u64) -> Option<Verdict> {
         let before = self.ticks.back().copied();
         if self.ticks.len() == WINDOW {

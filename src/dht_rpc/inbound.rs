@@ -200,6 +200,7 @@ impl DhtRpc {
         self.answer(cx, asked, Parts { error, value, token, closer });
     }
 
+    /// Follows dht_rpc.5.
     fn answer(&mut self, cx: &mut Cx<'_>, asked: Asked, parts: Parts) {
         // dht_rpc.26
         let closer = match asked.target.filter(|_| parts.closer) {

@@ -56,7 +56,7 @@ impl NatSampler {
         self.host.filter(|_| self.port != 0).map(|host| Addr::new(host, self.port))
     }
 
-    /// Counts a report; returns how many records agree with it.
+    /// Counts a report; returns how many records agree with it. (dht_rpc.27, dht_rpc.29)
     pub fn add(&mut self, addr: Addr) -> i32 {
         let a = self.bump(addr, 2);
         let b = self.bump(addr.with_port(0), 1);

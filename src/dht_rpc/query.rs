@@ -122,7 +122,7 @@ impl Walk {
     }
 
     /// Offers a node to ask. `referrer` told of it. Returns true if `addr` is known to be down and `referrer` should
-    /// hear so.
+    /// hear so. (dht_rpc.65, dht_rpc.91)
     pub fn offer(&mut self, addr: Addr, referrer: Option<Addr>) -> bool {
         if self.query.only_start || addr.port == 0 {
             return false;
@@ -235,6 +235,7 @@ impl Walk {
         down
     }
 
+    /// Follows dht_rpc.67.
     fn keep(&mut self, distance: Distance, reply: &Reply) {
         if !self.is_closer(&distance) {
             return;

@@ -27,7 +27,7 @@ impl Tokens {
         token(&secrets.keys[1], to)
     }
 
-    /// Whether `given` was handed out to the host of `from`, lately.
+    /// Whether `given` was handed out to the host of `from`, lately. (dht_rpc.21, dht_rpc.23)
     pub fn check(&mut self, now: Time, entropy: &mut dyn Entropy, from: Addr, given: &Key) -> bool {
         let secrets = self.current(now, entropy);
         secrets.keys.iter().any(|key| token(key, from) == *given)

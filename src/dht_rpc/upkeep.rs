@@ -190,12 +190,13 @@ impl DhtRpc {
         self.boot = Boot::Done;
         self.probes = Probes::default();
         if !core::mem::replace(&mut self.bootstrapped, true) {
-            trace!(cx, State, "dht_rpc", rule: "dht_rpc.77", "bootstrapped, {} nodes known", self.table.len());
+            trace!(cx, State, "dht_rpc", "bootstrapped, {} nodes known", self.table.len());
             self.event(Event::Bootstrapped);
         }
     }
 
     /// Finds out whether the server socket can be reached, and becomes persistent if so and if asked to. dht_rpc.79
+    /// (dht_rpc.83)
     fn test_firewall(&mut self, cx: &mut Cx<'_>, only_firewall: bool) {
         if self.test.is_some() {
             return; // one is enough; the bootstrap is over before another can begin

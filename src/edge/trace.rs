@@ -93,7 +93,7 @@ impl Transcript {
         self.write(|outputs| outputs.put(entry));
     }
 
-    /// Writes what is collected.
+    /// Writes what is collected. (transcript.9)
     pub fn flush(&self) {
         self.write(Outputs::flush);
     }
@@ -230,7 +230,7 @@ impl Output {
     }
 }
 
-/// Writes lines. If not all fit, the file is cut after the last whole one.
+/// Writes lines. If not all fit, the file is cut after the last whole one. (transcript.1)
 fn write_whole(file: &mut File, lines: &[u8], written: &mut u64) -> io::Result<()> {
     let mut done = 0;
     let failed = loop {

@@ -152,6 +152,7 @@ fn block(
 }
 
 /// A node whose keys are in order, lie between those above, and whose children have enough keys and are alike.
+/// (hyperbee.38)
 fn node(
     cx: &mut Cx<'_>,
     bee: &mut Bee,

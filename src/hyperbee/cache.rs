@@ -127,6 +127,7 @@ impl Cache {
         }
     }
 
+    /// Follows hyperbee.33.
     fn make_room(&mut self, spared: u64) {
         let mut turns = self.slots.len();
         while self.bytes > limits::HYPERBEE_CACHE_BYTES && turns > 0 {

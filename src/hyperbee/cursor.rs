@@ -6,7 +6,7 @@ use super::{Bee, Entry, Log, Spot, TOO_DEEP, child, root};
 use crate::base::{Cx, Error, limits};
 use crate::wire::hyperbee::Level;
 
-/// Which entries, and in what direction.
+/// Which entries, and in what direction. (hyperbee.26)
 #[derive(Clone, Debug)]
 pub struct Range {
     pub from: Bound<Vec<u8>>,
@@ -40,6 +40,7 @@ impl Range {
     pub fn lte(self, key: &[u8]) -> Range {
         Range { to: Bound::Included(key.to_vec()), ..self }
     }
+    /// Follows hyperbee.29.
     pub fn limit(self, limit: u64) -> Range {
         Range { limit: Some(limit), ..self }
     }
@@ -49,7 +50,7 @@ impl Range {
 }
 
 /// Hands out the entries of a range one by one, from the version it was made for: what is appended meanwhile does not
-/// change what it gives. After `Error::Missing` it can be asked again once the block is here.
+/// change what it gives. After `Error::Missing` it can be asked again once the block is here. (hyperbee.28)
 #[derive(Clone, Debug)]
 pub struct Cursor {
     version: u64,

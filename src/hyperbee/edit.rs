@@ -134,7 +134,7 @@ impl Batch {
         Ok(seq.expect("nothing refuses this put"))
     }
 
-    /// Like `put`, unless the key is there and `allow` refuses to replace that entry.
+    /// Like `put`, unless the key is there and `allow` refuses to replace that entry. (hyperbee.21, hyperbee.22)
     pub fn put_if(
         &mut self,
         cx: &mut Cx<'_>,

@@ -221,12 +221,13 @@ impl Bee {
         Ok(())
     }
 
+    /// Follows hyperbee.32.
     fn not_here(&mut self, seq: u64) -> Error {
         self.missing = Some(seq);
         Error::Missing
     }
 
-    /// hyperbee.20: down from `spot` by comparing bytes.
+    /// hyperbee.20: down from `spot` by comparing bytes. (hyperbee.34, hyperbee.36)
     fn search(
         &mut self,
         cx: &mut Cx<'_>,

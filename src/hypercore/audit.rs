@@ -35,7 +35,7 @@ const OLD_TREE: [u8; 4] = [0x05, 0x02, 0x57, 0x02];
 /// many.
 ///
 /// `Missing`: no core is stored there. `Refused`: it is of hypercore 9, or too long. `Io`: a file cannot be read. What
-/// is wrong with the core itself is in the `Audit`, never an error.
+/// is wrong with the core itself is in the `Audit`, never an error. (hypercore.71)
 pub fn audit(cx: &mut Cx<'_>, dir: &str, progress: &mut dyn FnMut(u64, u64)) -> Result<Audit, Error> {
     let oplog = match log::read_all(cx, &join(dir, "oplog")) {
         Err(Error::Io(DiskError::Missing)) => return Err(Error::Missing),

@@ -123,7 +123,7 @@ impl Auth {
         matches!(&self.manifest.signers[..], [signer] if signer.public == keys.public)
     }
 
-    /// Whether a stored signature is good for a tree. (hypercore.20 to hypercore.22)
+    /// Whether a stored signature is good for a tree. (hypercore.20 to hypercore.23)
     pub fn verify(&self, tree: &TreeState, signature: &[u8]) -> bool {
         if self.bare() {
             let Ok(signature) = signature.try_into() else { return false };

@@ -18,7 +18,7 @@ pub const fn offset(index: u64) -> u64 {
     if depth >= 63 { 0 } else { index >> (depth + 1) }
 }
 
-/// The node of that depth and offset.
+/// The node of that depth and offset. (hypercore.1)
 pub const fn index(depth: u32, offset: u64) -> u64 {
     let factor = 1_u64.wrapping_shl(depth + 1);
     offset.wrapping_mul(factor).wrapping_add(1_u64.wrapping_shl(depth)).wrapping_sub(1)

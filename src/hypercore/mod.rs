@@ -106,6 +106,7 @@ pub struct Change {
 ///
 /// Nothing here waits: a block that is not here is `None`, getting it is the replicator's work. After `close` every
 /// command fails with `NotOpen`; dropping a core without `close` leaks its file handles in the `Disk`.
+/// (hypercore.57)
 pub struct Hypercore {
     /// As it will be written at the next flush, except for `tree` and `contiguous_length`.
     header: Header,
@@ -705,6 +706,7 @@ impl Hypercore {
         }
     }
 
+    /// Follows hypercore.56.
     fn try_flush(&mut self, cx: &mut Cx<'_>) {
         if let Err(error) = self.flush(cx) {
             trace!(cx, Step, "hypercore", part: "", "flush: {error}; it is tried again later");

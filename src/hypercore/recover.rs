@@ -16,6 +16,7 @@ use crate::wire::oplog::{Entry, Header, StoredKeys};
 const WORD_BITS: u64 = 64;
 
 impl Hypercore {
+    /// Follows hypercore.50.
     pub(super) fn resume(
         &mut self,
         cx: &mut Cx<'_>,
@@ -109,8 +110,8 @@ impl Hypercore {
         Ok(None)
     }
 
-    /// hypercore.51: the file of bits is not summed. A flush may have been writing the words that entries speak of when the machine crashed, and the
-    /// header knows the other bits of these.
+    /// hypercore.51: the file of bits is not summed. A flush may have been writing the words that entries speak of when
+    /// the machine crashed, and the header knows the other bits of these.
     fn read_bits(
         &mut self,
         cx: &mut Cx<'_>,

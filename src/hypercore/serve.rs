@@ -167,7 +167,8 @@ impl Replicator {
     }
 }
 
-/// What is here for a request. (replication.20 to replication.27, replication.72, replication.75)
+/// What is here for a request, also of one who looks for where the trees part. (replication.20 to replication.27,
+/// replication.48, replication.72, replication.75)
 fn answer(cx: &mut Cx<'_>, core: &mut Hypercore, request: &Request) -> Answer {
     let compat = core.auth().is_none_or(|auth| auth.is_compat());
     let manifest = if request.manifest && !compat { core.manifest().cloned() } else { None };

@@ -158,7 +158,7 @@ impl Replicator {
         }
     }
 
-    /// The SYNC that is due to a peer.
+    /// The SYNC that is due to a peer. (replication.40)
     pub(super) fn sync_of(&mut self, core: &Hypercore, id: PeerId) -> Option<Sync> {
         let downloading = self.downloading();
         let peer = self.peers.get_mut(&id)?;

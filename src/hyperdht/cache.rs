@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use crate::base::{Entropy, Key};
 
-/// One value per key.
+/// One value per key. (hyperdht.40, hyperdht.41)
 #[derive(Debug, Clone)]
 pub struct Cache<K, V> {
     max: usize,

@@ -66,6 +66,7 @@ impl Lookup {
 
 impl HyperDht {
     /// Which nodes forward handshakes for `key`: `Event::Peer` with the node in `from`, then `LookupDone`.
+    /// (hyperdht.90)
     pub fn find_peer(&mut self, _: &mut Cx<'_>, key: Key) -> LookupId {
         self.start_lookup(target(&key), What::FindPeer)
     }

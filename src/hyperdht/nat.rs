@@ -117,7 +117,7 @@ impl Nat {
         if self.addresses.is_some() {
             return self.addresses.clone();
         }
-        // pitfalls 4.12: a node that turned open while it punches still tells where it was seen.
+        // hyperdht.64, pitfalls 4.12: a node that turned open while it punches still tells where it was seen.
         if self.firewall == firewall::OPEN && !self.full.is_empty() {
             return Some(self.full.iter().take(2).map(|sample| sample.addr).collect());
         }

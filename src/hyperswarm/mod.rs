@@ -476,7 +476,7 @@ impl Hyperswarm {
     }
 
     /// Ends the swarm: leaves all topics, stops listening, closes connections. `force`: announcements are not taken
-    /// back. `Event::Destroyed` follows.
+    /// back. `Event::Destroyed` follows. (hyperswarm.31)
     pub fn destroy(&mut self, cx: &mut Cx<'_>, force: bool) {
         if matches!(self.phase, Phase::Destroying | Phase::Destroyed) {
             return;

@@ -370,6 +370,7 @@ impl Protomux {
     }
 
     /// False: the owner of a channel cannot take more; the stream is told to stop reading. True: go on.
+    /// (protomux.37)
     pub fn set_reading(&mut self, reading: bool) {
         self.held = !reading;
         self.update_reading();
@@ -461,7 +462,7 @@ impl Protomux {
         self.events.push_back(Event::Closed { channel, by_remote });
     }
 
-    /// Ends everything: the stream is gone or about to be.
+    /// Ends everything: the stream is gone or about to be. (protomux.35)
     fn shut_down(&mut self) {
         self.dead = true;
         self.inbox.clear();

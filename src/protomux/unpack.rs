@@ -70,7 +70,7 @@ impl Frame {
         Ok(Next::Message { channel, kind: kind.0, body: end - body.len()..end, more })
     }
 
-    /// Goes on with what is inside `body`, which is a batch.
+    /// Goes on with what is inside `body`, which is a batch. (protomux.31)
     fn enter(&mut self, body: core::ops::Range<usize>) -> Result<(), Fault> {
         if self.levels.len() == limits::MUX_BATCH_DEPTH {
             return Err(Fault::Depth);
@@ -142,6 +142,7 @@ impl Protomux {
         self.remote.get_mut(index)?.as_mut()
     }
 
+    /// Follows protomux.17.
     fn take_message(&mut self, remote: u64, kind: u64, body: &[u8]) -> Result<(), Fault> {
         // protomux.11: the id is the sender's; protomux.25: an unknown or closed one is ignored
         match self.slot(remote) {
@@ -165,11 +166,13 @@ impl Protomux {
         }
     }
 
+    /// Follows protomux.34.
     fn keep(&mut self, cost: usize) -> Result<(), Fault> {
         self.kept += cost;
         if self.kept > limits::MUX_BUFFERED_MAX { Err(Fault::Buffered) } else { Ok(()) }
     }
 
+    /// Follows protomux.32, protomux.33.
     fn take_open(&mut self, open: format::Open) -> Result<(), Fault> {
         let remote = open.channel;
         // protomux.24

@@ -188,6 +188,7 @@ enum Phase {
 ///
 /// Commands: `request`, `event`, `answer`, `refuse`, `unknown_method`, `fail`, `end`, `destroy`. Deadlines: the
 /// time-outs of requests. Not done: which methods there are, and what values mean, is the owner's.
+/// (protomux_rpc.24)
 #[derive(Default)]
 pub struct Rpc {
     values: Values,
@@ -217,7 +218,7 @@ impl Rpc {
 
     /// Asks the peer. `Event::Answer` comes once: with the answer, or after `timeout` (None: never), or when the
     /// channel closes. Errors: `NotOpen` once closed; `Full` with `limits::RPC_REQUESTS_MAX` outstanding or too many
-    /// bytes queued; `Invalid` for a value too long.
+    /// bytes queued; `Invalid` for a value too long. (protomux_rpc.6)
     pub fn request(
         &mut self,
         cx: &mut Cx<'_>,
@@ -272,7 +273,7 @@ impl Rpc {
         self.fail(cx, call, failure)
     }
 
-    /// Answers a call with any failure. Errors as for `answer`.
+    /// Answers a call with any failure. Errors as for `answer`. (protomux_rpc.13)
     pub fn fail(&mut self, cx: &mut Cx<'_>, call: CallId, failure: Failure) -> Result<(), Error> {
         let code = failure.code.code();
         let failure = format::Failure {
@@ -302,7 +303,7 @@ impl Rpc {
         self.end_if_done();
     }
 
-    /// Closes the channel now; what is outstanding fails with `ChannelDestroyed`.
+    /// Closes the channel now; what is outstanding fails with `ChannelDestroyed`. (protomux_rpc.19)
     pub fn destroy(&mut self, _: &mut Cx<'_>) {
         if self.phase != Phase::Closed {
             self.outputs.push_back(Output::Close);
@@ -466,6 +467,7 @@ impl Machine for Rpc {
     type Output = Output;
     type Event = Event;
 
+    /// Follows protomux_rpc.20.
     fn handle_input(&mut self, cx: &mut Cx<'_>, input: Input<'_>) {
         if self.phase == Phase::Closed {
             return;
@@ -473,7 +475,7 @@ impl Machine for Rpc {
         let taken = match input {
             Input::Opened => {
                 if !self.opened {
-                    trace!(cx, State, "protomux_rpc", part: "", rule: "protomux_rpc.6", "the peer opened the channel");
+                    trace!(cx, State, "protomux_rpc", part: "", "the peer has opened the channel");
                     self.opened = true;
                     self.events.push_back(Event::Opened);
                 }

@@ -45,9 +45,7 @@ impl Why {
     pub fn rule(self) -> Option<&'static str> {
         match self {
             Why::Fault(fault) => fault.rule(),
-            Why::Ended | Why::Cut => Some("secret_stream.26"),
-            Why::Silent => Some("secret_stream.23"),
-            Why::Destroyed => None,
+            Why::Ended | Why::Destroyed | Why::Cut | Why::Silent => None,
         }
     }
 }

@@ -29,7 +29,7 @@ pub(super) enum Found<'a> {
 }
 
 impl Frames {
-    /// Takes bytes off `bytes` until there is something to tell.
+    /// Takes bytes off `bytes` until there is something to tell. (secret_stream.2)
     pub(super) fn next<'a>(&mut self, bytes: &mut &'a [u8]) -> Found<'a> {
         if self.head_len < Head::LEN {
             let (taken, rest) = bytes.split_at(bytes.len().min(Head::LEN - self.head_len));

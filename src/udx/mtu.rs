@@ -25,7 +25,7 @@ impl Mtu {
         self.size
     }
 
-    /// Bytes behind the header.
+    /// Bytes behind the header. (udx.19)
     pub fn payload(&self) -> usize {
         self.size - BELOW - HEADER_LEN
     }

@@ -38,7 +38,7 @@ impl Default for Rtt {
 }
 
 impl Rtt {
-    /// A packet that was sent once took `sample`.
+    /// A packet that was sent once took `sample`. (udx.33)
     pub fn sample(&mut self, now: Time, sample: Span) {
         let sample = self.clamped(sample);
         self.latest = sample;

@@ -168,7 +168,7 @@ impl Send {
         window > 0 && (self.flight.is_empty() || unacked + payload.min(self.unsent_bytes()) <= window)
     }
 
-    /// Cuts the next packet of at most `payload` bytes; to be transmitted at once.
+    /// Cuts the next packet of at most `payload` bytes; to be transmitted at once. (udx.10, udx.54)
     pub fn cut(&mut self, payload: usize) -> Option<Seq> {
         let seq = self.next();
         let unsent = self.unsent_bytes();

@@ -204,6 +204,7 @@ impl Stream {
         Ok(())
     }
 
+    /// Follows udx.62.
     pub fn change_remote(&mut self, now: Time, path: Path) -> Result<(), Error> {
         let Phase::Connected(from) = self.phase else { return Err(Error::NotOpen) };
         self.phase = Phase::Connected(path);
@@ -215,6 +216,7 @@ impl Stream {
         Ok(())
     }
 
+    /// Follows udx.28.
     pub fn write(&mut self, now: Time, bytes: &[u8]) -> Result<bool, Error> {
         if self.is_closed() {
             return Err(Error::Gone);
@@ -279,7 +281,7 @@ impl Stream {
         self.rest(now);
     }
 
-    /// The stream ends now, whatever is under way. Returns where a goodbye goes.
+    /// The stream ends now, whatever is under way. Returns where a goodbye goes. (udx.27)
     pub fn close(&mut self, why: Why) -> Option<Path> {
         let path = self.path();
         self.phase = Phase::Closed;
@@ -380,6 +382,7 @@ impl Stream {
         false
     }
 
+    /// Follows udx.26.
     fn on_message(&mut self, payload: &[u8]) {
         if self.news.messages.len() < limits::UDX_MESSAGES_MAX {
             self.news.messages.push_back(payload.to_vec());
@@ -501,6 +504,7 @@ impl Stream {
         }
     }
 
+    /// Follows udx.55.
     fn check_drain(&mut self) {
         if self.hit_high_water && self.send.unsent_bytes() < LOW_WATER {
             self.hit_high_water = false;

@@ -5,7 +5,7 @@
 use super::{Cursor, Format, Wire, format};
 use crate::base::{Key, Malformed};
 
-/// The protocol name of the channel; its id is the public key of the side that dialled the relay.
+/// The protocol name of the channel; its id is the public key of the side that dialled the relay. (blind_relay.1)
 pub const PROTOCOL: &str = "blind-relay";
 /// Kind of the channel's messages.
 pub const PAIR: u64 = 0;
@@ -29,6 +29,7 @@ pub struct Pair {
 impl Wire for Pair {
     const NAME: &'static str = "blind_relay.pair";
     const RULE: &'static str = "blind_relay.2";
+    /// Follows blind_relay.4.
     fn walk(&mut self, c: &mut Cursor<'_>) -> Result<(), Malformed> {
         [self.initiator] = c.bits("flags", [self.initiator])?;
         c.fixed("token", &mut self.token)?;

@@ -3,7 +3,7 @@
 /// The largest number that upstream carries (2^53 - 1).
 pub const UINT_MAX: u64 = (1 << 53) - 1;
 
-/// The shortest form of a `uint`, and its length.
+/// The shortest form of a `uint`, and its length. (compact_encoding.1)
 pub fn uint_bytes(value: u64) -> ([u8; 9], usize) {
     let mut bytes = [0; 9];
     let tail = value.to_le_bytes();

@@ -50,6 +50,7 @@ pub struct RequestMessage {
     pub value: Option<Vec<u8>>,
 }
 
+/// Follows dht_rpc.6, dht_rpc.9.
 impl Wire for RequestMessage {
     const NAME: &'static str = "dht_rpc.request";
     const RULE: &'static str = "dht_rpc.3";

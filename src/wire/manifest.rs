@@ -55,6 +55,7 @@ pub struct Manifest {
 }
 
 impl Manifest {
+    /// Follows hypercore.10.
     fn walk_v0(&mut self, c: &mut Cursor<'_>) -> Result<(), Malformed> {
         c.exactly("hash", 0)?;
         let single = self.quorum == 1 && self.signers.len() == 1 && !self.allow_patch;
@@ -88,6 +89,7 @@ impl Manifest {
     }
 }
 
+/// Follows hypercore.12.
 impl Wire for Manifest {
     const NAME: &'static str = "manifest.manifest";
     const RULE: &'static str = "hypercore.11";

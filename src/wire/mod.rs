@@ -90,7 +90,8 @@ pub fn decode<T: Wire + Default>(bytes: &[u8]) -> Result<T, Malformed> {
     decode_head(bytes).map(|(value, _)| value)
 }
 
-/// Decodes a `T` from the front of `bytes` and returns what follows it.
+/// Decodes a `T` from the front of `bytes` and returns what follows it, which most callers ignore.
+/// (compact_encoding.14)
 pub fn decode_head<T: Wire + Default>(bytes: &[u8]) -> Result<(T, &[u8]), Malformed> {
     let mut value = T::default();
     let mut c = Cursor { format: T::NAME, way: Way::Read { bytes, rows: None }, at: 0, end: bytes.len() };
@@ -296,6 +297,7 @@ impl Cursor<'_> {
         }
     }
 
+    /// One byte. (compact_encoding.4)
     pub fn u8(&mut self, field: &'static str, value: &mut u8) -> Result<(), Malformed> {
         let mut wide = u64::from(*value);
         self.fixed_int::<1>(field, &mut wide, false)?;
@@ -311,7 +313,7 @@ impl Cursor<'_> {
         Ok(())
     }
 
-    /// Three bytes, little endian; `value` must be below 2^24.
+    /// Three bytes, little endian; `value` must be below 2^24. (compact_encoding.4)
     pub fn u24(&mut self, field: &'static str, value: &mut u32) -> Result<(), Malformed> {
         let mut wide = u64::from(*value);
         self.fixed_int::<3>(field, &mut wide, false)?;
@@ -333,7 +335,7 @@ impl Cursor<'_> {
     }
 
     /// Variable length: up to 0xfc one byte; 0xfd + u16; 0xfe + u32; 0xff + u64, at most 2^53 - 1. Longer forms than
-    /// needed are accepted, as upstream does.
+    /// needed are accepted, as upstream does. (compact_encoding.2, compact_encoding.3)
     pub fn uint(&mut self, field: &'static str, value: &mut u64) -> Result<(), Malformed> {
         let at = self.at;
         match self.way {
@@ -407,7 +409,7 @@ impl Cursor<'_> {
         Ok(core::array::from_fn(|n| number >> n & 1 == 1))
     }
 
-    /// Flags as one bare byte, lowest bit first. Unknown bits are ignored.
+    /// Flags as one bare byte, lowest bit first. Unknown bits are ignored. (compact_encoding.13)
     pub fn bits8<const N: usize>(
         &mut self,
         field: &'static str,
@@ -460,7 +462,7 @@ impl Cursor<'_> {
         if value < kinds { Ok(value) } else { Err(self.fault(field, at, Reason::Illegal { value })) }
     }
 
-    /// `N` bytes as they are.
+    /// `N` bytes as they are. (compact_encoding.5)
     pub fn fixed<const N: usize>(
         &mut self,
         field: &'static str,
@@ -478,7 +480,7 @@ impl Cursor<'_> {
         Ok(())
     }
 
-    /// A `uint` length of at most `max`, then that many bytes.
+    /// A `uint` length of at most `max`, then that many bytes. (compact_encoding.6)
     pub fn buffer(&mut self, field: &'static str, value: &mut Vec<u8>, max: usize) -> Result<(), Malformed> {
         let at = self.at;
         match self.way {
@@ -499,7 +501,7 @@ impl Cursor<'_> {
         Ok(())
     }
 
-    /// A `buffer` where no bytes mean absent.
+    /// A `buffer` where no bytes mean absent. (compact_encoding.7)
     pub fn optional_buffer(
         &mut self,
         field: &'static str,
@@ -512,7 +514,7 @@ impl Cursor<'_> {
         moved
     }
 
-    /// A `uint` length of at most `max` bytes, then UTF-8 text.
+    /// A `uint` length of at most `max` bytes, then UTF-8 text. (compact_encoding.8)
     pub fn string(&mut self, field: &'static str, value: &mut String, max: usize) -> Result<(), Malformed> {
         let at = self.at;
         match self.way {
@@ -561,7 +563,7 @@ impl Cursor<'_> {
         Ok(())
     }
 
-    /// All bytes up to the end, at most `max`, without a length.
+    /// All bytes up to the end, at most `max`, without a length. (compact_encoding.11)
     pub fn raw(&mut self, field: &'static str, value: &mut Vec<u8>, max: usize) -> Result<(), Malformed> {
         let at = self.at;
         match self.way {
@@ -598,7 +600,7 @@ impl Cursor<'_> {
         Ok(())
     }
 
-    /// Four bytes of address and a little-endian port.
+    /// Four bytes of address and a little-endian port. (compact_encoding.12)
     pub fn addr(&mut self, field: &'static str, value: &mut Addr) -> Result<(), Malformed> {
         let at = self.at;
         match self.way {
@@ -639,6 +641,7 @@ impl Cursor<'_> {
 
     /// A `uint` count of at most `max`, then the elements, each walked by `each`. `least` is the least number of
     /// bytes that an element takes (at least 1): a count that cannot fit is refused before anything is allocated.
+    /// (compact_encoding.9)
     pub fn list<T: Default>(
         &mut self,
         field: &'static str,
@@ -717,6 +720,7 @@ impl Cursor<'_> {
     }
 
     /// A `uint` byte length of at most `max`, then fields inside that length; bytes that they leave are skipped.
+    /// (compact_encoding.10)
     pub fn frame(
         &mut self,
         field: &'static str,

@@ -27,7 +27,7 @@ const VARINT_MAX: usize = 10;
 impl Cursor<'_> {
     /// Walks a protobuf message that ends where the cursor's bytes (or frame) end. `each` is called with the fields
     /// that are there (when reading), or with 1 to `last` (when writing and inventing). Returns which numbers were
-    /// met, as bits: a required one that is missing is for the caller to refuse.
+    /// met, as bits: a required one that is missing is for the caller to refuse. (hyperbee.5)
     pub fn protobuf(
         &mut self,
         last: u64,
@@ -119,7 +119,7 @@ impl Cursor<'_> {
         Ok(())
     }
 
-    /// Numbers packed into one field, which is absent when there are none. At most `max`.
+    /// Numbers packed into one field, which is absent when there are none. At most `max`. (hyperbee.6)
     pub fn pb_packed(
         &mut self,
         field: Field,
@@ -293,6 +293,7 @@ impl Cursor<'_> {
         Ok(len as usize)
     }
 
+    /// Follows hyperbee.9.
     fn read_varint(&mut self, name: &'static str) -> Result<u64, Malformed> {
         let at = self.at;
         let mut value = 0_u64;

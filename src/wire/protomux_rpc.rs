@@ -46,7 +46,7 @@ impl Default for Response {
     }
 }
 
-/// Why there is no answer, as it is on the wire.
+/// Why there is no answer, as it is on the wire. (protomux_rpc.3)
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Failure {
     pub message: String,
@@ -54,7 +54,7 @@ pub struct Failure {
     pub cause: Option<Cause>,
 }
 
-/// What a failure was caused by.
+/// What a failure was caused by. (protomux_rpc.4)
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cause {
     pub message: String,

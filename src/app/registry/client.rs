@@ -161,6 +161,7 @@ impl Client {
     }
 
     /// Takes a command, to be done when those before it are. `Error::Full`: the queue is at its bound.
+    /// (registry.18)
     pub fn submit(&mut self, command: Command) -> Result<(), Error> {
         if self.waiting.len() >= limits::REGISTRY_LINES_MAX {
             return Err(Error::Full);
@@ -185,7 +186,7 @@ impl Client {
     }
 
     /// The connection broke, or an attempt failed. `draw`: any random number, so that clients do not come back all
-    /// at once.
+    /// at once. (registry.12)
     pub fn link_down(&mut self, now: Time, draw: u64) {
         self.stalled = false;
         let doubled = RETRY_FIRST * (1 << self.failures.min(10));
@@ -200,7 +201,7 @@ impl Client {
         }
     }
 
-    /// What the server said to a call.
+    /// What the server said to a call. (registry.11)
     pub fn answered(&mut self, now: Time, ticket: u64, result: Result<String, CallFault>) {
         let Some(Task::Write(write)) = &mut self.task else { return };
         if !matches!(write.phase, Phase::Sent { ticket: sent } if sent == ticket) {
@@ -388,7 +389,7 @@ impl Client {
         true
     }
 
-    /// True when the write is over.
+    /// True when the write is over. (registry.13)
     fn write(&mut self, now: Time, replica: &mut dyn Replica) -> bool {
         let Some(Task::Write(write)) = &mut self.task else { return true };
         match write.phase {

@@ -59,6 +59,7 @@ struct Caller<T> {
 const TOKEN: u64 = 1_000_000;
 
 impl<T> Caller<T> {
+    /// Follows registry.7.
     fn refill(&mut self, now: Time, bounds: &Bounds) {
         // A token is a million parts, and a second a million microseconds.
         let gained = now.since(self.at).as_micros().saturating_mul(bounds.per_second);
@@ -72,7 +73,7 @@ impl<T> Gate<T> {
         Gate { bounds, callers: BTreeMap::new(), turns: VecDeque::new() }
     }
 
-    /// Takes in a request.
+    /// Takes in a request. (registry.6)
     pub fn push(&mut self, now: Time, caller: Key, request: T) -> Result<(), Refusal> {
         if !self.callers.contains_key(&caller) && self.callers.len() >= self.bounds.callers {
             self.forget_rested(now);
@@ -93,7 +94,7 @@ impl<T> Gate<T> {
         Ok(())
     }
 
-    /// The next request of whoever's turn it is and has a token.
+    /// The next request of whoever's turn it is and has a token. (registry.8)
     pub fn pop(&mut self, now: Time) -> Option<(Key, T)> {
         for _ in 0..self.turns.len() {
             let caller = self.turns.pop_front()?;

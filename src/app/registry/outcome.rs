@@ -94,7 +94,7 @@ impl Outcome {
         }
     }
 
-    /// For standard output, without a line break at the end; empty: nothing to write.
+    /// For standard output, without a line break at the end; empty: nothing to write. (registry.10)
     pub fn text(&self) -> String {
         match self {
             Outcome::Registered { name } => format!("Registered: {}", shown(name)),

@@ -51,7 +51,7 @@ pub struct Server {
 
 impl Server {
     /// Opens the store, the core and the two servers (for calls, and for copies). `Error::Io(Locked)`: another process
-    /// uses these files.
+    /// uses these files. (registry.20)
     pub fn start(net: &mut Net<'_>, bounds: Bounds) -> Result<Server, Error> {
         let store = net.store(STORE)?;
         let key_pair = net.key_pair(store, "registry server")?;

@@ -290,7 +290,8 @@ fn tree_json(tree: &TreeAudit, offsets: &[u64]) -> String {
     });
     let faults: Vec<String> = faults.collect();
     format!(
-        "{{\"blocks\":{},\"nodes\":{},\"keys\":{},\"absent\":{},\"complete\":{},\"findings\":[{}],\"more_findings\":{}}}",
+        "{{\"blocks\":{},\"nodes\":{},\"keys\":{},\"absent\":{},\"complete\":{},\"findings\":[{}],\
+         \"more_findings\":{}}}",
         tree.blocks,
         tree.nodes,
         tree.entries.map_or("null".to_owned(), |entries| entries.to_string()),

@@ -36,9 +36,10 @@ impl Own {
         }
     }
 
-    /// The keys of the sealed parts as far as the handshake has come, in the order of key_log.4 and key_log.5.
+    /// The keys of the sealed parts as far as the handshake has come, in the order of key_log.4 and key_log.5,
+    /// each as soon as it is known. key_log.9
     /// `rs`: the
-    /// other side's static key.
+    /// other side's static key. (key_log.7)
     fn keys(&self, rs: Option<Key>) -> Vec<Secret> {
         let dh = |own: &Secret, other: Option<Key>| curve::dh(&own.0, &other?);
         let (fixed, ephemeral, re) = (&self.fixed, &self.ephemeral, self.remote_ephemeral);

@@ -26,7 +26,7 @@ pub enum Record {
     Other,
 }
 
-/// Reads the record at the front of `bytes`, which end where it has to end at the latest.
+/// Reads the record at the front of `bytes`, which end where it has to end at the latest. (hypercore.72)
 pub fn read(bytes: &[u8]) -> Record {
     if bytes.iter().all(|byte| *byte == 0) {
         return Record::Blank;

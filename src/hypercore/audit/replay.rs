@@ -268,6 +268,7 @@ impl Auditor<'_> {
         }
     }
 
+    /// Follows hypercore.76.
     fn signed(&self, roots: &Roots, fork: u64, signature: &[u8]) -> Signed {
         const MANY: &str = "the core has several signers, in a form that is not followed";
         const PATCH: &str = "a signer signed a longer tree, which is not followed";
@@ -297,7 +298,7 @@ impl Auditor<'_> {
         Signed::Bad
     }
 
-    /// Whether a crash took a block that an entry vouches for and that no later entry drops.
+    /// Whether a crash took a block that an entry vouches for and that no later entry drops. (hypercore.72)
     fn torn(&mut self, cx: &mut Cx<'_>, logged: &Logged, number: usize) -> Result<bool, Error> {
         let (Some(bits), Some(roots)) = (logged.entry.bitfield, self.roots.clone()) else { return Ok(false) };
         let end = bits.start.saturating_add(bits.length);

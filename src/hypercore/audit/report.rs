@@ -166,7 +166,7 @@ impl Audit {
         }
     }
 
-    /// Notes bytes that nothing vouches for; neighbours of the same kind become one range.
+    /// Notes bytes that nothing vouches for; neighbours of the same kind become one range. (hypercore.75)
     pub(super) fn blind(&mut self, file: File, start: u64, end: u64, why: &'static str) {
         if start >= end {
             return;

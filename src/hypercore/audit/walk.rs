@@ -164,7 +164,7 @@ impl Auditor<'_> {
         Ok(())
     }
 
-    /// The two nodes below one that is right. If they are wrong: which, and with what to go on.
+    /// The two nodes below one that is right. If they are wrong: which, and with what to go on. (hypercore.73)
     fn pair(
         &mut self,
         cx: &mut Cx<'_>,
@@ -369,7 +369,7 @@ impl Auditor<'_> {
         Ok(Look::Other)
     }
 
-    /// A block, by a leaf that is right.
+    /// A block, by a leaf that is right. (hypercore.74)
     fn leaf(&mut self, cx: &mut Cx<'_>, leaf: Node, offset: u64) -> Result<(), Error> {
         let block = leaf.index / 2;
         (self.progress)(offset, self.report.byte_length);
