@@ -661,6 +661,39 @@ fn fields_without_end_are_bounded() {
     assert_eq!((last.field, last.at + last.len), ("not shown", batch.len()));
 }
 
+/// What a pipe has brought is shown before more comes, in either form.
+#[test]
+fn a_capture_is_read_while_it_is_made() {
+    use std::io::{BufRead, BufReader};
+    let capture = std::fs::read(captures("node.pcap")).expect("the capture");
+    let packets = packets(&capture);
+    for whole in [capture.clone(), pcapng(&packets, false)] {
+        let front = whole.len() / 4;
+        let mut child = Command::new(env!("CARGO_BIN_EXE_seckel"))
+            .args(["explain", "--json", "-"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("seckel starts");
+        let mut input = child.stdin.take().expect("piped");
+        input.write_all(&whole[..front]).expect("it reads");
+        let mut line = String::new();
+        let mut output = BufReader::new(child.stdout.take().expect("piped"));
+        // The input is still open: who waited for its end would never answer.
+        for number in 1..=40 {
+            line.clear();
+            output.read_line(&mut line).expect("text");
+            let object: Value = serde_json::from_str(&line).expect("an object of JSON");
+            assert_eq!(object["number"], number);
+        }
+        drop(input);
+        let mut rest = Vec::new();
+        std::io::Read::read_to_end(&mut output, &mut rest).expect("text");
+        child.wait().expect("it ends");
+    }
+}
+
 /// Memory does not grow with the capture: the same stream of datagrams ten times as long takes no more.
 #[cfg(target_os = "linux")]
 #[test]

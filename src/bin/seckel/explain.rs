@@ -39,7 +39,7 @@ pub const EXAMPLES: &str = "\
 Examples:
   seckel explain 03 04 34 12 0a 02 02 02 20 4e 00          a datagram in hex: a PING
   seckel explain traffic.pcap                              every UDP datagram of a capture
-  tcpdump -i any -w - udp | seckel explain -               the same, while it happens
+  tcpdump -i any -U -w - udp | seckel explain -            the same, while it happens
   SECKEL_KEYS=keys.log seckel demo                         logs the session keys of a process
   seckel explain traffic.pcap --keys keys.log --json       opens what is sealed, for scripts
   seckel explain --layer hyperbee.block block.bin          one block of a hyperbee
@@ -69,6 +69,7 @@ pub fn explain(args: &Explain) -> Result<u8, Bad> {
         None => Keys::default(),
     };
     let mut show = Show::new(args.json, args.full);
+    show.live = !matches!(&args.input[..], [name] if Path::new(name).is_file());
     let done = match source(&args.input)? {
         Source::Bytes(bytes) => one(args, keys, &bytes, &mut show),
         Source::Capture(reader) => many(args, keys, reader, &mut show)?,

@@ -1,10 +1,11 @@
 //! Captures: pcap and pcapng as a stream of blocks, and the UDP datagrams in them. Memory does not grow with the file.
 
-use std::io::Read;
+use std::io::{Cursor, Read};
 
 use etherparse::{EtherType, LaxNetSlice, LaxSlicedPacket, TransportSlice};
 use pcap_parser::data::{PacketData, get_packetdata};
-use pcap_parser::{Block, Linktype, PcapBlockOwned, PcapError, create_reader};
+use pcap_parser::traits::PcapReaderIterator;
+use pcap_parser::{Block, LegacyPcapReader, Linktype, PcapBlockOwned, PcapError, PcapNGReader};
 use seckel::base::Addr;
 use seckel::explain::segments;
 
@@ -12,6 +13,8 @@ use seckel::explain::segments;
 pub const NOWHERE: Addr = Addr::new([0; 4], 0);
 /// Bytes of the longest block that is read. Kernels hand over at most 256 KiB of a packet.
 const BLOCK_MAX: usize = 1 << 20;
+/// Bytes of a pcap's head; a pcapng's is longer.
+const PCAP_HEAD: u64 = 24;
 /// Interfaces of one capture; packets of further ones are passed over.
 const INTERFACES_MAX: usize = 1 << 12;
 
@@ -60,7 +63,7 @@ struct Interface {
 
 /// Hands out each packet of a capture until `each` returns false.
 pub fn read(reader: Box<dyn Read + Send>, each: &mut dyn FnMut(Found<'_>) -> bool) -> Result<(), String> {
-    let mut reader = create_reader(BLOCK_MAX, Whole(reader)).map_err(|error| why(&error, 0))?;
+    let mut reader = blocks(reader)?;
     let (mut interfaces, mut number) = (Vec::new(), 0);
     loop {
         match reader.next() {
@@ -80,20 +83,39 @@ pub fn read(reader: Box<dyn Read + Send>, each: &mut dyn FnMut(Found<'_>) -> boo
     }
 }
 
-/// Reads as much as was asked for: a pipe gives less at a time, and the head of a capture must come whole.
-struct Whole(Box<dyn Read + Send>);
+/// A reader of blocks. The head of a capture must be there as a whole when it is made, and a pipe gives less at a time.
+fn blocks(mut reader: Box<dyn Read + Send>) -> Result<Box<dyn PcapReaderIterator + Send>, String> {
+    let failed = |error: std::io::Error| format!("the capture cannot be read: {error}");
+    let mut head = Vec::new();
+    reader.by_ref().take(PCAP_HEAD).read_to_end(&mut head).map_err(failed)?;
+    let section = match head[..] {
+        // A section's head says how long it is, behind its type, in the byte order that the next word shows.
+        [0x0a, 0x0d, 0x0d, 0x0a, a, b, c, d, 0x1a, ..] => Some(u32::from_be_bytes([a, b, c, d])),
+        [0x0a, 0x0d, 0x0d, 0x0a, a, b, c, d, ..] => Some(u32::from_le_bytes([a, b, c, d])),
+        _ => None,
+    };
+    let rest = section.map_or(0, |len| u64::from(len).min(BLOCK_MAX as u64).saturating_sub(PCAP_HEAD));
+    reader.by_ref().take(rest).read_to_end(&mut head).map_err(failed)?;
+    let whole = Whole { head: Cursor::new(head), rest: reader };
+    Ok(if section.is_some() {
+        Box::new(PcapNGReader::new(BLOCK_MAX, whole).map_err(|error| why(&error, 0))?)
+    } else {
+        Box::new(LegacyPcapReader::new(BLOCK_MAX, whole).map_err(|error| why(&error, 0))?)
+    })
+}
+
+/// First the head alone, then whatever comes: who waits for the second read would hold back what is there.
+struct Whole {
+    head: Cursor<Vec<u8>>,
+    rest: Box<dyn Read + Send>,
+}
 
 impl Read for Whole {
     fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
-        // Enough for any head; what comes later may come in pieces.
-        let mut got = self.0.read(into)?;
-        while got > 0 && got < into.len().min(64) {
-            match self.0.read(&mut into[got..])? {
-                0 => break,
-                more => got += more,
-            }
+        match self.head.read(into)? {
+            0 => self.rest.read(into),
+            got => Ok(got),
         }
-        Ok(got)
     }
 }
 

@@ -17,6 +17,8 @@ const SHOWN: usize = 32;
 pub struct Show {
     json: bool,
     full: bool,
+    /// Each datagram is written at once: it may be a while until the next.
+    pub live: bool,
     out: BufWriter<Stdout>,
     /// How many sections ended at a fault.
     pub faults: usize,
@@ -35,7 +37,7 @@ pub fn names() -> Result<u8, Bad> {
 
 impl Show {
     pub fn new(json: bool, full: bool) -> Show {
-        Show { json, full, out: BufWriter::new(io::stdout()), faults: 0 }
+        Show { json, full, live: false, out: BufWriter::new(io::stdout()), faults: 0 }
     }
 
     pub fn flush(&mut self) -> io::Result<()> {
@@ -82,7 +84,7 @@ impl Show {
             json_sections(&mut line, Some(summary), sections);
             writeln!(self.out, "{line}}}")?;
             self.count(sections);
-            return Ok(());
+            return self.written();
         }
         let segment = if *segment > 0 { format!(".{segment}") } else { String::new() };
         let cut = if *cut { ", cut by the capture" } else { "" };
@@ -93,7 +95,12 @@ impl Show {
             bytes.len(),
             plain(what)
         )?;
-        self.sections(sections)
+        self.sections(sections)?;
+        self.written()
+    }
+
+    fn written(&mut self) -> io::Result<()> {
+        if self.live { self.out.flush() } else { Ok(()) }
     }
 
     /// A remark about the capture.
