@@ -1,7 +1,7 @@
 //! What a program can ask the DHT itself. Each question ends with `Event::LookupDone`.
 
 use super::net::Net;
-use super::{KeyPair, LookupId};
+use super::{KeyPair, LookupId, Node};
 use crate::base::hex::Short;
 use crate::base::{Addr, Error, Key, trace};
 use crate::dht_rpc::Stats;
@@ -81,7 +81,7 @@ impl Net<'_> {
 
     /// Counts of requests since the node started.
     pub fn dht_stats(&self) -> Stats {
-        self.node().rpc.stats()
+        self.node().dht_stats()
     }
 
     /// Nodes in the routing table.
@@ -94,5 +94,12 @@ impl Net<'_> {
         node.lookups.insert(lookup);
         node.settle(cx);
         lookup
+    }
+}
+
+impl Node {
+    /// Counts of requests since it started.
+    pub fn dht_stats(&self) -> Stats {
+        self.rpc.stats()
     }
 }

@@ -33,6 +33,13 @@ impl Frozen {
     }
 }
 
+/// Datagrams and their bytes, without the headers of UDP and IP.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Traffic {
+    pub datagrams: u64,
+    pub bytes: u64,
+}
+
 pub struct Computer {
     pub node: Option<Node>,
     pub disk: RamDisk,
@@ -48,6 +55,8 @@ pub struct Computer {
     pub frozen: Option<Box<Frozen>>,
     /// Inputs, time-outs and outputs until the power goes off.
     pub fuse: Option<u64>,
+    /// What left it so far.
+    pub traffic: Traffic,
 }
 
 impl Computer {
@@ -65,6 +74,7 @@ impl Computer {
             running: Running::default(),
             frozen: None,
             fuse: None,
+            traffic: Traffic::default(),
         }
     }
 

@@ -1,7 +1,7 @@
 //! What can be done to the hosts, boxes and lines of a world.
 
 use super::check::Places;
-use super::computer::Frozen;
+use super::computer::{Frozen, Traffic};
 use super::internet::Losses;
 use super::world::World;
 use super::{BoxId, Clock, HostId, Kind, Line, NatOptions, Place};
@@ -194,6 +194,16 @@ impl World {
     /// then made, and safe on disk as far as it must be, but does not leave). `step` tells: `Step::Crashed`.
     pub fn crash_after(&mut self, host: HostId, events: u64) {
         self.computers[host.0].fuse = Some(events.max(1));
+    }
+
+    /// The power will not go off: takes `crash_after` back.
+    pub fn spare(&mut self, host: HostId) {
+        self.computers[host.0].fuse = None;
+    }
+
+    /// What has left a host since it was added.
+    pub fn traffic(&self, host: HostId) -> Traffic {
+        self.computers[host.0].traffic
     }
 
     /// The host is switched off and taken away, disk and all. Its id stays taken.

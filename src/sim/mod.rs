@@ -6,6 +6,7 @@ pub mod check;
 pub mod clock;
 mod computer;
 pub mod crowd;
+pub mod drawn;
 mod faults;
 pub mod internet;
 pub mod link;
@@ -21,6 +22,7 @@ pub mod world;
 use core::fmt;
 
 pub use clock::Clock;
+pub use computer::Traffic;
 pub use link::{Burst, Line};
 pub use nat::{Kind, NatOptions};
 pub use sabotage::Saboteur;

@@ -36,6 +36,8 @@ pub enum Turn {
     Moved,
     /// A connection was made, or could not be.
     Met(Meeting),
+    /// The n-th client has a new report.
+    Reported(usize),
     /// The power went off at a host, as `crash_after` planned. Nothing runs there.
     Crashed(HostId),
     /// A program ended itself with an error. Nothing runs there.
@@ -78,6 +80,7 @@ pub struct Town {
     pub nodes: Vec<HostId>,
     pub server: Option<Office>,
     pub clients: Vec<Citizen>,
+    pub boxes: Vec<BoxId>,
     /// Homes that were given addresses so far.
     homes: usize,
     roles: BTreeMap<HostId, Role>,
@@ -86,6 +89,7 @@ pub struct Town {
     /// Whose key it is.
     owners: BTreeMap<Key, HostId>,
     met: VecDeque<Meeting>,
+    reported: VecDeque<usize>,
     ended: VecDeque<(HostId, Error)>,
 }
 
@@ -99,11 +103,13 @@ impl Town {
             nodes: vec![first],
             server: None,
             clients: Vec::new(),
+            boxes: Vec::new(),
             homes: 0,
             roles: BTreeMap::from([(first, Role::First)]),
             turns: Timers::new(),
             owners: BTreeMap::new(),
             met: VecDeque::new(),
+            reported: VecDeque::new(),
             ended: VecDeque::new(),
         };
         town.start_node(first);
@@ -130,23 +136,55 @@ impl Town {
     }
 
     /// Adds a host: behind a box of its own of some kind, or (none) with a line of its own to the internet.
-    fn add_host(&mut self, home: Option<Kind>, options: NatOptions) -> (HostId, Option<BoxId>) {
-        let n = self.homes;
-        self.homes += 1;
-        let Some(kind) = home else { return (self.world.add(address(40, n)), None) };
-        let id = self.world.add_box(kind, address(50, n), options);
-        // Private addresses are the same in many homes.
-        let inner = if kind.is_transparent() { address(60, n) } else { [192, 168, 1, 10 + (n % 3) as u8] };
-        (self.world.add_behind(id, inner), Some(id))
+    fn add_host(&mut self, home: Option<Kind>, options: NatOptions) -> HostId {
+        match home {
+            Some(kind) => {
+                let (id, inner) = self.build(kind, options);
+                self.world.add_behind(id, inner)
+            }
+            None => {
+                let ip = address(40, self.next_home());
+                self.world.add(ip)
+            }
+        }
     }
 
-    /// Adds the server and starts it.
-    pub fn open_server(&mut self, home: Option<Kind>, options: NatOptions) -> Result<HostId, Error> {
-        let (host, _) = self.add_host(home, options);
+    fn next_home(&mut self) -> usize {
+        self.homes += 1;
+        self.homes - 1
+    }
+
+    /// A box of some kind, and an address behind it.
+    fn build(&mut self, kind: Kind, options: NatOptions) -> (BoxId, [u8; 4]) {
+        let n = self.next_home();
+        let id = self.world.add_box(kind, address(50, n), options);
+        self.boxes.push(id);
+        // Private addresses are the same in many homes.
+        let inner = if kind.is_transparent() { address(60, n) } else { [192, 168, 1, 10 + (n % 3) as u8] };
+        (id, inner)
+    }
+
+    /// A host moves: behind a new box of its own. Its process is told.
+    pub fn relocate(&mut self, host: HostId, kind: Kind, options: NatOptions) {
+        let (id, inner) = self.build(kind, options);
+        self.world.plug(host, Some(id), inner);
+        if self.world.node(host).is_none() {
+            self.forget(host);
+        }
+    }
+
+    /// A box gets another outer address.
+    pub fn readdress(&mut self, id: BoxId) {
+        let ip = address(50, self.next_home());
+        self.world.readdress(id, ip);
+    }
+
+    /// Adds the server's host, without a process.
+    pub fn add_server(&mut self, home: Option<Kind>, options: NatOptions) -> HostId {
+        let host = self.add_host(home, options);
         self.roles.insert(host, Role::Server);
         self.server = Some(Office { host, program: None, keys: None });
-        self.start_server()?;
-        Ok(host)
+        host
     }
 
     /// Starts the server's process, again if need be. An error: it ended at once.
@@ -171,17 +209,16 @@ impl Town {
         }
     }
 
-    /// Adds a client of the server, which was up once, and starts it. Its number is the place in `clients`.
-    pub fn add_client(&mut self, home: Option<Kind>, options: NatOptions) -> Result<usize, Error> {
-        let (host, _) = self.add_host(home, options);
+    /// Adds a client's host, without a process; its number is the place in `clients`.
+    pub fn add_client(&mut self, home: Option<Kind>, options: NatOptions) -> usize {
+        let host = self.add_host(home, options);
         let n = self.clients.len();
         self.roles.insert(host, Role::Client(n));
         self.clients.push(Citizen { host, program: None, reports: VecDeque::new() });
-        self.start_client(n)?;
-        Ok(n)
+        n
     }
 
-    /// Starts the process of a client, again if need be. An error: it ended at once.
+    /// Starts the process of a client, again if need be; the server was up once. An error: it ended at once.
     pub fn start_client(&mut self, n: usize) -> Result<(), Error> {
         let keys = self.server.as_ref().and_then(|office| office.keys).ok_or(Error::NotOpen)?;
         let citizen = &mut self.clients[n];
@@ -262,6 +299,9 @@ impl Town {
     pub fn step(&mut self, until: Time) -> Turn {
         if let Some(meeting) = self.met.pop_front() {
             return Turn::Met(meeting);
+        }
+        if let Some(n) = self.reported.pop_front() {
+            return Turn::Reported(n);
         }
         if let Some((host, error)) = self.ended.pop_front() {
             return Turn::Ended(host, error);
@@ -355,7 +395,10 @@ impl Town {
     fn take_reports(&mut self, n: usize) {
         let citizen = &mut self.clients[n];
         if let Some(program) = &mut citizen.program {
-            citizen.reports.extend(core::iter::from_fn(|| program.poll_report()));
+            while let Some(report) = program.poll_report() {
+                citizen.reports.push_back(report);
+                self.reported.push_back(n);
+            }
         }
     }
 

@@ -338,6 +338,9 @@ impl World {
         let from = Addr::new(ip, port);
         let to = if to.ip[0] == 127 { Addr::new(ip, to.port) } else { to };
         self.sent += 1;
+        let traffic = &mut self.computers[host.0].traffic;
+        traffic.datagrams += 1;
+        traffic.bytes += bytes.len() as u64;
         self.transcript.sent(self.now, from, to, &bytes);
         if let Some(tap) = &mut self.tap {
             tap.push((from, to, bytes.clone()));

@@ -4,6 +4,7 @@ mod support;
 
 mod check;
 mod crowd;
+mod drawn;
 mod echo;
 mod faults;
 mod garbage;

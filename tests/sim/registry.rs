@@ -25,12 +25,15 @@ impl Story {
             story.run(Span::from_secs(2));
         }
         story.town.world.line = line;
-        story.town.open_server(None, NatOptions::default()).expect("a new store");
+        story.town.add_server(None, NatOptions::default());
+        story.town.start_server().expect("a new store");
         story
     }
 
     fn add_client(&mut self) -> usize {
-        self.town.add_client(None, NatOptions::default()).expect("a new store")
+        let client = self.town.add_client(None, NatOptions::default());
+        self.town.start_client(client).expect("a new store");
+        client
     }
 
     /// The power goes off at the server.
@@ -50,7 +53,7 @@ impl Story {
     /// One thing happens, at most until `until`; false if nothing did.
     fn step(&mut self, until: Time) -> bool {
         match self.town.step(until) {
-            Turn::Moved | Turn::Met(_) => true,
+            Turn::Moved | Turn::Met(_) | Turn::Reported(_) => true,
             Turn::TimedOut => false,
             turn @ (Turn::Crashed(_) | Turn::Ended(..)) => panic!("{turn:?}"),
         }

@@ -165,7 +165,8 @@ impl Outcome {
         format!("{{{}}}", fields.join(","))
     }
 
-    fn word(&self) -> &'static str {
+    /// One word or two for what it is.
+    pub fn word(&self) -> &'static str {
         match self {
             Outcome::Registered { .. } => "registered",
             Outcome::AlreadyYours { .. } => "already yours",
