@@ -29,9 +29,11 @@ impl Story {
         for _ in 0..2 {
             town.add_node();
         }
-        town.open_server(None, NatOptions::default()).expect("a new store");
+        town.add_server(None, NatOptions::default());
+        town.start_server().expect("a new store");
         for _ in 0..2 {
-            town.add_client(None, NatOptions::default()).expect("a new store");
+            let client = town.add_client(None, NatOptions::default());
+            town.start_client(client).expect("a new store");
         }
         let mut story = Story { town, confirmed: BTreeSet::new(), key: None, failed: 0, again: None };
         story.key = match story.ask(0, "whoami") {
@@ -49,7 +51,7 @@ impl Story {
     /// One turn; who went down comes back.
     fn step(&mut self, until: Time) -> bool {
         match self.town.step(until) {
-            Turn::Moved | Turn::Met(_) => return true,
+            Turn::Moved | Turn::Met(_) | Turn::Reported(_) => return true,
             Turn::TimedOut => return false,
             Turn::Crashed(host) => self.restart(host),
             // The disk refused: what was not synced is torn, as if the power had gone off there.
@@ -227,7 +229,8 @@ fn rotten(seed: u64, draw: &mut Seeded) -> Rotten {
     if story.town.start_server().is_err() {
         return Rotten::Refused;
     }
-    story.town.add_client(None, NatOptions::default()).expect("a new store");
+    let client = story.town.add_client(None, NatOptions::default());
+    story.town.start_client(client).expect("a new store");
     match story.ask(2, "lookup name-0") {
         Outcome::Found { owner, .. } => {
             assert_eq!(Some(&owner[..]), story.key.as_ref().map(|key| &key[..]), "{path}, byte {at}");

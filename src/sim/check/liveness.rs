@@ -97,7 +97,12 @@ impl Checker for Attempts {
             && at <= now
         {
             self.due.remove(&(at, host, conn));
-            let Some(begun) = self.begun.remove(&(host, conn)) else { continue };
+            // Another process may have begun another attempt under the same id.
+            let Some(begun) = self.begun.get(&(host, conn)).copied().filter(|&begun| begun + ATTEMPT <= now)
+            else {
+                continue;
+            };
+            self.begun.remove(&(host, conn));
             if moment.node_of(host).is_none_or(|node| !node.attempts().any(|other| other == conn)) {
                 continue;
             }

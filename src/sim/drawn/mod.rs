@@ -288,6 +288,8 @@ impl Run {
         (self.phase, self.since) = (Phase::Faulty, now);
         self.agenda = plan::plan(&self.options, now);
         self.set_lines();
+        let server = self.town.server.as_ref().map_or(HostId(0), |office| office.host);
+        self.town.world.note(server, &Note::Faulty);
         self.look()
     }
 
