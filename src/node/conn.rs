@@ -129,7 +129,10 @@ impl Node {
                     if conn.mux.is_some() {
                         conn.secret.end(cx);
                     }
-                    self.tell(Event::Ended { conn: id });
+                    // A connection that hyperswarm does not keep is not the program's.
+                    if conn.told {
+                        self.tell(Event::Ended { conn: id });
+                    }
                 }
                 secret_stream::Event::Closed(why) => {
                     conn.why.get_or_insert(Closed::Stream(why));

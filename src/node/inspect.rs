@@ -173,6 +173,12 @@ impl Node {
         }
     }
 
+    /// The connection on a stream waits for the rest of a message.
+    pub fn awaits_rest(&self, local_id: u32) -> bool {
+        let conn = self.udx.by_local(local_id).and_then(|stream| self.stream_owners.get(&stream));
+        conn.and_then(|conn| self.conns.get(conn)).is_some_and(|conn| conn.secret.awaits_rest())
+    }
+
     /// Connections that are being made from here.
     pub fn attempts(&self) -> impl Iterator<Item = ConnId> {
         self.dialing.keys().copied()

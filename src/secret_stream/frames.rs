@@ -29,6 +29,11 @@ pub(super) enum Found<'a> {
 }
 
 impl Frames {
+    /// A frame has begun and is not whole.
+    pub(super) fn is_partial(&self) -> bool {
+        self.head_len > 0
+    }
+
     /// Takes bytes off `bytes` until there is something to tell. (secret_stream.2)
     pub(super) fn next<'a>(&mut self, bytes: &mut &'a [u8]) -> Found<'a> {
         if self.head_len < Head::LEN {

@@ -334,6 +334,11 @@ impl SecretStream {
         self.refresh_timeout(cx.now);
     }
 
+    /// A message has begun to arrive and is not whole.
+    pub fn awaits_rest(&self) -> bool {
+        self.frames.is_partial()
+    }
+
     pub fn stats(&self) -> Stats {
         self.stats
     }
