@@ -65,6 +65,8 @@ pub const SECRET_STREAM_UNSENT_MAX: usize = 64 << 20;
 pub const SECRET_STREAM_UNREAD_MAX: usize = 64 << 20;
 /// Unordered messages that a secret stream holds, each way; more are dropped and counted.
 pub const SECRET_STREAM_UNORDERED_MAX: usize = 1024;
+/// Of a message that has begun, bytes that come in a while if it is to be waited for.
+pub const SECRET_STREAM_REST_MIN: u64 = 4096;
 /// Bytes of a method name or of one text of a failure; a longer one is malformed and ends the channel's stream.
 pub const RPC_TEXT_MAX: usize = 1 << 20;
 /// Requests of ours without an answer; one more is refused.

@@ -230,6 +230,7 @@ impl Node {
         trace!(cx, State, "node", id: id, peer: Short(&connected.remote_key), "open on {stream}");
         let mut secret = cx.within(id.place(), |cx| SecretStream::with_keys(cx, keys));
         secret.set_keep_alive(cx, Some(crate::base::Span::from_secs(5)));
+        secret.set_patience(cx, Some(crate::base::Span::from_secs(60))); // secret_stream.27
         let conn = Conn {
             key: connected.remote_key,
             server: connected.server,

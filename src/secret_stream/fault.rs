@@ -15,6 +15,8 @@ pub enum Why {
     Cut,
     /// No byte came for as long as `set_timeout` allows.
     Silent,
+    /// A message has begun, and its rest does not come.
+    Stalled,
     Fault(Fault),
 }
 
@@ -45,6 +47,7 @@ impl Why {
     pub fn rule(self) -> Option<&'static str> {
         match self {
             Why::Fault(fault) => fault.rule(),
+            Why::Stalled => Some("secret_stream.27"),
             Why::Ended | Why::Destroyed | Why::Cut | Why::Silent => None,
         }
     }
@@ -72,6 +75,7 @@ impl fmt::Display for Why {
             Why::Destroyed => f.write_str("destroyed here"),
             Why::Cut => f.write_str("the connection was cut"),
             Why::Silent => f.write_str("the peer was silent for too long"),
+            Why::Stalled => f.write_str("the rest of a message did not come"),
             Why::Fault(fault) => fault.fmt(f),
         }
     }

@@ -9,7 +9,8 @@ use std::borrow::Cow;
 use std::collections::VecDeque;
 
 use crate::base::limits::{
-    SECRET_STREAM_FRAME_MAX, SECRET_STREAM_UNORDERED_MAX, SECRET_STREAM_UNREAD_MAX, SECRET_STREAM_UNSENT_MAX,
+    SECRET_STREAM_FRAME_MAX, SECRET_STREAM_REST_MIN, SECRET_STREAM_UNORDERED_MAX, SECRET_STREAM_UNREAD_MAX,
+    SECRET_STREAM_UNSENT_MAX,
 };
 use crate::base::{Cx, Deadline, Error, Key, Machine, Span, Time, Timers, trace};
 use crate::crypto::secretstream::{self, Pull, Push};
@@ -133,12 +134,13 @@ enum Phase {
 enum Timer {
     KeepAlive,
     Silence,
+    Rest,
 }
 
 /// One end of an encrypted stream.
 ///
-/// Commands: `send`, `write`, `send_unordered`, `end`, `destroy`, `set_keep_alive`, `set_timeout`. Deadlines: the next
-/// keep-alive, and the end of the peer's allowed silence. Not done here: telling the layer below to read slower; who
+/// Commands: `send`, `write`, `send_unordered`, `end`, `destroy`, `set_keep_alive`, `set_timeout`, `set_patience`.
+/// Deadlines: the next keep-alive, the end of the peer's allowed silence, and of the wait for the rest of a message. Not done here: telling the layer below to read slower; who
 /// takes the events decides that.
 pub struct SecretStream {
     role: Role,
@@ -153,6 +155,10 @@ pub struct SecretStream {
     remote_ended: bool,
     keep_alive: Option<Span>,
     timeout: Option<Span>,
+    patience: Option<Span>,
+    /// Bytes that came so far; and when the rest of the message was last seen to come.
+    arrived: u64,
+    arrived_before: u64,
     swallow_empty: bool,
     timers: Timers<Timer>,
     outputs: VecDeque<Output>,
@@ -211,6 +217,9 @@ impl SecretStream {
             remote_ended: false,
             keep_alive: None,
             timeout: None,
+            patience: None,
+            arrived: 0,
+            arrived_before: 0,
             swallow_empty: false,
             timers: Timers::new(),
             outputs: VecDeque::new(),
@@ -334,6 +343,17 @@ impl SecretStream {
         self.refresh_timeout(cx.now);
     }
 
+    /// Closes the stream when a message has begun, and in each `span` less than `limits::SECRET_STREAM_REST_MIN` bytes
+    /// come of its rest; `None` waits for ever. (secret_stream.27)
+    pub fn set_patience(&mut self, cx: &mut Cx<'_>, span: Option<Span>) {
+        self.timers.clear(Timer::Rest);
+        self.patience = span.filter(|span| *span > Span::ZERO);
+        if matches!(self.phase, Phase::Closed) {
+            self.patience = None;
+        }
+        self.await_rest(cx.now);
+    }
+
     /// A message has begun to arrive and is not whole.
     pub fn awaits_rest(&self) -> bool {
         self.frames.is_partial()
@@ -446,16 +466,20 @@ impl SecretStream {
         }
         if !bytes.is_empty() {
             self.refresh_timeout(cx.now); // secret_stream.23: any byte, not only a whole frame
+            self.arrived += bytes.len() as u64;
         }
         while !matches!(self.phase, Phase::Closed) {
             match self.frames.next(&mut bytes) {
-                Found::Nothing => return,
+                Found::Nothing => return self.await_rest(cx.now),
                 Found::Announced(len) => {
                     if let Some(fault) = self.refuses(len) {
                         self.fault(cx, fault);
                     }
                 }
-                Found::Body(body) => self.frame(cx, body),
+                Found::Body(body) => {
+                    self.timers.clear(Timer::Rest);
+                    self.frame(cx, body);
+                }
             }
         }
     }
@@ -596,7 +620,7 @@ impl SecretStream {
         self.frames = Frames::default();
         self.waiting.clear();
         self.timers = Timers::new();
-        (self.keep_alive, self.timeout) = (None, None);
+        (self.keep_alive, self.timeout, self.patience) = (None, None, None);
         // What was not taken yet is of no use to a stream that is dropped or gone.
         self.outputs.clear();
         (self.unsent, self.unordered_unsent) = (0, 0);
@@ -615,6 +639,28 @@ impl SecretStream {
     fn refresh_timeout(&mut self, now: Time) {
         if let Some(silence) = self.timeout {
             self.timers.set(Timer::Silence, now + silence);
+        }
+    }
+}
+
+impl SecretStream {
+    /// From here on the rest of a message must come, if one has begun.
+    fn await_rest(&mut self, now: Time) {
+        if let Some(span) = self.patience
+            && self.frames.is_partial()
+            && self.timers.get(Timer::Rest).is_none()
+        {
+            self.timers.set(Timer::Rest, now + span);
+            self.arrived_before = self.arrived;
+        }
+    }
+
+    fn on_rest(&mut self, cx: &mut Cx<'_>) {
+        if self.arrived - self.arrived_before >= SECRET_STREAM_REST_MIN {
+            self.await_rest(cx.now);
+        } else {
+            trace!(cx, Timer, "secret_stream", part: "", rule: "secret_stream.27", "the rest of a message");
+            self.close(cx, Why::Stalled, true);
         }
     }
 }
@@ -640,6 +686,7 @@ impl Machine for SecretStream {
     fn handle_timeout(&mut self, cx: &mut Cx<'_>) {
         while let Some(timer) = self.timers.pop_due(cx.now) {
             match timer {
+                Timer::Rest => self.on_rest(cx),
                 Timer::Silence => {
                     trace!(cx, Timer, "secret_stream", part: "", rule: "secret_stream.23", "silence");
                     self.close(cx, Why::Silent, true);
@@ -680,6 +727,7 @@ impl Machine for SecretStream {
         self.timers.deadline(|timer| match timer {
             Timer::KeepAlive => "secret_stream keep-alive",
             Timer::Silence => "secret_stream timeout",
+            Timer::Rest => "secret_stream rest of a message",
         })
     }
 }

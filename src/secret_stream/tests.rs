@@ -554,6 +554,45 @@ fn a_trickle_of_bytes_is_not_silence() {
     assert_eq!(messages(&mut pair.ends[1]), [vec![1; 30]]);
 }
 
+/// A length that was flipped to a large one swallows whatever comes, keep-alives included.
+/// proves secret_stream.27
+#[test]
+fn a_message_whose_rest_does_not_come_ends_the_stream() {
+    let mut pair = Pair::open();
+    pair.world.with(|cx| pair.ends[1].set_patience(cx, Some(Span::from_secs(60))));
+    pair.world.with(|cx| pair.ends[0].set_keep_alive(cx, Some(Span::from_secs(5))));
+    pair.send(0, &[1; 30]);
+    let Some(Output::Write(mut frame)) = pair.world.with(|cx| pair.ends[0].poll_output(cx)) else {
+        panic!("a frame")
+    };
+    frame[2] ^= 0x80;
+    pair.world.with(|cx| pair.ends[1].handle_input(cx, Input::Bytes(&frame)));
+    pair.pass(Span::from_secs(59));
+    assert_eq!(events(&mut pair.ends[1]), []);
+    pair.pass(Span::from_secs(1));
+    assert_eq!(events(&mut pair.ends[1]), [Event::Closed(Why::Stalled)]);
+}
+
+/// proves secret_stream.27
+#[test]
+fn a_long_message_may_take_its_time() {
+    let mut pair = Pair::open();
+    pair.world.with(|cx| pair.ends[1].set_patience(cx, Some(Span::from_secs(60))));
+    let message = vec![1; 50_000];
+    pair.send(0, &message);
+    let Some(Output::Write(frame)) = pair.world.with(|cx| pair.ends[0].poll_output(cx)) else {
+        panic!("a frame")
+    };
+    for part in frame.chunks(4096) {
+        pair.world.with(|cx| pair.ends[1].handle_input(cx, Input::Bytes(part)));
+        pair.pass(Span::from_secs(59));
+    }
+    assert_eq!(messages(&mut pair.ends[1]), [message]);
+    pair.pass(Span::from_secs(600));
+    assert_eq!(events(&mut pair.ends[1]), [], "nothing has begun");
+    assert_eq!(pair.ends[1].poll_timeout(), None);
+}
+
 /// pitfalls 11.10: after the end there are no keep-alives.
 /// proves secret_stream.22, secret_stream.26
 #[test]
