@@ -180,11 +180,23 @@ impl Town {
     }
 
     /// Adds the server's host, without a process.
-    pub fn add_server(&mut self, home: Option<Kind>, options: NatOptions) -> HostId {
+    pub fn place_server(&mut self, home: Option<Kind>, options: NatOptions) -> HostId {
         let host = self.add_host(home, options);
         self.roles.insert(host, Role::Server);
         self.server = Some(Office { host, program: None, keys: None });
         host
+    }
+
+    /// Adds the server and starts it. An error: it ended at once.
+    pub fn open_server(&mut self, home: Option<Kind>, options: NatOptions) -> Result<HostId, Error> {
+        let host = self.place_server(home, options);
+        self.start_server().map(|()| host)
+    }
+
+    /// Adds a client and starts it: its number. An error: it ended at once.
+    pub fn add_client(&mut self, home: Option<Kind>, options: NatOptions) -> Result<usize, Error> {
+        let n = self.place_client(home, options);
+        self.start_client(n).map(|()| n)
     }
 
     /// Starts the server's process, again if need be. An error: it ended at once.
@@ -210,7 +222,7 @@ impl Town {
     }
 
     /// Adds a client's host, without a process; its number is the place in `clients`.
-    pub fn add_client(&mut self, home: Option<Kind>, options: NatOptions) -> usize {
+    pub fn place_client(&mut self, home: Option<Kind>, options: NatOptions) -> usize {
         let host = self.add_host(home, options);
         let n = self.clients.len();
         self.roles.insert(host, Role::Client(n));

@@ -29,11 +29,9 @@ impl Story {
         for _ in 0..2 {
             town.add_node();
         }
-        town.add_server(None, NatOptions::default());
-        town.start_server().expect("a new store");
+        town.open_server(None, NatOptions::default()).expect("a new store");
         for _ in 0..2 {
-            let client = town.add_client(None, NatOptions::default());
-            town.start_client(client).expect("a new store");
+            town.add_client(None, NatOptions::default()).expect("a new store");
         }
         let mut story = Story { town, confirmed: BTreeSet::new(), key: None, failed: 0, again: None };
         story.key = match story.ask(0, "whoami") {
@@ -229,8 +227,7 @@ fn rotten(seed: u64, draw: &mut Seeded) -> Rotten {
     if story.town.start_server().is_err() {
         return Rotten::Refused;
     }
-    let client = story.town.add_client(None, NatOptions::default());
-    story.town.start_client(client).expect("a new store");
+    story.town.add_client(None, NatOptions::default()).expect("a new store");
     match story.ask(2, "lookup name-0") {
         Outcome::Found { owner, .. } => {
             assert_eq!(Some(&owner[..]), story.key.as_ref().map(|key| &key[..]), "{path}, byte {at}");

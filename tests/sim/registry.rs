@@ -25,15 +25,12 @@ impl Story {
             story.run(Span::from_secs(2));
         }
         story.town.world.line = line;
-        story.town.add_server(None, NatOptions::default());
-        story.town.start_server().expect("a new store");
+        story.town.open_server(None, NatOptions::default()).expect("a new store");
         story
     }
 
     fn add_client(&mut self) -> usize {
-        let client = self.town.add_client(None, NatOptions::default());
-        self.town.start_client(client).expect("a new store");
-        client
+        self.town.add_client(None, NatOptions::default()).expect("a new store")
     }
 
     /// The power goes off at the server.

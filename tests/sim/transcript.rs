@@ -26,7 +26,7 @@ fn run(town: &mut Town, span: Span) {
     let until = town.world.now() + span;
     loop {
         match town.step(until) {
-            Turn::Moved | Turn::Met(_) => {}
+            Turn::Moved | Turn::Met(_) | Turn::Reported(_) => {}
             Turn::TimedOut => return,
             turn @ (Turn::Crashed(_) | Turn::Ended(..)) => panic!("{turn:?}"),
         }

@@ -66,7 +66,7 @@ impl Run {
             return Ok(());
         }
         let nat = self.nat_options();
-        let n = self.town.add_client(Some(self.options.home(which)), nat);
+        let n = self.town.place_client(Some(self.options.home(which)), nat);
         let citizen = Citizen { n, key: None, asked: Default::default(), done: false };
         self.citizens.insert(which, citizen);
         let host = self.town.clients[n].host;

@@ -265,7 +265,7 @@ impl Run {
         }
         if self.town.server.is_none() {
             let nat = self.nat_options();
-            self.town.add_server(Some(self.options.server_nat), nat);
+            self.town.place_server(Some(self.options.server_nat), nat);
             self.set_clocks();
             if let Err(error) = self.town.start_server() {
                 return Err(self.violation("drawn.build", None, format!("the server: {error}")));

@@ -148,7 +148,7 @@ mod tests {
             assert_eq!(faults, [Fault::Loss, Fault::Cuts], "seed {seed}");
             assert!((5..10).contains(&least.faults.0[&Fault::Cuts]));
             assert_eq!((least.nodes, least.clients), (3, 2), "seed {seed}");
-            assert!((75..=80).contains(&least.seconds), "seed {seed}");
+            assert!((75..90).contains(&least.seconds), "seed {seed}");
             assert!(least.nat.iter().all(|kind| *kind == crate::sim::Kind::Open));
         }
         assert!(tried > 20, "{tried} worlds had the planted failure");
