@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use seckel::base::{Key, Span};
 use seckel::node::{CallId, ConnId, Event, JoinOptions, KeyPair};
-use seckel::sim::{HostId, Line, Step, World};
+use seckel::sim::{HostId, Kind, Line, NatOptions, Step, World};
 
 use crate::support::{joining, network, seed, wait};
 
@@ -60,9 +60,11 @@ impl Club {
                 assert!(swarm);
                 assert!(!member.open.values().any(|other| *other == key), "two connections of one pair");
                 member.open.insert(conn, key);
-                let rpc = net.rpc(conn, &TOPIC).expect("a channel");
-                let asked = net.call(rpc, "echo", &key, None).expect("asked");
-                member.asked.insert(asked, conn);
+                // None: it is closed again, which the next event says.
+                if let Ok(rpc) = net.rpc(conn, &TOPIC) {
+                    let asked = net.call(rpc, "echo", &key, None).expect("asked");
+                    member.asked.insert(asked, conn);
+                }
             }
             Event::Closed { conn, .. } => {
                 member.open.remove(&conn);
@@ -70,7 +72,7 @@ impl Club {
             Event::Call { call, body, from, .. } => {
                 assert_eq!(body, member.key, "meant for us");
                 assert!(member.open.values().any(|key| *key == from));
-                net.answer(call, &body).expect("answered");
+                let _ = net.answer(call, &body);
             }
             Event::Answer { call, result } => {
                 let conn = member.asked.remove(&call).expect("asked once, answered once");
@@ -168,6 +170,69 @@ fn two_that_join_at_once_keep_one_connection() {
             let until = club.world.now() + Span::from_secs(5);
             while club.step(until) {}
             club.all_meet(1500);
+        }
+    }
+}
+
+/// What happens to a member for an hour, or for good.
+#[derive(Clone, Copy, PartialEq, Debug)]
+enum Trouble {
+    /// Its box gets another outer address.
+    Readdressed,
+    /// It is behind another box.
+    Moved,
+    Slept,
+    CutOff,
+    /// Its box forgets its mappings.
+    Rebooted,
+}
+
+fn trouble(club: &mut Club, host: HostId, n: u8, trouble: Trouble) {
+    let home = club.world.home(host).expect("a box");
+    match trouble {
+        Trouble::Readdressed => club.world.readdress(home, [30, 0, 101, 50 + n]),
+        Trouble::Moved => {
+            let options = NatOptions::default();
+            let elsewhere = club.world.add_box(Kind::Restricted, [30, 0, 102, n + 1], options);
+            club.world.plug(host, Some(elsewhere), [10, 0, 0, 1]);
+        }
+        Trouble::Slept => club.world.freeze(host),
+        Trouble::CutOff => club.world.cut(host),
+        Trouble::Rebooted => club.world.reboot(home),
+    }
+    if matches!(trouble, Trouble::Slept | Trouble::CutOff) {
+        let until = club.world.now() + Span::from_secs(3600);
+        while club.step(until) {}
+        club.world.thaw(host);
+        club.world.heal(host);
+    }
+}
+
+/// Members behind boxes of several kinds: whatever befalls one of them, all meet again.
+#[test]
+fn members_that_move_sleep_or_are_cut_off_meet_again() {
+    use Trouble::{CutOff, Moved, Readdressed, Rebooted, Slept};
+    for kind in [Readdressed, Moved, Slept, CutOff, Rebooted] {
+        let mut club = Club::new(seed(0x5d00), 0, Line::default());
+        for (kind, n) in [Kind::Restricted, Kind::FullCone, Kind::Firewall, Kind::Open].into_iter().zip(0..) {
+            let home = club.world.add_box(kind, [30, 0, 101, n + 1], NatOptions::default());
+            let inner = if kind.is_transparent() { [30, 0, 201, n + 1] } else { [192, 168, 1, 10] };
+            let host = club.world.add_behind(home, inner);
+            club.start(host, n);
+            club.bootstrapped(host);
+        }
+        let hosts: Vec<HostId> = club.members.keys().copied().collect();
+        for host in &hosts {
+            club.join(*host);
+        }
+        club.all_meet(1500);
+        for (&host, n) in hosts.iter().zip(0..) {
+            trouble(&mut club, host, n, kind);
+            // Long enough that connections which are dead are found to be.
+            let until = club.world.now() + Span::from_secs(60);
+            while club.step(until) {}
+            // hyperswarm.3: who slept may wait ten minutes before it looks again.
+            club.all_meet(700);
         }
     }
 }
