@@ -3,6 +3,7 @@
 mod grammar;
 mod keys;
 mod seckel;
+mod sim;
 mod transcript;
 mod users;
 

@@ -64,6 +64,9 @@ Examples:
     /// A registry of names: its server, and clients
     #[command(subcommand)]
     Registry(Registry),
+    /// A world from a seed: a DHT, a registry, NATs, faults; the same every time
+    #[command(after_help = super::sim::EXAMPLES)]
+    Sim(super::sim::Sim),
 }
 
 /// What the process writes about itself; the same for every command.

@@ -4,6 +4,7 @@ mod args;
 mod audit;
 mod explain;
 mod run;
+mod sim;
 mod terminal;
 mod tracing;
 
@@ -36,6 +37,7 @@ fn start(command: Command) -> Result<u8, run::Bad> {
         Command::Explain(explain) => explain::explain(&explain),
         Command::Testnet(testnet) => run::testnet(testnet.nodes, testnet.port),
         Command::Audit(args::Audit::Core(args)) => audit::core(&args),
+        Command::Sim(args) => sim::sim(&args),
         Command::Registry(registry) => match registry {
             Registry::Server(server) => run::server(&server),
             Registry::Client(client) => run::client(&client),
