@@ -1,6 +1,6 @@
 //! What a node holds, to look at and not to touch: the checkers of simulated worlds ask this.
 
-use super::{ConnId, CoreId, Node};
+use super::{ConnId, CoreId, LookupId, Node};
 use crate::base::{Addr, Key, SocketId, limits};
 use crate::{dht_rpc, udx};
 
@@ -40,6 +40,13 @@ pub struct CoreView {
     pub durable: bool,
 }
 
+/// What a program has begun, and will be told the end of.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Attempt {
+    Connection(ConnId),
+    Lookup(LookupId),
+}
+
 /// How full a queue is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Load {
@@ -71,6 +78,8 @@ pub struct Remains {
     pub peers: usize,
     pub outputs: usize,
     pub events: usize,
+    /// Deadlines of streams and connections.
+    pub timers: usize,
 }
 
 impl Node {
@@ -170,6 +179,7 @@ impl Node {
             peers: self.peers.len(),
             outputs: self.outputs.len(),
             events: self.events.len(),
+            timers: self.udx.timers() + self.conn_deadlines.len(),
         }
     }
 
@@ -179,9 +189,10 @@ impl Node {
         conn.and_then(|conn| self.conns.get(conn)).is_some_and(|conn| conn.secret.awaits_rest())
     }
 
-    /// Connections that are being made from here.
-    pub fn attempts(&self) -> impl Iterator<Item = ConnId> {
-        self.dialing.keys().copied()
+    /// Connections that are being made from here, and questions of the program to the DHT.
+    pub fn attempts(&self) -> impl Iterator<Item = Attempt> {
+        let lookups = self.lookups.iter().copied().map(Attempt::Lookup);
+        self.dialing.keys().copied().map(Attempt::Connection).chain(lookups)
     }
 
     /// Where others reach this node, if that is proven.

@@ -200,6 +200,11 @@ impl Udx {
         self.dropped
     }
 
+    /// Deadlines of streams that are registered.
+    pub fn timers(&self) -> usize {
+        self.timers.len()
+    }
+
     /// How many streams there are, closed ones whose `Closed` was not taken included.
     pub fn len(&self) -> usize {
         self.streams.iter().count()

@@ -1,12 +1,11 @@
 //! That things end: what is asked comes to something, and nothing is left over.
 
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Checker, Moment, Note, Verdict};
 use crate::base::{Span, Time};
-use crate::node::ConnId;
-use crate::node::inspect::Remains;
+use crate::node::Node;
+use crate::node::inspect::{Attempt, Remains};
 use crate::sim::HostId;
 
 /// Once faults are healed, everything asked has an outcome within its bound: programs say by `Note::Asked` and
@@ -62,14 +61,20 @@ impl Checker for Outcome {
     }
 }
 
-/// An attempt to connect is over after a minute (hyperdht.92), and something for the rounding.
-const ATTEMPT: Span = Span::from_secs(65);
+/// How long an attempt to connect takes at most (a minute), and a look-up: as many nodes as it may ask, ten at a time,
+/// none of which answers. And something for the rounding.
+fn longest(attempt: Attempt) -> Span {
+    match attempt {
+        Attempt::Connection(_) => Span::from_secs(65),
+        Attempt::Lookup(_) => Span::from_secs(180),
+    }
+}
 
-/// No attempt to connect takes longer than it may, faults or not.
+/// No attempt to connect and no look-up takes longer than it may, faults or not.
 #[derive(Default)]
 pub struct Attempts {
-    begun: BTreeMap<(HostId, ConnId), Time>,
-    due: BTreeMap<(Time, HostId, ConnId), ()>,
+    begun: BTreeMap<(HostId, Attempt), Time>,
+    due: BTreeSet<(Time, HostId, Attempt)>,
 }
 
 impl Checker for Attempts {
@@ -82,36 +87,35 @@ impl Checker for Attempts {
         if moment.cause.started || moment.cause.stopped {
             self.begun.retain(|(owner, _), _| *owner != host);
         }
-        // Attempts begin by a command, or when a swarm's time has come.
+        // They begin by a command, or when a swarm's time has come.
         if moment.cause.arrivals.is_empty()
             && let Some(node) = moment.node()
         {
-            for conn in node.attempts() {
-                if let Entry::Vacant(entry) = self.begun.entry((host, conn)) {
-                    entry.insert(now);
-                    self.due.insert((now + ATTEMPT, host, conn), ());
-                }
+            for attempt in node.attempts() {
+                self.begun.entry((host, attempt)).or_insert_with(|| {
+                    self.due.insert((now + longest(attempt), host, attempt));
+                    now
+                });
             }
         }
-        while let Some((&(at, host, conn), ())) = self.due.first_key_value()
+        while let Some(&(at, host, attempt)) = self.due.first()
             && at <= now
         {
-            self.due.remove(&(at, host, conn));
+            self.due.pop_first();
             // Another process may have begun another attempt under the same id.
-            let Some(begun) = self.begun.get(&(host, conn)).copied().filter(|&begun| begun + ATTEMPT <= now)
-            else {
-                continue;
-            };
-            self.begun.remove(&(host, conn));
-            if moment.node_of(host).is_none_or(|node| !node.attempts().any(|other| other == conn)) {
+            let begun = self.begun.get(&(host, attempt)).filter(|begun| **begun + longest(attempt) <= now);
+            if begun.is_none() {
                 continue;
             }
-            if moment.is_frozen(host) {
-                self.begun.insert((host, conn), begun);
-                self.due.insert((now + ATTEMPT, host, conn), ());
-                continue;
+            let goes_on = |node: &Node| node.attempts().any(|other| other == attempt);
+            if !moment.node_of(host).is_some_and(goes_on) {
+                self.begun.remove(&(host, attempt));
+            } else if moment.is_frozen(host) {
+                self.due.insert((now + longest(attempt), host, attempt));
+            } else {
+                let took = longest(attempt);
+                return Err(format!("{attempt:?} of host {} goes on after {took}", host.0));
             }
-            return Err(format!("{conn} of host {} is still being made after {ATTEMPT}", host.0));
         }
         Ok(())
     }

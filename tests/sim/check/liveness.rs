@@ -101,6 +101,25 @@ fn an_attempt_without_an_end_is_caught() {
     caught_in(calls_nobody, "liveness.attempts", Box::new(Timeless));
 }
 
+/// The client looks for the nodes closest to a key.
+fn looks_up(world: &mut World) {
+    network(world, 0);
+    for n in 0..4 {
+        let host = world.add([30, 0, 1, n]);
+        world.start(host, lasting());
+    }
+    let (_, client) = (world.add([30, 0, 2, 1]), world.add([30, 0, 2, 2]));
+    world.start(client, joining());
+    run(world, 30, |_, _, _| {});
+    world.net(client).find_nodes([7; 32]);
+    run(world, 300, |_, _, _| {});
+}
+
+#[test]
+fn a_look_up_without_an_end_is_caught() {
+    caught_in(looks_up, "liveness.attempts", Box::new(Timeless));
+}
+
 /// The program is not told what came of it.
 struct Silent;
 
