@@ -231,6 +231,28 @@ fn seckel_talking_to_node_is_understood_with_the_keys_of_seckel() {
     assert!(at_once >= 2, "the kernel took several datagrams at once");
 }
 
+/// The real packages, told to log their keys, and seckel at the other end of the same sessions write the same lines.
+/// proves key_log.2, key_log.3, key_log.4, key_log.6
+#[test]
+fn both_ends_of_a_session_log_the_same() {
+    let lines = |name: &str| -> BTreeSet<String> {
+        let text = std::fs::read_to_string(captures(name)).expect("a key log");
+        text.lines().map(str::to_owned).collect()
+    };
+    let (ours, theirs) = (lines("seckel.keys"), lines("seckel.peer.keys"));
+    for label in ["SECRET_STREAM", "UNORDERED", "NOISE_IK", "HOLEPUNCH"] {
+        let of = |lines: &BTreeSet<String>| -> BTreeSet<String> {
+            let whole = |line: &&String| label != "NOISE_IK" || line.split(' ').count() == 6;
+            let labelled =
+                lines.iter().filter(|line| line.starts_with(label) && line[label.len()..].starts_with(' '));
+            labelled.filter(whole).cloned().collect()
+        };
+        let (ours, theirs) = (of(&ours), of(&theirs));
+        assert!(!ours.is_empty(), "{label}");
+        assert_eq!(ours, theirs, "{label}");
+    }
+}
+
 /// What is sealed is named, with the line of a key log that would open it; all else is understood.
 #[test]
 fn without_keys_it_is_said_which_would_open_what() {

@@ -190,7 +190,7 @@ impl DhtRpc {
         self.boot = Boot::Done;
         self.probes = Probes::default();
         if !core::mem::replace(&mut self.bootstrapped, true) {
-            trace!(cx, State, "dht_rpc", "bootstrapped, {} nodes known", self.table.len());
+            trace!(cx, State, "dht_rpc", rule: "dht_rpc.77", "bootstrapped, {} nodes known", self.table.len());
             self.event(Event::Bootstrapped);
         }
     }

@@ -70,6 +70,11 @@ impl Flow {
         (self.lost || !self.ahead.is_empty()).then_some((self.next, self.ahead.len()))
     }
 
+    /// True: bytes are missing for good, and nothing behind them is read.
+    pub fn is_lost(&self) -> bool {
+        self.lost
+    }
+
     /// Bytes that wait for packets before them.
     pub fn held(&self) -> usize {
         self.bytes

@@ -127,7 +127,7 @@ impl Reader {
     pub fn finish(&mut self) -> Vec<String> {
         let mut notes = self.notes();
         for ((to, id), direction) in &self.flows {
-            let name = stream_name(direction.number, direction.from, *to, *id);
+            let name = Way { from: direction.from, to: *to, id: *id }.name(direction.number);
             match direction.flow.missing() {
                 Some((seq, waiting)) if waiting > 0 => notes.push(format!(
                     "{name}: packet {seq} is not in the capture; {waiting} packets behind it are not read"
@@ -217,7 +217,6 @@ impl Reader {
             .iter()
             .find_map(|field| sections.last()?.bytes(field))
             .map_or_else(Vec::new, |(_, bytes)| bytes.to_vec());
-        let numbered = header.kind.data || header.kind.end;
         // A stream that leads to its own sender has no other direction.
         let peer = self.peer(from, to, header.remote_id).filter(|peer| *peer != (to, header.remote_id));
         if let Some(peer) = peer {
@@ -228,18 +227,34 @@ impl Reader {
             let base = bytes.len() - payload.len();
             sections.extend(sealed::unordered(&self.keys, id, base, &payload));
         }
-        if !numbered {
-            return sections;
+        if header.kind.data || header.kind.end {
+            let way = Way { from, to, id: header.remote_id };
+            let (said, streamed) = self.follow(way, peer, header.seq, &payload);
+            if let Some(last) = sections.last_mut() {
+                last.say("data", said);
+            }
+            sections.extend(streamed);
         }
-        self.make_room((to, header.remote_id), from);
+        sections
+    }
+
+    /// A packet that takes a number: what is to be said of it, and what it completes.
+    fn follow(
+        &mut self,
+        way: Way,
+        peer: Option<(Addr, u32)>,
+        seq: u32,
+        payload: &[u8],
+    ) -> (String, Vec<Section>) {
+        let key = (way.to, way.id);
+        self.make_room(key, way.from);
         // The opposite direction is taken out meanwhile, so that its channels can be looked at.
         let other = peer.and_then(|peer| Some((peer, self.flows.remove(&peer)?)));
-        let Some(direction) = self.flows.get_mut(&(to, header.remote_id)) else { return sections };
+        let direction = self.flows.get_mut(&key).expect("room was made for it");
         direction.used = self.clock;
         self.held -= direction.held();
-        let before = direction.secret.end();
-        let number = direction.number;
-        let (said, streamed) = match direction.flow.packet(header.seq, &payload) {
+        let (number, before, known) = (direction.number, direction.secret.end(), direction.flow.is_lost());
+        let (said, mut streamed) = match direction.flow.packet(seq, payload) {
             Brought::Next(bytes) => {
                 let other = other.as_ref().map(|(_, other)| &other.secret);
                 let streamed = direction.secret.read(&self.keys, &bytes, other);
@@ -248,30 +263,25 @@ impl Reader {
             Brought::Again => ("sent again; it was here before".to_owned(), Vec::new()),
             Brought::Early => ("packets before it are not here yet".to_owned(), Vec::new()),
             Brought::Lost => {
-                let name = stream_name(number, from, to, header.remote_id);
                 let streamed = direction.secret.give_up("what comes behind it was not captured");
-                if !streamed.is_empty() {
-                    self.notes.push(lost(&name));
-                }
                 ("not read: bytes of the stream before it are not in the capture".to_owned(), streamed)
             }
         };
         if self.held + direction.held() > limits::EXPLAIN_HELD_BYTES {
-            let name = stream_name(number, from, to, header.remote_id);
-            self.notes.push(format!("{name}: too much waits for bytes that did not come; it is not read on"));
             direction.flow.lose();
-            direction.secret.give_up("too much waited");
+            streamed.extend(direction.secret.give_up("too much waited"));
+        }
+        if direction.flow.is_lost() && !known {
+            let name = way.name(number);
+            self.notes
+                .push(format!("{name}: too much waits for bytes that did not come; the rest is not read"));
         }
         self.held += direction.held();
-        if let Some(last) = sections.last_mut() {
-            last.say("data", said);
-        }
         if let Some((peer, other)) = other {
             self.flows.insert(peer, other);
         }
-        sections
-            .extend(streamed.into_iter().map(|section| Section { place: Place::Stream(number), ..section }));
-        sections
+        let place = Place::Stream(number);
+        (said, streamed.into_iter().map(|section| Section { place, ..section }).collect())
     }
 
     /// The opposite direction of a stream that leads from `from` to `to`: by the handshake that made both, or as the
@@ -293,7 +303,10 @@ impl Reader {
         let lost_now = direction.flow.acked(ack);
         self.held += direction.held();
         if lost_now {
-            self.notes.push(lost(&stream_name(direction.number, direction.from, key.0, key.1)));
+            let name = Way { from: direction.from, to: key.0, id: key.1 }.name(direction.number);
+            self.notes.push(format!(
+                "{name}: packets that the other side acked are not in the capture; the rest is not read"
+            ));
         }
     }
 
@@ -314,12 +327,19 @@ impl Reader {
     }
 }
 
-fn stream_name(number: u32, from: Addr, to: Addr, id: u32) -> String {
-    format!("stream {number} ({from} to {to}, id {id})")
+/// Where a direction leads: from whom to whom, and the id that the receiver chose.
+#[derive(Clone, Copy)]
+struct Way {
+    from: Addr,
+    to: Addr,
+    id: u32,
 }
 
-fn lost(name: &str) -> String {
-    format!("{name}: packets that the other side acked are not in the capture; the rest of it is not read")
+impl Way {
+    fn name(self, number: u32) -> String {
+        let Way { from, to, id } = self;
+        format!("stream {number} ({from} to {to}, id {id})")
+    }
 }
 
 /// The Noise message of that kind in `sections`, and where its parts stand.

@@ -476,7 +476,7 @@ impl Replicator {
             return;
         };
         if by_remote {
-            trace!(cx, State, "hypercore", part: id, "closed by the peer");
+            trace!(cx, State, "hypercore", part: id, rule: "replication.16", "closed by the peer");
         }
         self.forget_requests(id, &mut peer);
         for request in peer.answering.refused() {

@@ -122,7 +122,7 @@ impl Hyperswarm {
         topic.clients -= usize::from(session.client);
         topic.servers -= usize::from(session.server);
         if topic.sessions == 0 {
-            trace!(cx, State, "hyperswarm", "topic {} left", Short(&key));
+            trace!(cx, State, "hyperswarm", rule: "hyperswarm.7", "topic {} left", Short(&key));
             self.remove_topic(key);
         } else if topic.servers == 0 && topic.needs_unannounce {
             self.refresh(cx, key);
@@ -137,7 +137,7 @@ impl Hyperswarm {
         if !self.topics.contains_key(&topic) {
             return Err(Error::Missing);
         }
-        trace!(cx, State, "hyperswarm", "topic {} left", Short(&topic));
+        trace!(cx, State, "hyperswarm", rule: "hyperswarm.7", "topic {} left", Short(&topic));
         self.remove_topic(topic);
         self.flush_topics();
         Ok(())
@@ -245,7 +245,7 @@ impl Hyperswarm {
         topic.left = topic.limit;
         topic.run = Run::Query { query, announcing };
         self.timers.clear(Timer::Refresh(key));
-        trace!(cx, Step, "hyperswarm", "topic {}: {find:?}", Short(&key));
+        trace!(cx, Step, "hyperswarm", rule: "hyperswarm.5", "topic {}: {find:?}", Short(&key));
         self.outputs.push_back(Output::Query { query, topic: key, find });
     }
 
@@ -287,7 +287,7 @@ impl Hyperswarm {
         let Some(key) = self.topic_of(query) else { return };
         let Some(topic) = self.topics.get_mut(&key) else { return };
         let announcing = matches!(topic.run, Run::Query { announcing: true, .. });
-        trace!(cx, State, "hyperswarm", "topic {}: refreshed, answered: {ok}", Short(&key));
+        trace!(cx, State, "hyperswarm", rule: "hyperswarm.2", "topic {}: refreshed, answered: {ok}", Short(&key));
         topic.run = Run::Idle;
         if ok && !announcing {
             topic.needs_unannounce = false;

@@ -223,6 +223,7 @@ impl Node {
                     self.take_call(id, rpc_id, event);
                 }
                 self.rpcs.remove(rpc_id);
+                self.forget_calls(rpc_id);
                 self.tell(Event::RpcClosed { rpc: rpc_id, conn: id });
             }
             Some(Use::Core(core, peer)) => {
@@ -232,6 +233,16 @@ impl Node {
                 self.tell_core(cx, core, replicate::Input::PeerClosed { peer });
             }
             None => {}
+        }
+    }
+
+    /// Calls on a channel that is closed can be answered no more, also if the program never tries to.
+    fn forget_calls(&mut self, closed: RpcId) {
+        let theirs = |state: &CallState| matches!(state, CallState::Theirs { rpc, .. } if *rpc == closed);
+        let gone: Vec<CallId> =
+            self.calls.iter().filter(|(_, state)| theirs(state)).map(|(id, _)| id).collect();
+        for call in gone {
+            self.calls.remove(call);
         }
     }
 

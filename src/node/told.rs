@@ -89,7 +89,7 @@ pub(super) fn dht_event(cx: &mut Cx<'_>, event: &hyperdht::Event) {
         }
         hyperdht::Event::Peer { lookup, peer, from } => {
             let (key, relays) = (Short(&peer.key), peer.relays.len());
-            trace!(cx, Step, "hyperdht", id: lookup, peer: from, "met {key} with {relays} relays");
+            trace!(cx, Step, "hyperdht", id: lookup, peer: from, rule: "hyperdht.91", "met {key} with {relays} relays");
         }
         hyperdht::Event::LookupDone { lookup, ok } => {
             trace!(cx, State, "hyperdht", id: lookup, "over, answered: {ok}");

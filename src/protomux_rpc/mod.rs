@@ -475,7 +475,7 @@ impl Machine for Rpc {
         let taken = match input {
             Input::Opened => {
                 if !self.opened {
-                    trace!(cx, State, "protomux_rpc", part: "", "the peer has opened the channel");
+                    trace!(cx, State, "protomux_rpc", part: "", rule: "protomux_rpc.6", "the peer opened the channel");
                     self.opened = true;
                     self.events.push_back(Event::Opened);
                 }

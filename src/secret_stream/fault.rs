@@ -47,8 +47,10 @@ impl Why {
     pub fn rule(self) -> Option<&'static str> {
         match self {
             Why::Fault(fault) => fault.rule(),
+            Why::Ended | Why::Cut => Some("secret_stream.26"),
+            Why::Silent => Some("secret_stream.23"),
             Why::Stalled => Some("secret_stream.27"),
-            Why::Ended | Why::Destroyed | Why::Cut | Why::Silent => None,
+            Why::Destroyed => None,
         }
     }
 }

@@ -598,7 +598,7 @@ impl SecretStream {
             Phase::Shaking { .. } => self.fault(cx, Fault::EndedEarly),
             Phase::Keyed { .. } | Phase::Open { .. } => {
                 if !self.remote_ended {
-                    trace!(cx, State, "secret_stream", part: "", "the peer's side ended");
+                    trace!(cx, State, "secret_stream", part: "", rule: "secret_stream.22", "the peer's side ended");
                     self.remote_ended = true;
                     self.events.push_back(Event::Ended);
                 }

@@ -113,6 +113,28 @@ impl Transcript {
         self.keep(record);
     }
 
+    /// What befalls a datagram between two hosts, for who reads along. It does not count for the hash: that the
+    /// datagram was sent does.
+    pub fn on_its_way(&mut self, at: Time, kind: Kind, from: Addr, to: Addr, what: &str) {
+        if !self.on() {
+            return;
+        }
+        let what = format_args!("from {from}: {what}");
+        let line = Line { kind, layer: "world", id: &"", part: false, peer: &to, rule: "", what };
+        self.entry.take(at, None, None, &line);
+        self.keep_entry(at);
+    }
+
+    /// Shows and keeps the entry.
+    fn keep_entry(&mut self, at: Time) {
+        self.show();
+        let mut record = self.blank(at, What::Machine);
+        self.text.clear();
+        self.entry.text(&mut self.text);
+        record.bytes.extend_from_slice(self.text.trim_end().as_bytes());
+        self.keep(record);
+    }
+
     fn show(&mut self) {
         if let Some(Reader(read)) = &mut self.reader {
             read(&self.entry);
@@ -151,12 +173,7 @@ impl Trace for Transcript {
     }
     fn line(&mut self, _: Time, line: &Line<'_>) {
         self.entry.take(self.now, Some(self.host), self.place, line);
-        self.show();
-        let mut record = self.blank(self.now, What::Machine);
-        self.text.clear();
-        self.entry.text(&mut self.text);
-        record.bytes.extend_from_slice(self.text.trim_end().as_bytes());
-        self.keep(record);
+        self.keep_entry(self.now);
     }
     fn within(&mut self, place: Option<Place>) -> Option<Place> {
         core::mem::replace(&mut self.place, place)

@@ -15,6 +15,7 @@ use super::queue::Queue;
 use super::ramdisk::RamDisk;
 use super::seam::Seam;
 use super::transcript::Transcript;
+use crate::base::trace;
 use crate::base::{Addr, Entropy, Machine, Seeded, SocketId, Span, Time};
 use crate::node::{Config, Event, Input, Net, Node, Output};
 
@@ -253,7 +254,15 @@ impl World {
 
     fn arrive(&mut self, mut parcel: Parcel) {
         match self.internet.arrive(self.now, &mut parcel) {
-            Arrived::Lost => {}
+            Arrived::Lost => {
+                self.transcript.on_its_way(
+                    self.now,
+                    trace::Kind::Drop,
+                    parcel.from,
+                    parcel.to,
+                    "is let in nowhere",
+                );
+            }
             Arrived::On(fate) => self.go_on(parcel, &fate),
             Arrived::At(host) => self.deliver(host, &parcel),
         }
@@ -261,7 +270,15 @@ impl World {
 
     fn deliver(&mut self, host: HostId, parcel: &Parcel) {
         let computer = &mut self.computers[host.0];
-        let Some(&socket) = computer.ports.get(&parcel.to.port) else { return };
+        let Some(&socket) = computer.ports.get(&parcel.to.port) else {
+            return self.transcript.on_its_way(
+                self.now,
+                trace::Kind::Drop,
+                parcel.from,
+                parcel.to,
+                "finds no socket",
+            );
+        };
         if let Some(frozen) = &mut computer.frozen {
             frozen.keep(socket, parcel.from, &parcel.bytes);
         } else if !self.datagram(host, socket, parcel.from, &parcel.bytes, parcel.flipped) {
@@ -346,16 +363,27 @@ impl World {
             tap.push((from, to, bytes.clone()));
         }
         let leaving = Leaving { from, to, ttl: ttl.unwrap_or(TTL), len: bytes.len() };
-        if let Some(sent) = self.internet.send(self.now, host, leaving, &self.line) {
-            let Sent { from, to, ahead, fate } = sent;
-            self.go_on(Parcel { from, to, ahead, copy: false, flipped: None, bytes }, &fate);
+        match self.internet.send(self.now, host, leaving, &self.line) {
+            Some(Sent { from, to, ahead, fate }) => {
+                self.go_on(Parcel { from, to, ahead, copy: false, flipped: None, bytes }, &fate);
+            }
+            None => self.transcript.on_its_way(
+                self.now,
+                trace::Kind::Drop,
+                from,
+                to,
+                "does not leave its network",
+            ),
         }
     }
 
     /// Plans when each arrival of a datagram comes to what lies ahead of it.
     fn go_on(&mut self, parcel: Parcel, fate: &Fate) {
-        let mut left = Some(parcel);
         let mut arrivals = fate.arrivals().peekable();
+        if arrivals.peek().is_none() {
+            self.transcript.on_its_way(self.now, trace::Kind::Drop, parcel.from, parcel.to, "is lost");
+        }
+        let mut left = Some(parcel);
         while let Some(arrival) = arrivals.next() {
             let parcel = if arrivals.peek().is_some() { left.clone() } else { left.take() };
             let Some(mut parcel) = parcel else { return };
@@ -365,6 +393,13 @@ impl World {
             {
                 *byte ^= 1 << (bit % 8);
                 parcel.flipped = Some(u64::from(bit));
+                self.transcript.on_its_way(
+                    self.now,
+                    trace::Kind::State,
+                    parcel.from,
+                    parcel.to,
+                    "has a bit flipped",
+                );
             }
             self.queue.push(arrival.at, Happening::Arrive(parcel));
         }

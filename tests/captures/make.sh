@@ -19,8 +19,8 @@ unshare -n sh -euc '
   sleep 1
   kill -INT $!; wait $!
 
-  # A registry: the server is seckel, a client and the DHT are Node; only seckel logs keys.
-  rm -f seckel.keys
+  # A registry: the server is seckel, a client and the DHT are Node. Each side logs into a file of its own.
+  rm -f seckel.keys seckel.peer.keys
   work=$(mktemp -d)
   dumpcap -q -i lo -f udp -w seckel.pcapng &
   capture=$!
@@ -35,7 +35,7 @@ unshare -n sh -euc '
   until grep -q "Core Key" "$work/server.out"; do sleep 0.1; done
   key=$(sed -n "s/Server Public Key: //p" "$work/server.out")
   core=$(sed -n "s/Database Core Key: //p" "$work/server.out")
-  node ../interop/js/registry.js client \
+  SECKEL_KEYS=seckel.peer.keys node -r ./key_log.js ../interop/js/registry.js client \
     "{\"bootstrap\":\"$SECKEL_BOOTSTRAP\",\"server\":\"$key\",\"core\":\"$core\"}" < "$work/client" > "$work/client.out" &
   exec 4> "$work/client"
   until grep -q ready "$work/client.out"; do sleep 0.1; done
@@ -51,4 +51,5 @@ unshare -n sh -euc '
   kill -INT $capture; wait $capture
   rm -rf "$work"
 '
+chmod a+r "$here"/*
 ls -l "$here"

@@ -25,6 +25,7 @@ struct Story {
 impl Story {
     fn new(seed: u64) -> Story {
         let mut town = Town::new(seed);
+        town.world.watch(seckel::sim::check::all());
         town.world.line = Line { delay: Span::from_millis(2), ..Line::default() };
         for _ in 0..2 {
             town.add_node();
@@ -48,7 +49,9 @@ impl Story {
 
     /// One turn; who went down comes back.
     fn step(&mut self, until: Time) -> bool {
-        match self.town.step(until) {
+        let turn = self.town.step(until);
+        assert!(self.town.world.violation().is_none(), "{:?}", self.town.world.violation());
+        match turn {
             Turn::Moved | Turn::Met(_) | Turn::Reported(_) => return true,
             Turn::TimedOut => return false,
             Turn::Crashed(host) => self.restart(host),
@@ -210,6 +213,8 @@ fn rotten(seed: u64, draw: &mut Seeded) -> Rotten {
     let mut story = Story::new(seed);
     let server = story.server();
     assert!(matches!(story.insist(0, "register name-0"), Outcome::Registered { .. }));
+    // The checkers know what was safe, and would say so.
+    story.town.world.watch(Vec::new());
     // Those who have a copy would help out.
     for host in [story.town.clients[0].host, story.town.clients[1].host, server] {
         story.town.kill(host);

@@ -139,7 +139,10 @@ pub fn lives(world: &mut World, client: HostId, conn: ConnId, seconds: u64) -> O
                 return Some((world.now().since(begin), why));
             }
             Step::Event(..) | Step::Crashed(_) => {}
-            Step::TimedOut => return None,
+            Step::TimedOut => {
+                assert!(world.violation().is_none(), "{}", world.violation().expect("there is one"));
+                return None;
+            }
         }
     }
 }

@@ -357,3 +357,32 @@ fn nothing_that_outlives_the_session_is_logged() {
         }
     }
 }
+
+/// Nothing secret goes into the handshake hash, nor into what is made of it alone.
+/// proves noise.20
+#[test]
+fn the_handshake_hash_is_made_of_what_can_be_seen() {
+    use crate::crypto::hash::{blake2b_512, keyed_256, namespace};
+    let vector = &vectors("noise", "hyperdht-handshake")[0];
+    let expected = &vector["expected"];
+    let responder = KeyPair::from_seed(array(&vector["inputs"]["responderStaticSeed"])).public;
+    let [first, second] = ["message1", "message2"].map(|name| bytes(&expected[name]));
+    let mut digest = [0; 64];
+    let protocol = b"Noise_IK_Ed25519_ChaChaPoly_BLAKE2b";
+    digest[..protocol.len()].copy_from_slice(protocol);
+    let seen: [&[u8]; 7] = [
+        &namespace("hyperswarm/dht", 0),
+        &responder,
+        &first[..32],
+        &first[32..80],
+        &first[80..],
+        &second[..32],
+        &second[32..],
+    ];
+    for part in seen {
+        digest = blake2b_512(&[&digest, part]);
+    }
+    assert_eq!(digest, array(&expected["handshakeHash"]));
+    let punch = keyed_256(&digest, &[&namespace("hyperswarm/dht", 1)]);
+    assert_eq!(punch, array(&expected["holepunchSecret"]));
+}

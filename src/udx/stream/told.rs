@@ -54,7 +54,10 @@ impl Stream {
                 }
                 Phase::Connected(path) => {
                     let (socket, remote) = (path.socket, path.remote_id);
-                    trace!(cx, State, "udx", id: id, peer: path.to, "connected from {socket} to its id {remote}");
+                    trace!(
+                        cx, State, "udx", id: id, peer: path.to, rule: "udx.9",
+                        "connected from {socket} to its id {remote}"
+                    );
                 }
             }
         }

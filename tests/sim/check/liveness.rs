@@ -133,3 +133,35 @@ impl Saboteur for Silent {
 fn a_request_without_an_outcome_is_caught() {
     caught_in(calls_nobody, "liveness.outcome", Box::new(Silent));
 }
+
+/// A call that its program never answers is gone with its channel.
+#[test]
+fn a_call_without_an_answer_is_not_left_over() {
+    let mut world = World::new(crate::support::seed(0xca11));
+    network(&mut world, 2);
+    let (server, client) = (world.add([30, 0, 2, 1]), world.add([30, 0, 2, 2]));
+    crate::support::join(&mut world, server);
+    crate::support::join(&mut world, client);
+    world.net(server).listen(&key(1), true).expect("listening");
+    run(&mut world, 30, |_, _, _| {});
+    world.net(client).connect(key(1).public, &key(2), true).expect("connecting");
+    let mut called = false;
+    run(&mut world, 30, |world, host, event| match event {
+        Event::Connected { conn, .. } => drop(world.net(host).rpc(conn, b"calls").expect("a channel")),
+        Event::RpcOpened { rpc, .. } if host == client => {
+            world.net(client).call(rpc, "say", b"it", None).expect("room");
+        }
+        Event::Call { .. } => {
+            called = true;
+            for conn in world.net(client).conns() {
+                world.net(client).destroy(conn);
+            }
+        }
+        _ => {}
+    });
+    assert!(called);
+    for host in [server, client] {
+        world.note(host, &Note::AtRest);
+    }
+    assert_eq!(world.violation(), None);
+}
