@@ -6,7 +6,9 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
-use seckel::sim::drawn::{self, Options, Summary};
+use seckel::base::Span;
+use seckel::sim::Kind;
+use seckel::sim::drawn::{self, Fault, Options, Phase, Run, Summary};
 
 use crate::support::seed;
 
@@ -92,4 +94,48 @@ fn drawn_worlds_hold() {
         must_hold(&Options::drawn(seed));
         count += 1;
     }
+}
+
+/// The world of `options` in which the server's disk says that it has synced, and has not. Nobody looks on but those
+/// who judge answers by the server's log.
+fn with_a_lying_disk(options: &Options) -> Option<Way> {
+    let mut run = Run::new(options, Vec::new());
+    let mut lying = false;
+    loop {
+        let until = run.town.world.now() + Span::from_millis(100);
+        match run.advance(until) {
+            Ok(Phase::Building) => {}
+            Ok(Phase::Faulty) if !lying => {
+                let host = run.town.server.as_ref().expect("a server").host;
+                run.town.world.disk(host).set_lying(true);
+                lying = true;
+            }
+            Ok(Phase::Faulty | Phase::Healing) => {}
+            Ok(Phase::Done) => return None,
+            Err(violation) => return Some(violation.checker.to_owned()),
+        }
+    }
+}
+
+/// What was answered is lost with the power: the world sees it, and shrinks to what it takes.
+#[test]
+fn a_disk_that_lies_is_found_out_and_the_world_shrunk_to_it() {
+    let faults = "delay=20,loss=10,jitter=5,copies=20,cuts=3,server-crash=30,node-crash=5,tear=1";
+    let options = Options {
+        seed: seed(0x11e5),
+        nodes: 4,
+        clients: 3,
+        nat: vec![Kind::Open, Kind::Restricted],
+        server_nat: Kind::Open,
+        seconds: 240,
+        faults: faults.parse().expect("a list"),
+    };
+    assert!(drawn::run(&options).is_ok(), "without the lie all is well");
+    let way = with_a_lying_disk(&options).expect("it is found out");
+    let least =
+        drawn::shrink(&options, &mut |smaller| with_a_lying_disk(smaller).is_some_and(|other| other == way));
+    let left: Vec<Fault> = least.faults.0.keys().copied().collect();
+    assert_eq!(left, [Fault::ServerCrash, Fault::Tear], "{way}: {least}");
+    assert!(least.nodes < options.nodes && least.seconds < options.seconds, "{least}");
+    assert_eq!(with_a_lying_disk(&least), Some(way), "the least world still fails so");
 }

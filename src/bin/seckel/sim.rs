@@ -267,26 +267,19 @@ impl Outcome {
 
     /// Who reached whom.
     fn write_pairs(&self, text: &mut String) {
-        let head = ["from", "to", "reached", "tried", "median ms", "p95 ms", ""];
-        let _ = writeln!(
-            text,
-            "\n{:16}{:16}{:>8}{:>7}{:>11}{:>9}  {}",
-            head[0], head[1], head[2], head[3], head[4], head[5], head[6]
-        );
+        let mut row = |cells: [&str; 7]| {
+            let [from, to, reached, tried, median, most, why] = cells;
+            let line = format!("{from:16}{to:16}{reached:>8}{tried:>7}{median:>11}{most:>9}  {why}");
+            let _ = writeln!(text, "{}", line.trim_end());
+        };
+        row([""; 7]);
+        row(["from", "to", "reached", "tried", "median ms", "p95 ms", ""]);
         for ((from, to), attempts) in &self.summary.pairs {
-            let time =
-                |of| percentile(&attempts.took, of).map_or("-".to_owned(), |took| (took / 1000).to_string());
-            let _ = writeln!(
-                text,
-                "{:16}{:16}{:>8}{:>7}{:>11}{:>9}  {}",
-                from.name(),
-                to.name(),
-                attempts.took.len(),
-                tried(attempts),
-                time(50),
-                time(95),
-                listed(&attempts.failed)
-            );
+            let millis = |took: u64| (took / 1000).to_string();
+            let time = |of| percentile(&attempts.took, of).map_or("-".to_owned(), millis);
+            let (reached, tried) = (attempts.took.len().to_string(), tried(attempts).to_string());
+            let why = listed(&attempts.failed);
+            row([from.name(), to.name(), &reached, &tried, &time(50), &time(95), &why]);
         }
     }
 
