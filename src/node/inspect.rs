@@ -184,9 +184,9 @@ impl Node {
     }
 
     /// The connection on a stream waits for the rest of a message.
-    pub fn awaits_rest(&self, local_id: u32) -> bool {
+    pub fn is_mid_message(&self, local_id: u32) -> bool {
         let conn = self.udx.by_local(local_id).and_then(|stream| self.stream_owners.get(&stream));
-        conn.and_then(|conn| self.conns.get(conn)).is_some_and(|conn| conn.secret.awaits_rest())
+        conn.and_then(|conn| self.conns.get(conn)).is_some_and(|conn| conn.secret.is_mid_message())
     }
 
     /// Connections that are being made from here, and questions of the program to the DHT.

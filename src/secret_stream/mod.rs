@@ -140,8 +140,8 @@ enum Timer {
 /// One end of an encrypted stream.
 ///
 /// Commands: `send`, `write`, `send_unordered`, `end`, `destroy`, `set_keep_alive`, `set_timeout`, `set_patience`.
-/// Deadlines: the next keep-alive, the end of the peer's allowed silence, and of the wait for the rest of a message. Not done here: telling the layer below to read slower; who
-/// takes the events decides that.
+/// Deadlines: the next keep-alive, the end of the peer's allowed silence, and of the wait for the rest of a message.
+/// Not done here: telling the layer below to read slower; who takes the events decides that.
 pub struct SecretStream {
     role: Role,
     public: Key,
@@ -351,11 +351,11 @@ impl SecretStream {
         if matches!(self.phase, Phase::Closed) {
             self.patience = None;
         }
-        self.await_rest(cx.now);
+        self.expect_rest(cx.now);
     }
 
     /// A message has begun to arrive and is not whole.
-    pub fn awaits_rest(&self) -> bool {
+    pub fn is_mid_message(&self) -> bool {
         self.frames.is_partial()
     }
 
@@ -470,7 +470,7 @@ impl SecretStream {
         }
         while !matches!(self.phase, Phase::Closed) {
             match self.frames.next(&mut bytes) {
-                Found::Nothing => return self.await_rest(cx.now),
+                Found::Nothing => return self.expect_rest(cx.now),
                 Found::Announced(len) => {
                     if let Some(fault) = self.refuses(len) {
                         self.fault(cx, fault);
@@ -645,7 +645,7 @@ impl SecretStream {
 
 impl SecretStream {
     /// From here on the rest of a message must come, if one has begun.
-    fn await_rest(&mut self, now: Time) {
+    fn expect_rest(&mut self, now: Time) {
         if let Some(span) = self.patience
             && self.frames.is_partial()
             && self.timers.get(Timer::Rest).is_none()
@@ -657,7 +657,7 @@ impl SecretStream {
 
     fn on_rest(&mut self, cx: &mut Cx<'_>) {
         if self.arrived - self.arrived_before >= SECRET_STREAM_REST_MIN {
-            self.await_rest(cx.now);
+            self.expect_rest(cx.now);
         } else {
             trace!(cx, Timer, "secret_stream", part: "", rule: "secret_stream.27", "the rest of a message");
             self.close(cx, Why::Stalled, true);

@@ -137,7 +137,7 @@ impl Checker for Flips {
             let Some(node) = moment.node_of(host).filter(|node| node.stream(local).is_some()) else {
                 continue;
             };
-            if node.awaits_rest(local) {
+            if node.is_mid_message(local) {
                 self.doomed.insert((now + ENDS_WITHIN, host, local), ());
             } else if !moment.is_frozen(host) {
                 return Err(format!("stream {local} of host {} lives on after a flipped bit", host.0));
