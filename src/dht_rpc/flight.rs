@@ -141,45 +141,56 @@ impl Flights {
     }
 }
 
-/// How much was sent lately: four slots of 750 ms. dht_rpc.52
+/// How much was sent lately: four slots of 750 ms. The slots turn when somebody looks, not by a timer: nearly always
+/// there is room, and nobody waits for it. dht_rpc.52
 pub(super) struct Window {
     slots: [u64; 4],
     at: usize,
     max: u64,
+    /// When the next slot begins; `None` while nothing was sent lately.
+    turns: Option<Time>,
 }
 
 impl Window {
-    pub const SLOT: Span = Span::from_millis(750);
+    const SLOT: Span = Span::from_millis(750);
 
     pub fn new(max: usize) -> Window {
-        Window { slots: [0; 4], at: 0, max: max as u64 }
+        Window { slots: [0; 4], at: 0, max: max as u64, turns: None }
     }
 
-    pub fn is_full(&self) -> bool {
+    pub fn is_full(&mut self, now: Time) -> bool {
+        self.advance(now);
         self.total() >= 2 * self.max || self.slots[self.at] >= self.max
-    }
-
-    pub fn is_idle(&self) -> bool {
-        self.total() == 0
     }
 
     fn total(&self) -> u64 {
         self.slots.iter().sum()
     }
 
-    pub fn sent(&mut self) {
+    pub fn sent(&mut self, now: Time) {
+        self.advance(now);
+        self.turns.get_or_insert(now + Window::SLOT);
         self.slots[self.at] += 1;
     }
 
     /// A request ended: room for another, if it falls into the same slot.
-    pub fn ended(&mut self) {
+    pub fn ended(&mut self, now: Time) {
+        self.advance(now);
         self.slots[self.at] = self.slots[self.at].saturating_sub(1);
     }
 
-    /// The next slot begins.
-    pub fn turn(&mut self) {
-        self.at = (self.at + 1) % 4;
-        self.slots[self.at] = 0;
+    /// When there is more room at the latest.
+    pub fn next_turn(&mut self, now: Time) -> Time {
+        self.advance(now);
+        self.turns.unwrap_or(now + Window::SLOT)
+    }
+
+    fn advance(&mut self, now: Time) {
+        while let Some(turn) = self.turns.filter(|turn| *turn <= now) {
+            self.at = (self.at + 1) % 4;
+            self.slots[self.at] = 0;
+            self.turns = (self.total() > 0).then_some(turn + Window::SLOT);
+        }
     }
 }
 
@@ -236,20 +247,33 @@ mod tests {
     /// proves dht_rpc.52
     #[test]
     fn the_window_holds_one_slot_and_two_slots_worth() {
+        let slot = |n: u64| Time::ZERO + Window::SLOT * n;
         let mut window = Window::new(80);
-        (0..80).for_each(|_| window.sent());
-        assert!(window.is_full());
-        window.ended();
-        assert!(!window.is_full());
-        window.sent();
-        window.turn();
-        assert!(!window.is_full());
-        (0..80).for_each(|_| window.sent());
-        window.turn();
-        assert!(window.is_full(), "twice the slot in all");
-        window.turn();
-        assert!(window.is_full());
-        window.turn();
-        assert!(!window.is_full(), "the first slot was forgotten");
+        (0..80).for_each(|_| window.sent(slot(0)));
+        assert!(window.is_full(slot(0)));
+        window.ended(slot(0));
+        assert!(!window.is_full(slot(0)));
+        window.sent(slot(0));
+        assert!(!window.is_full(slot(1)));
+        (0..80).for_each(|_| window.sent(slot(1)));
+        assert!(window.is_full(slot(2)), "twice the slot in all");
+        assert!(window.is_full(slot(3)));
+        assert_eq!(window.next_turn(slot(3)), slot(4));
+        assert!(!window.is_full(slot(4)), "the first slot was forgotten");
+    }
+
+    #[test]
+    fn slots_turn_while_nobody_looks() {
+        let slot = |n: u64| Time::ZERO + Window::SLOT * n;
+        let mut window = Window::new(2);
+        (0..2).for_each(|_| window.sent(slot(0)));
+        assert!(!window.is_full(slot(1)));
+        (0..2).for_each(|_| window.sent(slot(1)));
+        assert!(window.is_full(slot(3)));
+        assert!(!window.is_full(slot(100)));
+        assert_eq!(window.turns, None, "idle, a slot begins with the next that is sent");
+        let later = slot(100) + Span::from_millis(10);
+        window.sent(later);
+        assert_eq!(window.next_turn(later), later + Window::SLOT);
     }
 }

@@ -281,7 +281,7 @@ pub struct StatusMark {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 enum Timer {
     Tick,
-    /// The congestion window turns.
+    /// The congestion window has room for those that wait.
     Drain,
     /// The bootstrap waits no longer for its probes.
     Probe,
@@ -736,7 +736,7 @@ impl Machine for DhtRpc {
             }
             match timer {
                 Timer::Tick => self.on_tick(cx),
-                Timer::Drain => self.on_drain(cx),
+                Timer::Drain => self.pump(cx),
                 Timer::Probe => self.on_probe_over(cx),
                 Timer::Flight(flight) => self.on_late(cx, flight),
                 Timer::Delayed(number) => self.on_delayed(cx, number),

@@ -1,6 +1,6 @@
 //! Part of `DhtRpc`: requests leave, are sent again, and end. Follows dht_rpc.46 to dht_rpc.54.
 
-use super::flight::{Flight, FlightId, Owner, Window};
+use super::flight::{Flight, FlightId, Owner};
 use super::table::{Added, Contact, node_id};
 use super::told::Command;
 use super::{DhtRpc, Event, Lost, Output, Timer};
@@ -73,7 +73,7 @@ impl DhtRpc {
     }
 
     pub(super) fn send_or_queue(&mut self, cx: &mut Cx<'_>, flight: FlightId) {
-        if !self.is_bound() || self.window.is_full() || self.flights.queued() > 0 {
+        if !self.is_bound() || self.flights.queued() > 0 || self.window.is_full(cx.now) {
             trace!(cx, Step, "dht_rpc", id: flight, rule: "dht_rpc.52", "waits for its turn");
             self.flights.queue(flight);
             self.arm_drain(cx);
@@ -93,8 +93,7 @@ impl DhtRpc {
         };
         let (socket, to, ttl, bytes) = (flight.socket, flight.to, flight.ttl, flight.bytes.clone());
         self.timers.set(Timer::Flight(id), cx.now + wait);
-        self.window.sent();
-        self.arm_drain(cx);
+        self.window.sent(cx.now);
         self.transmit(socket, to, bytes, ttl);
     }
 
@@ -110,23 +109,18 @@ impl DhtRpc {
     fn arm_drain(&mut self, cx: &mut Cx<'_>) {
         // before that nothing leaves; what waits is sent when the sockets are bound
         if self.is_bound() && self.timers.get(Timer::Drain).is_none() {
-            self.timers.set(Timer::Drain, cx.now + Window::SLOT);
-        }
-    }
-
-    pub(super) fn on_drain(&mut self, cx: &mut Cx<'_>) {
-        self.window.turn();
-        self.pump(cx);
-        if !self.window.is_idle() || self.flights.queued() > 0 {
-            self.arm_drain(cx);
+            self.timers.set(Timer::Drain, self.window.next_turn(cx.now));
         }
     }
 
     /// Sends what waits, as far as the congestion window lets it. dht_rpc.53
     pub(super) fn pump(&mut self, cx: &mut Cx<'_>) {
-        while self.is_bound() && !self.window.is_full() {
-            let Some(flight) = self.flights.unqueue() else { return };
+        while self.is_bound() && self.flights.queued() > 0 && !self.window.is_full(cx.now) {
+            let Some(flight) = self.flights.unqueue() else { break };
             self.send_now(cx, flight);
+        }
+        if self.flights.queued() > 0 {
+            self.arm_drain(cx);
         }
     }
 
@@ -152,7 +146,7 @@ impl DhtRpc {
         let Some(flight) = self.flights.remove(id) else { return };
         self.timers.clear(Timer::Flight(id));
         if flight.sent > 0 {
-            self.window.ended();
+            self.window.ended(cx.now);
         }
         match &outcome {
             Ok(reply) => {

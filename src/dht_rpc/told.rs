@@ -88,7 +88,7 @@ impl DhtRpc {
     pub(super) fn tell_due(&mut self, cx: &mut Cx<'_>, timer: Timer) {
         match timer {
             Timer::Tick => trace!(cx, Timer, "dht_rpc", rule: "dht_rpc.55", "tick {}", self.tick),
-            Timer::Drain => trace!(cx, Timer, "dht_rpc", rule: "dht_rpc.52", "congestion slot"),
+            Timer::Drain => trace!(cx, Timer, "dht_rpc", rule: "dht_rpc.52", "room for those that wait"),
             Timer::Probe => trace!(cx, Timer, "dht_rpc", rule: "dht_rpc.78", "no answer to a probe"),
             Timer::Flight(id) => {
                 let Some(flight) = self.flights.get_mut(id) else { return };
