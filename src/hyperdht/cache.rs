@@ -61,47 +61,42 @@ impl<K: Ord + Clone, V> Cache<K, V> {
     }
 }
 
+/// Values of one generation, by target and owner.
+type Generation = BTreeMap<(Key, Key), Box<[u8]>>;
+
 /// Many values per target, one per owner.
 #[derive(Debug, Clone)]
 pub struct Records {
     max: usize,
-    fresh: BTreeMap<Key, BTreeMap<Key, Vec<u8>>>,
-    fresh_len: usize,
-    stale: BTreeMap<Key, BTreeMap<Key, Vec<u8>>>,
+    fresh: Generation,
+    stale: Generation,
     rotated: bool,
 }
 
 impl Records {
     pub fn new(max: usize) -> Self {
-        Records { max, fresh: BTreeMap::new(), fresh_len: 0, stale: BTreeMap::new(), rotated: false }
+        Records { max, fresh: BTreeMap::new(), stale: BTreeMap::new(), rotated: false }
     }
 
     /// Takes the value, unless there is one of this generation already: that one stays. hyperdht.42
     pub fn add(&mut self, target: Key, owner: Key, value: Vec<u8>) {
-        take(&mut self.stale, &target, &owner);
-        let owners = self.fresh.entry(target).or_default();
-        if owners.contains_key(&owner) {
-            return;
-        }
-        owners.insert(owner, value);
-        self.fresh_len += 1;
-        if self.fresh_len > self.max {
+        self.stale.remove(&(target, owner));
+        self.fresh.entry((target, owner)).or_insert_with(|| value.into_boxed_slice());
+        if self.fresh.len() > self.max {
             self.turn();
         }
     }
 
     pub fn remove(&mut self, target: &Key, owner: &Key) {
-        if take(&mut self.fresh, target, owner) {
-            self.fresh_len -= 1;
-        }
-        take(&mut self.stale, target, owner);
+        self.fresh.remove(&(*target, *owner));
+        self.stale.remove(&(*target, *owner));
     }
 
     /// Up to `max` values, drawn at random.
     pub fn get(&self, target: &Key, max: usize, entropy: &mut dyn Entropy) -> Vec<&[u8]> {
-        let both = [self.fresh.get(target), self.stale.get(target)];
-        let mut all: Vec<&[u8]> =
-            both.into_iter().flatten().flat_map(|owners| owners.values().map(Vec::as_slice)).collect();
+        let owned = (*target, [0; 32])..=(*target, [0xff; 32]);
+        let both = [self.fresh.range(owned.clone()), self.stale.range(owned)];
+        let mut all: Vec<&[u8]> = both.into_iter().flatten().map(|(_, value)| &value[..]).collect();
         let wanted = max.min(all.len());
         for n in 0..wanted {
             let other = n + entropy.below((all.len() - n) as u64) as usize;
@@ -120,18 +115,8 @@ impl Records {
 
     fn turn(&mut self) {
         self.stale = core::mem::take(&mut self.fresh);
-        self.fresh_len = 0;
         self.rotated = true;
     }
-}
-
-fn take(from: &mut BTreeMap<Key, BTreeMap<Key, Vec<u8>>>, target: &Key, owner: &Key) -> bool {
-    let Some(owners) = from.get_mut(target) else { return false };
-    let taken = owners.remove(owner).is_some();
-    if owners.is_empty() {
-        from.remove(target);
-    }
-    taken
 }
 
 #[cfg(test)]
