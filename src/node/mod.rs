@@ -260,7 +260,7 @@ pub struct Node {
     rpc: DhtRpc,
     dht: HyperDht,
     udx: Udx,
-    swarm: Option<SwarmState>,
+    swarm: Option<Box<SwarmState>>,
 
     conns: BTreeMap<ConnId, Conn>,
     /// Transport streams of connections, from the handshake on.

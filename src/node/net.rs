@@ -357,7 +357,7 @@ impl<'a> Net<'a> {
     pub fn swarm(&mut self, key_pair: &KeyPair) {
         trace!(self.cx, Call, "node", peer: Short(&key_pair.public), "take part in topics");
         if self.node.swarm.is_none() {
-            self.node.swarm = Some(SwarmState::new(&mut self.cx, key_pair.clone()));
+            self.node.swarm = Some(Box::new(SwarmState::new(&mut self.cx, key_pair.clone())));
         }
     }
 
