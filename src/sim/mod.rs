@@ -1,6 +1,7 @@
 //! Worlds of nodes in one process, from one seed: lines that lose, copy and reorder, boxes that translate, clocks that
 //! drift, disks that tear, processes that crash. The same `Node` and the same programs as on the real machine.
-//! Read `world.rs` first; then `internet.rs` (the way of a datagram), `faults.rs` (what can be done to hosts).
+//! Read `world.rs` first; then `internet.rs` (the way of a datagram), `faults.rs` (what can be done to hosts),
+//! `check/` (what must hold in every world).
 
 pub mod check;
 pub mod clock;

@@ -80,7 +80,7 @@ fn is_number(text: &str) -> bool {
 /// Names with numbers, `conn 3.1 channel 2.0`, or nothing.
 fn is_id(text: &str) -> bool {
     let words: Vec<&str> = text.split(' ').filter(|word| !word.is_empty()).collect();
-    words.len() % 2 == 0
+    words.len().is_multiple_of(2)
         && words.chunks(2).all(|pair| {
             let number =
                 pair[1].split_once('.').map_or(is_number(pair[1]), |(a, b)| is_number(a) && is_number(b));

@@ -22,15 +22,18 @@ struct Model {
     idle: bool,
 }
 
-/// hyperbee equals a `BTreeMap` at every version.
+/// A key and its value; none: it is deleted.
+type Operation = (Vec<u8>, Option<Vec<u8>>);
+
+/// hyperbee equals a `BTreeMap` at every version, in trees that are written put by put (within a batch there is none).
+/// What the operations were, the blocks say; what a program says of them by `Note::Entry` must agree.
 #[derive(Default)]
 pub struct Trees {
     models: BTreeMap<(HostId, CoreId), Model>,
     /// What programs say that they put or deleted: core and version.
-    noted: BTreeMap<(Key, u64), (Vec<u8>, Option<Vec<u8>>)>,
+    noted: BTreeMap<(Key, u64), Operation>,
 }
 
-/// Cores that are trees by what programs say of them.
 impl Checker for Trees {
     fn name(&self) -> &'static str {
         "hyperbee.model"
@@ -75,7 +78,7 @@ impl Checker for Trees {
     }
 }
 
-type Noted<'a> = Option<&'a (Vec<u8>, Option<Vec<u8>>)>;
+type Noted<'a> = Option<&'a Operation>;
 
 impl Model {
     fn follow<'n>(
