@@ -11,6 +11,8 @@ use crate::wire::{decode, encode, explain};
 
 const SLOT: usize = 4096;
 const ENTRIES: usize = 2 * SLOT;
+const SECTOR: usize = 512;
+const DOUBTFUL: &str = "where a wrong bit looks like what a crash leaves";
 /// Zeros that a header is not taken to have in its midst when little follows.
 const GAP: usize = 16;
 
@@ -116,7 +118,8 @@ fn slot(bytes: &[u8], at: usize, audit: &mut Audit) -> Option<(Header, bool, Vec
     let all = &all[..all.len().min(SLOT)];
     let (frame, payload) = match record::read(all) {
         Record::Whole { frame, payload } => (frame, payload),
-        Record::OneBit { frame, payload, byte, bit } => {
+        // Behind its first sector a header that was being written can differ from the one before in one bit.
+        Record::OneBit { frame, payload, byte, bit } if byte < SECTOR => {
             audit.find(rotten(at, WHAT, byte, bit, all));
             (frame, payload)
         }
@@ -127,7 +130,7 @@ fn slot(bytes: &[u8], at: usize, audit: &mut Audit) -> Option<(Header, bool, Vec
             audit.find(rotten(at, "an empty slot", byte, all[byte].trailing_zeros() as u8, all));
             return None;
         }
-        Record::Other => {
+        Record::OneBit { .. } | Record::Other => {
             audit.blind(
                 File::Oplog,
                 at as u64,
@@ -138,6 +141,7 @@ fn slot(bytes: &[u8], at: usize, audit: &mut Audit) -> Option<(Header, bool, Vec
         }
     };
     let end = Frame::BYTES + payload.len();
+    audit.blind(File::Oplog, (at + SECTOR) as u64, (at + end) as u64, DOUBTFUL);
     remnant(&all[end..], at + end, audit);
     match decode::<Header>(&payload) {
         Ok(header) => Some((header, frame.bit, payload)),
@@ -286,12 +290,19 @@ fn entries(bytes: &[u8], bit: bool, log: &mut Log, audit: &mut Audit) {
         let (frame, payload) = match record::read(rest) {
             Record::Whole { frame, payload } => (frame, payload),
             Record::OneBit { frame, payload, byte, bit } => {
+                let own = &rest[..rest.len().min(Frame::BYTES + payload.len())];
+                if record::doubtful(at as u64, own, byte) {
+                    break;
+                }
                 audit.find(rotten(at, "an entry, by its checksum", byte, bit, rest));
                 (frame, payload)
             }
             Record::Blank | Record::Other => break,
         };
         let end = at + Frame::BYTES + payload.len();
+        for part in record::doubtful_parts(at as u64, &bytes[at..end]) {
+            audit.blind(File::Oplog, part.start, part.end, DOUBTFUL);
+        }
         // Entries of an older header are there if cutting them did not reach the disk.
         stale |= frame.bit != bit;
         if !stale {

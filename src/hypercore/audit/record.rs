@@ -1,10 +1,47 @@
 //! Records of the oplog as bytes: whole, whole but for one bit, or anything else (hypercore.31).
 //!
 //! A machine that loses power can leave any bytes where it was writing, and that is no damage: whoever opens the core
-//! passes over them. But what it leaves is not one bit away from a record that was whole: that is a bit that rotted.
+//! passes over them. But what it leaves is hardly ever one bit away from a record that was whole: that is a bit that
+//! rotted. Only where a sector holds few bytes of a record can both look alike: there it counts as a crash.
+
+use std::ops::Range;
 
 use crate::base::limits;
 use crate::wire::oplog::Frame;
+
+/// Bytes that a disk writes as one.
+const SECTOR: u64 = 512;
+/// Fewer bytes than that in a sector can be one bit away from what they should be by chance.
+const FEW: usize = 4;
+
+/// What a sector holds of something that lies at `at` of its file.
+fn parts(at: u64, len: u64) -> impl Iterator<Item = Range<u64>> {
+    let (mut from, end) = (at, at.saturating_add(len));
+    core::iter::from_fn(move || {
+        let to = end.min((from / SECTOR + 1).saturating_mul(SECTOR));
+        let part = (from < to).then_some(from..to);
+        from = to;
+        part
+    })
+}
+
+/// Whether a crash, too, could leave what is one bit away from right: all that the wrong byte's sector holds of it is a
+/// few bytes, or zeros, as if that sector had not been written.
+pub fn doubtful(at: u64, bytes: &[u8], wrong: usize) -> bool {
+    let place = at + wrong as u64;
+    parts(at, bytes.len() as u64).find(|part| part.contains(&place)).is_some_and(|part| {
+        let own = &bytes[(part.start - at) as usize..(part.end - at) as usize];
+        own.len() < FEW || own.iter().all(|byte| *byte == 0)
+    })
+}
+
+/// The parts of something that is right in which a single wrong bit would be doubtful.
+pub fn doubtful_parts(at: u64, bytes: &[u8]) -> impl Iterator<Item = Range<u64>> {
+    parts(at, bytes.len() as u64).filter(move |part| {
+        let own = &bytes[(part.start - at) as usize..(part.end - at) as usize];
+        own.len() < FEW || own.iter().map(|byte| byte.count_ones()).sum::<u32>() == 1
+    })
+}
 
 /// What stands at some place of the oplog.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -3,7 +3,7 @@
 
 use super::files::ROW;
 use super::report::{File, Seen};
-use super::walk::{Look, SHORT};
+use super::walk::Look;
 use super::{Auditor, Logged};
 use crate::base::{Cx, Error, Key, limits};
 use crate::hypercore::auth::TreeState;
@@ -321,7 +321,7 @@ impl Auditor<'_> {
             let Some(offset) = self.rows.offset(cx, &roots, block)? else { continue };
             match self.look(cx, &leaf, offset)? {
                 Look::Good => {}
-                Look::OneBit { .. } if leaf.size >= SHORT => {}
+                Look::OneBit { byte, .. } if !self.doubtful(cx, &leaf, offset, byte)? => {}
                 Look::OneBit { .. } | Look::Short | Look::Zeros | Look::Other => return Ok(true),
                 Look::Long => {
                     self.unclear.insert(block);

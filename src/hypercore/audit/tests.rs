@@ -163,7 +163,7 @@ fn each_bit_of_entries_and_of_what_they_vouch_for_is_found() {
         let sound = audited(&bench.disk, "core");
         assert_eq!((sound.length, sound.blocks, sound.entries, sound.signatures), (24, 24, 4, 4));
         assert_eq!(sound.user_data, [("note".to_owned(), b"not flushed".to_vec())]);
-        every_bit_is_found(&bench.disk, "core", 2, 500);
+        every_bit_is_found(&bench.disk, "core", 2, 250);
     }
 }
 
@@ -235,7 +235,8 @@ fn what_an_older_header_left_is_not_judged_but_what_cannot_be_its_is() {
     }
     let sound = audited(&bench.disk, "core");
     assert_eq!(sound.verdict(), Verdict::Sound);
-    let left = sound.unverifiable.iter().find(|range| range.end - range.start > 200);
+    let left =
+        sound.unverifiable.iter().find(|range| range.why.contains("older") && range.end - range.start > 200);
     assert!(left.is_some_and(|range| range.file == File::Oplog), "{:?}", sound.unverifiable);
     every_bit_is_found(&bench.disk, "core", 9, 300);
 }

@@ -1,10 +1,10 @@
 //! From the roots down to the blocks, from left to right: each pair of nodes by the node above, each block by its leaf,
 //! each bit by its block. Then what lies beyond the tree.
 
-use super::Auditor;
 use super::files::ROW;
 use super::replay::turned;
 use super::report::{File, Finding, Seen};
+use super::{Auditor, record};
 use crate::base::{Cx, Error, Key, limits};
 use crate::hypercore::flat_tree;
 use crate::hypercore::tree::{self, Roots};
@@ -43,9 +43,8 @@ enum Bit {
 
 const LEFT: &str = "left by a tree that is no more";
 const ANEW: &str = "an entry of the oplog says what the next flush writes here";
-const SLIGHT: &str = "short blocks that only an entry of the oplog vouches for";
-/// Bytes of a block that is too short to tell a torn write from a wrong bit.
-pub(super) const SHORT: u64 = 4;
+const SLIGHT: &str =
+    "of blocks that only an entry vouches for, where a wrong bit looks like what a crash leaves";
 const GONE: &str = "blocks that are not here";
 const UNSAID: &str = "bits of blocks behind the first hole: nothing else says which are set";
 
@@ -387,8 +386,8 @@ impl Auditor<'_> {
                 if bit == (Bit::Here { certain: false }) {
                     self.blind_bit(byte);
                 }
-                if self.spans.get(block).is_some() && self.slight(cx, &leaf, offset)? {
-                    self.report.blind(File::Data, offset, offset + leaf.size, SLIGHT);
+                if self.spans.get(block).is_some() {
+                    self.blind_parts(cx, &leaf, offset)?;
                 }
             }
             (Bit::Here { .. } | Bit::Rewritten, Look::OneBit { byte, bit }) => {
@@ -423,15 +422,27 @@ impl Auditor<'_> {
         Ok(())
     }
 
-    /// Whether a block is so short, or so near to zeros, that what a crash leaves can be one bit away from it.
-    pub(super) fn slight(&mut self, cx: &mut Cx<'_>, leaf: &Node, offset: u64) -> Result<bool, Error> {
-        if leaf.size < SHORT {
-            return Ok(true);
+    /// Notes what of a block that only an entry vouches for can be one bit away from right after a crash.
+    fn blind_parts(&mut self, cx: &mut Cx<'_>, leaf: &Node, offset: u64) -> Result<(), Error> {
+        let mut bytes = vec![0; leaf.size as usize];
+        self.data.read(cx, offset, &mut bytes)?;
+        for part in record::doubtful_parts(offset, &bytes) {
+            self.report.blind(File::Data, part.start, part.end, SLIGHT);
         }
-        let end = offset.saturating_add(leaf.size);
-        let Some(first) = self.data.nonzero(cx, offset, end)? else { return Ok(false) };
-        let alone = self.data.nonzero(cx, first + 1, end)?.is_none();
-        Ok(alone && self.data.byte(cx, first)?.count_ones() == 1)
+        Ok(())
+    }
+
+    /// Whether a crash, too, could leave a block with just that byte wrong.
+    pub(super) fn doubtful(
+        &mut self,
+        cx: &mut Cx<'_>,
+        leaf: &Node,
+        offset: u64,
+        wrong: usize,
+    ) -> Result<bool, Error> {
+        let mut bytes = vec![0; leaf.size as usize];
+        self.data.read(cx, offset, &mut bytes)?;
+        Ok(record::doubtful(offset, &bytes, wrong))
     }
 
     fn zeros(&self, leaf: &Node) -> Look {
