@@ -1,6 +1,7 @@
 //! What is said about bytes: of datagrams alone, of any format, and of a capture whose streams are opened with keys.
 //!
-//! Every byte is accounted for, once, whatever comes; and what a peer may say as often as it likes takes a bounded room.
+//! Every byte is accounted for, once, whatever comes; and what a peer may say as often as it likes takes a
+//! bounded room.
 
 use seckel::base::{Addr, Cx, Machine, Seeded, Time, Trace, hex};
 use seckel::crypto::sign::KeyPair;
