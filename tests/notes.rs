@@ -1,6 +1,9 @@
 //! Executes vendor-protocol-notes: every dump is explained and encoded again, every rule id that is cited exists, and
 //! every rule is proved by a test or stands under *Not followed*.
 
+#[path = "notes/coverage.rs"]
+mod coverage;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -27,6 +30,14 @@ fn files(folder: &str, endings: &[&str]) -> Vec<PathBuf> {
     }
     found.sort();
     found
+}
+
+/// The notes by name, without the pages about them.
+fn notes() -> Vec<(String, String)> {
+    let name = |path: &PathBuf| path.file_stem().expect("a name").to_string_lossy().into_owned();
+    let notes = files("vendor-protocol-notes", &["md"]);
+    let own = notes.iter().filter(|path| !["README", "COVERAGE"].contains(&&name(path)[..]));
+    own.map(|path| (name(path), fs::read_to_string(path).expect("a note"))).collect()
 }
 
 /// A dump of the notes: where it stands, its format, what it should show, its rows (bytes and field).

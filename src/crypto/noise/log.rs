@@ -134,7 +134,7 @@ pub struct IkKeys {
     pub answer: Option<[u8; 32]>,
 }
 
-/// The digest of a handshake, which every part that is read moves on. noise.8
+/// The digest of a handshake, which every part that is read moves on. noise.8 (noise.20)
 #[derive(Clone)]
 struct Digest([u8; 64]);
 
