@@ -75,9 +75,8 @@ impl Flips {
             match arrival.flipped {
                 _ if header.seq < stream.acked || stream.clean.contains(&header.seq) => {}
                 Some(bit) if bit as usize / 8 >= from => drop(stream.flipped.insert(header.seq)),
-                // what is flipped in a header can be anything
-                Some(_) => {}
-                None => {
+                // with a bit flipped in its header, the payload may be taken all the same, and it is whole
+                Some(_) | None => {
                     // which of the two was taken is not known from here
                     stream.flipped.remove(&header.seq);
                     stream.clean.insert(header.seq);
