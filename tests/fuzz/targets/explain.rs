@@ -44,6 +44,7 @@ const LONG: u64 = 1500;
 fn alone(draw: &mut dyn Draw) {
     let bytes = draw.drawn_bytes(LONG);
     check(&bytes, &explain::datagram(&bytes));
+    assert_eq!(explain::segments(&bytes).concat(), bytes);
     let summary = explain::summary(&bytes);
     assert!(!summary.what.contains('\n'), "one line");
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use seckel::base::{Cx, Error, NoTrace, Seeded, Time};
+use seckel::hyperbee::audit::audit;
 use seckel::hyperbee::{Bee, Change, Log, Range};
 use seckel::sim::ramdisk::RamDisk;
 use seckel::wire;
@@ -82,6 +83,12 @@ impl Model {
         while draw.more() && self.log.len() < 500 {
             self.turn(draw);
         }
+        let log = &mut self.log;
+        let audit = with(|cx| audit(cx, log, &mut |_, _| ())).expect("a log that is here");
+        assert!(
+            audit.is_none_or(|audit| audit.faults.is_empty()),
+            "the auditor finds nothing in a sound tree"
+        );
         for version in self.versions.keys().rev().step_by(3).take(20).copied().collect::<Vec<_>>() {
             self.range(version, Range::all(), (Bound::Unbounded, Bound::Unbounded), false);
         }
@@ -198,6 +205,7 @@ fn hostile(draw: &mut dyn Draw) {
                 last = Some(entry.key);
             }
         }
+        let _ = audit(cx, &mut log, &mut |_, _| ());
         let mut history = bee.history(version);
         for _ in 0..1000 {
             match history.next(cx, &mut bee, &mut log) {

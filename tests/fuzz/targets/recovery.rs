@@ -1,11 +1,12 @@
 //! A core whose files are damaged in any way, sums made good again, is opened, used, and opened again.
 //!
 //! As long as nothing was damaged the core holds what a plain list holds, also after the power was off. After damage
-//! opening may fail; a core that opens gives the same tree when it is opened once more.
+//! opening may fail, and the auditor knows why; a core that opens gives the same tree when it is opened once more.
 
 use seckel::base::{Cx, Key, NoTrace, Seeded, Time};
 use seckel::corestore::Corestore;
 use seckel::crypto::sign::KeyPair;
+use seckel::hypercore::audit::{Verdict, audit};
 use seckel::hypercore::{Hypercore, Open};
 use seckel::sim::ramdisk::RamDisk;
 use seckel::wire::oplog::{BitfieldUpdate, Entry, Frame, Header, TreeUpgrade};
@@ -197,9 +198,11 @@ impl Shelf {
         self.disk.release();
         let dir = self.dir.clone();
         let open = || Open { create: false, ..Open::default() };
+        let audited = self.audit();
         let opened = self.with(|cx| Hypercore::open(cx, &dir, open()));
         let Ok(core) = opened else {
             assert!(self.list.is_none(), "a sound core opens");
+            assert_ne!(audited, Some(Verdict::Sound), "an audit that finds nothing means a core that opens");
             return;
         };
         let before = (core.length(), core.fork(), core.tree_hash());
@@ -219,6 +222,19 @@ impl Shelf {
             }
             Err(error) => panic!("it opened once, then: {error}"),
         }
+    }
+
+    /// The auditor changes nothing, and finds nothing in what nobody damaged.
+    fn audit(&mut self) -> Option<Verdict> {
+        let dir = self.dir.clone();
+        let content =
+            |disk: &RamDisk| FILES.map(|name| disk.content(&format!("{dir}/{name}")).map(<[u8]>::to_vec));
+        let before = content(&self.disk);
+        let audited = self.with(|cx| audit(cx, &dir, &mut |_, _| ())).ok().map(|audit| audit.verdict());
+        self.disk.release();
+        assert!(content(&self.disk) == before, "an audit changes nothing");
+        assert!(self.list.is_none() || audited == Some(Verdict::Sound), "{audited:?}");
+        audited
     }
 
     /// Reads, and compares with the list if it is known.
