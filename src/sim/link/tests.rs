@@ -150,7 +150,7 @@ fn later_datagrams_pass_one_that_is_held_back() {
     assert_eq!(order.len(), 1000);
 }
 
-/// natlab's own check: 20 Mbit/s into a line of 10 with a queue of 50 ms.
+/// What a lab of network namespaces checks, too: 20 Mbit/s into a line of 10 with a queue of 50 ms.
 #[test]
 fn a_line_with_a_rate_queues_and_drops_the_tail() {
     let line = Line { bytes_per_sec: Some(1_250_000), queue: Span::from_millis(50), ..Line::CLEAR };
