@@ -234,6 +234,12 @@ impl Spans {
         (block < *end).then_some(*here)
     }
 
+    /// Where the range ends in which something is said about a block.
+    pub fn end(&self, block: u64) -> Option<u64> {
+        let (_, (end, _)) = self.map.range(..=block).next_back()?;
+        (block < *end).then_some(*end)
+    }
+
     /// The bytes of the file of bits that a flush writes, page by page from the first changed word to the last: what
     /// lies between can be anything after a crash in its midst, since the file may have been shorter.
     pub fn runs(&self) -> Vec<Range<u64>> {

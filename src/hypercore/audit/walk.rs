@@ -488,9 +488,10 @@ impl Auditor<'_> {
     fn pending_end(&mut self, cx: &mut Cx<'_>, length: u64) -> Result<u64, Error> {
         let mut end = length;
         while end < limits::BLOCKS_MAX && matches!(self.bit(cx, end)?, Bit::Here { .. }) {
-            end += 1;
+            // An entry speaks of a whole range, as long as its writer likes; the file of bits is only as long as it is.
+            end = self.spans.end(end).unwrap_or(end + 1);
         }
-        Ok(end)
+        Ok(end.min(limits::BLOCKS_MAX))
     }
 
     /// Blocks behind the signed tree: nodes and blocks agree, but nobody signed them.
