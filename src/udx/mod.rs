@@ -532,6 +532,8 @@ impl Machine for Udx {
             let due = stream.deadline().is_some_and(|(at, _)| at <= now);
             if due && !told(cx, id, stream, |stream| stream.on_time(now)) {
                 self.close(cx, id, Why::TimedOut);
+            } else if due && self.streams.get(id).is_some_and(Stream::is_done) {
+                self.close(cx, id, Why::Ended); // udx.46
             } else {
                 self.settle(id);
             }

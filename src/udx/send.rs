@@ -412,6 +412,19 @@ impl Send {
         true
     }
 
+    /// All that is not acked is an END without data.
+    pub fn lacks_only_end(&self) -> bool {
+        self.flight.len() == 1 && self.flight.front().is_some_and(|packet| packet.end && packet.len == 0)
+    }
+
+    /// Follows udx.46.
+    pub fn take_end_for_acked(&mut self) {
+        self.flight.clear();
+        self.in_flight = 0;
+        self.end = End::Acked;
+        self.give_back();
+    }
+
     fn give_back(&mut self) {
         self.order.clear();
         self.lost.clear();

@@ -26,6 +26,8 @@ const PROBES_MAX: u32 = 2;
 const BACKOFF_MAX: u64 = 8;
 /// Heartbeats to a closed window without any answer, after which the stream ends (udx.43).
 const UNANSWERED_MAX: u32 = 6;
+/// Timeouts in a row of an END without data to a side that has ended (udx.46).
+const LAST_ACK_TIMEOUTS: u32 = 4;
 
 /// Where packets go.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -561,6 +563,10 @@ impl Stream {
     }
 
     fn on_timeout(&mut self, now: Time) -> bool {
+        if self.recv.ended && self.timeouts >= LAST_ACK_TIMEOUTS && self.send.lacks_only_end() {
+            self.send.take_end_for_acked();
+            return true;
+        }
         let srtt = self.rtt.srtt.unwrap_or_default();
         self.stats.timeouts += 1;
         // udx.36: a receiver that has no room and says so is alive

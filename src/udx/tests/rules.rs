@@ -466,6 +466,36 @@ fn an_end_that_nobody_acks_times_out() {
     assert_eq!(world.seen[0].closed, Some(Why::TimedOut));
 }
 
+/// The other side got all, ended, and is gone; only its last ack was lost. The reference does not answer for a stream
+/// that is gone, so nobody ever says so.
+#[test]
+fn the_last_ack_of_a_side_that_is_gone_is_lost() {
+    // proves udx.46
+    let mut world = pair(ms(5));
+    world.feed(0, b"all of it", false);
+    world.feed(1, b"and the answer", true);
+    world.run_for(secs(1));
+    assert!(world.seen[0].ended);
+    world.links[1].cut = true;
+    world.feed(0, b"", true);
+    world.run_for(secs(60));
+    assert_eq!(world.seen[0].closed, Some(Why::Ended));
+    assert_eq!(world.seen[1].data, b"all of it");
+}
+
+/// Not so if data may have been lost with it.
+#[test]
+fn data_that_nobody_acked_is_not_taken_for_read() {
+    let mut world = pair(ms(5));
+    world.feed(1, b"the answer", true);
+    world.run_for(secs(1));
+    assert!(world.seen[0].ended);
+    world.links[0].cut = true;
+    world.feed(0, b"never seen", true);
+    world.run_for(secs(60));
+    assert_eq!(world.seen[0].closed, Some(Why::TimedOut));
+}
+
 /// pitfalls 2.18: writes of nothing, and an end without data.
 #[test]
 fn nothing_may_be_written() {
