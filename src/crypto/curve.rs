@@ -13,20 +13,24 @@ pub fn is_canonical(point: &Key) -> bool {
     !(high && point[0] >= 0xed)
 }
 
+/// Whether Diffie-Hellman may use a point: it is reduced, on the curve, and in the group of prime order. Costs as much
+/// as the multiplication itself; a handshake asks once for each of the other side's two keys. (noise.5)
+pub fn is_usable(public: &Key) -> bool {
+    let point = if is_canonical(public) { CompressedEdwardsY(*public).decompress() } else { None };
+    point.is_some_and(|point| !point.is_small_order() && point.is_torsion_free())
+}
+
 /// The point `secret * public`, compressed; `None` for a point that the reference refuses.
+pub fn dh(seed: &[u8; 32], public: &Key) -> Option<Secret> {
+    if is_usable(public) { multiply(seed, public) } else { None }
+}
+
+/// `dh` with a point that is, or will be, asked about by `is_usable` before anything of the result leaves.
 ///
 /// The scalar is the one that signs: the first half of SHA-512 of the seed, its bits cleared and set (noise.3). It is
 /// then used as it is, and the result is hashed no further (noise.4, noise.6).
-pub fn dh(seed: &[u8; 32], public: &Key) -> Option<Secret> {
-    // noise.5: refused are points that are not reduced, not on the curve, or not in the group of prime order.
-    if !is_canonical(public) {
-        return None;
-    }
-    let point = CompressedEdwardsY(*public).decompress()?;
-    if point.is_small_order() || !point.is_torsion_free() {
-        return None;
-    }
+pub fn multiply(seed: &[u8; 32], public: &Key) -> Option<Secret> {
     // Reducing the scalar changes nothing in the group of prime order.
-    let product = point * ExpandedSecretKey::from(seed).scalar;
+    let product = CompressedEdwardsY(*public).decompress()? * ExpandedSecretKey::from(seed).scalar;
     if product.is_identity() { None } else { Some(Secret(product.compress().to_bytes())) }
 }

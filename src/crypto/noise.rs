@@ -91,6 +91,8 @@ pub struct Noise {
     survives_reading: bool,
     over: bool,
     public: Key,
+    /// The other side's static key is known to be one that may be used. noise.5
+    remote_usable: bool,
     own: log::Own,
 }
 
@@ -162,7 +164,15 @@ impl Noise {
             .and_then(build)
             .expect("each parameter is set once, and each pattern has the keys it needs");
         sodiumoxide::utils::memzero(&mut secret_key);
-        Noise { state, initiator, survives_reading, over: false, public: own.public, own: kept }
+        Noise {
+            state,
+            initiator,
+            survives_reading,
+            over: false,
+            public: own.public,
+            remote_usable: false,
+            own: kept,
+        }
     }
 
     /// The next message, with `payload` in it.
@@ -173,6 +183,7 @@ impl Noise {
         if payload.len() > MESSAGE_MAX - HEAD_MAX {
             return Err(NoiseError::TooLong);
         }
+        self.check_remote()?;
         let mut message = vec![0; HEAD_MAX + payload.len()];
         match self.state.write_message(payload, &mut message) {
             Ok(len) => {
@@ -192,11 +203,19 @@ impl Noise {
         if self.over || self.finished() || self.state.is_my_turn() {
             return Err(NoiseError::OutOfTurn);
         }
+        // noise.5: the other side's first message begins with its ephemeral key.
+        if self.own.remote_ephemeral.is_none()
+            && message.first_chunk().is_some_and(|ephemeral| !curve::is_usable(ephemeral))
+        {
+            self.over = !self.survives_reading;
+            return Err(NoiseError::BadPoint);
+        }
         let mut payload = vec![0; message.len()];
         match self.state.read_message(message, &mut payload) {
             Ok(len) => {
                 payload.truncate(len);
                 self.own.saw(false, message);
+                self.check_remote()?;
                 Ok(payload)
             }
             Err(error) => {
@@ -204,6 +223,20 @@ impl Noise {
                 Err(reason(&error))
             }
         }
+    }
+
+    /// Asks about the other side's static key as soon as it is known, before anything is said that hangs on it. noise.5
+    fn check_remote(&mut self) -> Result<(), NoiseError> {
+        if self.remote_usable {
+            return Ok(());
+        }
+        let Some(remote) = self.remote_public() else { return Ok(()) };
+        self.remote_usable = curve::is_usable(&remote);
+        if self.remote_usable {
+            return Ok(());
+        }
+        self.over = true; // noise.14
+        Err(NoiseError::BadPoint)
     }
 
     /// The peer's static key, as soon as it is known: for the responder of IK after the first message, before it
@@ -328,7 +361,8 @@ impl Dh for Edwards {
     fn dh(&self, public: &[u8], out: &mut [u8]) -> Result<(), snow::Error> {
         // snow hands over its whole buffer for the peer's key; a key is its first 32 bytes.
         let public = public.first_chunk().ok_or(snow::Error::Dh)?;
-        let shared = curve::dh(&self.seed.0, public).ok_or(snow::Error::Dh)?;
+        // noise.5: `Noise` asks once about each key of the other side, not at each product.
+        let shared = curve::multiply(&self.seed.0, public).ok_or(snow::Error::Dh)?;
         out[..32].copy_from_slice(&shared.0);
         Ok(())
     }
