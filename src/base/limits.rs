@@ -188,6 +188,8 @@ pub const UDX_UNACKED_MAX: usize = 64 << 20;
 pub const UDX_MESSAGES_MAX: usize = 256;
 /// Packets for streams that are gone and wait to be sent; more are dropped.
 pub const UDX_ANSWERS_MAX: usize = 1024;
+/// Packets that go from one udx stream to another and wait to be sent; more are dropped and counted.
+pub const UDX_FORWARDS_MAX: usize = 8192;
 /// Closed udx streams that still answer late packets; the oldest is forgotten.
 pub const UDX_PAST_MAX: usize = 1024;
 /// Topics that are joined at once; one more is refused.

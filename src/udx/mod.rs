@@ -9,6 +9,7 @@
 mod cc;
 mod mtu;
 mod recv;
+mod relay;
 mod rtt;
 mod send;
 mod seq;
@@ -17,7 +18,7 @@ mod stream;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::base::{
     Addr, Cx, Deadline, Error, Id, Kind as IdKind, Machine, Slab, SocketId, Span, Time, Timers, limits,
@@ -147,6 +148,9 @@ pub struct Stats {
     pub strangers: u64,
     /// Acks and blocks of what was not sent.
     pub bad_acks: u64,
+    /// Packets of other streams that left as packets of this one; and packets of this one that had nowhere to go.
+    pub relayed: u64,
+    pub relay_lost: u64,
 }
 
 /// A stream that is gone, for late packets of its other side.
@@ -163,9 +167,8 @@ struct Past {
 /// All streams of a node.
 ///
 /// Commands: `open`, `expect`, `connect`, `write`, `flush`, `end`, `destroy`, `send`, `set_reading`,
-/// `set_keep_alive`, `set_window`, `change_remote`. Inputs: every datagram that `owns` says is ours. Deadlines: the
-/// earliest of all streams, registered lazily, so some come early. Not done: relaying between streams, the search for
-/// a larger MTU, pacing.
+/// `set_keep_alive`, `set_window`, `change_remote`, `relay_to`. Inputs: every datagram that `owns` says is ours. Deadlines: the
+/// earliest of all streams, registered lazily, so some come early. `relay_to` is in `relay`.
 #[derive(Debug, Default)]
 pub struct Udx {
     streams: Slab<StreamKind, Stream>,
@@ -175,6 +178,9 @@ pub struct Udx {
     past_order: VecDeque<(Time, u32)>,
     /// Packets that no live stream sends.
     answers: VecDeque<Output>,
+    /// Packets that go on from one stream to another, and the streams that relay into a stream.
+    forwards: VecDeque<Output>,
+    relaying: BTreeMap<StreamId, BTreeSet<StreamId>>,
     /// Streams that may have something to send.
     ready: VecDeque<StreamId>,
     /// Packets that the first of `ready` has sent in a row.
@@ -280,7 +286,9 @@ impl Udx {
             self.settle(id);
             return Ok(());
         }
-        if let Some(goodbye) = stream.destroy_packet() {
+        if stream.relay_to.is_none()
+            && let Some(goodbye) = stream.destroy_packet()
+        {
             self.answers.push_back(goodbye); // as many as there are streams
         }
         self.close(cx, id, Why::Destroyed);
@@ -392,8 +400,17 @@ impl Udx {
         register(&mut self.timers, id, stream);
     }
 
-    /// Takes a stream out of the living; it stays until `Closed` was taken.
+    /// Takes a stream out of the living, and those that relay into it.
     fn close(&mut self, cx: &mut Cx<'_>, id: StreamId, why: Why) {
+        let to = self.streams.get(id).and_then(|stream| stream.relay_to);
+        self.close_one(cx, id, why);
+        if !self.relaying.is_empty() {
+            self.end_relays(cx, id, to);
+        }
+    }
+
+    /// The stream stays until `Closed` was taken.
+    fn close_one(&mut self, cx: &mut Cx<'_>, id: StreamId, why: Why) {
         let Some(stream) = self.streams.get_mut(id) else { return };
         trace!(cx, State, "udx", id: id, rule: why.rule(), "closed: {why}");
         let (seq, ack) = stream.numbers();
@@ -510,6 +527,14 @@ impl Machine for Udx {
             stream.stats.strangers += 1;
             return;
         }
+        if stream.relay_to.is_some() {
+            if self.relay(cx, id, &header, bytes) {
+                self.close(cx, id, Why::Reset); // udx.93
+            } else {
+                self.settle(id);
+            }
+            return;
+        }
         if told(cx, id, stream, |stream| stream.on_packet(now, &header, body)) {
             self.close(cx, id, Why::Reset);
         } else if stream.is_done() {
@@ -543,6 +568,9 @@ impl Machine for Udx {
 
     fn poll_output(&mut self, cx: &mut Cx<'_>) -> Option<Output> {
         if let Some(output) = take_first(&mut self.answers) {
+            return Some(output);
+        }
+        if let Some(output) = take_first(&mut self.forwards) {
             return Some(output);
         }
         while let Some(&id) = self.ready.front() {

@@ -129,6 +129,13 @@ impl Send {
         self.first.plus(self.flight.len())
     }
 
+    /// A stream that relays: others' packets were sent up to `next`. (udx.92)
+    pub fn follow(&mut self, next: Seq) {
+        if self.flight.is_empty() {
+            self.first = self.first.max(next);
+        }
+    }
+
     /// Packets sent and neither arrived nor lost.
     pub fn in_flight(&self) -> usize {
         self.in_flight

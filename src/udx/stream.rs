@@ -89,8 +89,10 @@ struct Deadlines {
 pub(super) struct Stream {
     pub local_id: u32,
     phase: Phase,
-    send: Send,
+    pub send: Send,
     pub recv: Recv,
+    /// Where its packets go instead of being taken.
+    pub relay_to: Option<StreamId>,
     rtt: Rtt,
     mtu: Mtu,
     congestion: Congestion,
@@ -135,6 +137,7 @@ impl Stream {
             phase: Phase::Open { first: None },
             send: Send::new(Seq::first(seq)),
             recv: Recv::new(Seq::first(ack)),
+            relay_to: None,
             rtt: Rtt::default(),
             mtu: Mtu::default(),
             congestion: Congestion::default(),
@@ -220,9 +223,7 @@ impl Stream {
 
     /// Follows udx.28.
     pub fn write(&mut self, now: Time, bytes: &[u8]) -> Result<bool, Error> {
-        if self.is_closed() {
-            return Err(Error::Gone);
-        }
+        self.check_open()?;
         if self.send.end != End::Open {
             return Err(Error::NotOpen);
         }
@@ -236,18 +237,14 @@ impl Stream {
     }
 
     pub fn flush(&mut self) -> Result<(), Error> {
-        if self.is_closed() {
-            return Err(Error::Gone);
-        }
+        self.check_open()?;
         self.flush = Some(self.send.written());
         self.check_flush();
         Ok(())
     }
 
     pub fn end(&mut self, now: Time) -> Result<(), Error> {
-        if self.is_closed() {
-            return Err(Error::Gone);
-        }
+        self.check_open()?;
         if self.send.end != End::Open {
             return Err(Error::NotOpen);
         }
@@ -257,9 +254,7 @@ impl Stream {
     }
 
     pub fn send_message(&mut self, bytes: &[u8]) -> Result<(), Error> {
-        if self.is_closed() {
-            return Err(Error::Gone);
-        }
+        self.check_open()?;
         if self.path().is_none() {
             return Err(Error::NotOpen);
         }
@@ -278,9 +273,33 @@ impl Stream {
     }
 
     pub fn set_keep_alive(&mut self, now: Time, every: Option<Span>) {
+        if self.relay_to.is_some() {
+            return; // it sends nothing of its own
+        }
         self.keep_alive = every.filter(|every| *every > Span::ZERO); // udx.44
         self.at.keep_alive = None;
         self.rest(now);
+    }
+
+    /// What came so far was not acked and comes again: from now on it goes elsewhere.
+    pub fn become_relay(&mut self) {
+        self.recv.discard();
+        self.recv.ack_wanted = false;
+        self.news = News { connected: self.news.connected, ..News::default() };
+        self.at = Deadlines::default();
+        self.heartbeat_wanted = false;
+        self.keep_alive = None;
+    }
+
+    /// Whether the caller may send on it.
+    fn check_open(&self) -> Result<(), Error> {
+        match self.phase {
+            Phase::Closed => Err(Error::Gone),
+            Phase::Open { .. } | Phase::Expecting { .. } | Phase::Connected(_) if self.relay_to.is_some() => {
+                Err(Error::Refused("the stream is a relay"))
+            }
+            Phase::Open { .. } | Phase::Expecting { .. } | Phase::Connected(_) => Ok(()),
+        }
     }
 
     /// The stream ends now, whatever is under way. Returns where a goodbye goes. (udx.27)

@@ -9,11 +9,11 @@ use crate::udx::{Event, Input, Output, Udx, Why};
 use crate::wire;
 use crate::wire::udx::{Header, Kind};
 
-fn ms(n: u64) -> Span {
+pub fn ms(n: u64) -> Span {
     Span::from_millis(n)
 }
 
-fn secs(n: u64) -> Span {
+pub fn secs(n: u64) -> Span {
     Span::from_secs(n)
 }
 
@@ -22,14 +22,18 @@ fn pair(delay: Span) -> World {
 }
 
 /// A packet of machine 1 for machine 0.
-fn packet(kind: Kind, seq: u32, ack: u32, window: u32, payload: &[u8]) -> Vec<u8> {
-    let header = Header { kind, data_offset: 0, remote_id: IDS[0], window, seq, ack };
+pub fn packet(kind: Kind, seq: u32, ack: u32, window: u32, payload: &[u8]) -> Vec<u8> {
+    packet_to(IDS[0], kind, seq, ack, window, payload)
+}
+
+pub fn packet_to(remote_id: u32, kind: Kind, seq: u32, ack: u32, window: u32, payload: &[u8]) -> Vec<u8> {
+    let header = Header { kind, data_offset: 0, remote_id, window, seq, ack };
     let mut bytes = wire::encode(&header);
     bytes.extend_from_slice(payload);
     bytes
 }
 
-fn header(bytes: &[u8]) -> Header {
+pub fn header(bytes: &[u8]) -> Header {
     wire::decode(bytes).expect("a header")
 }
 
@@ -65,7 +69,7 @@ impl World {
 }
 
 const DATA_END: Kind = Kind { data: true, end: true, ..Kind::STATE };
-const OPEN: u32 = 4 << 20;
+pub const OPEN: u32 = 4 << 20;
 
 /// pitfalls 2.2: a ping-pong waits for nothing but the link.
 #[test]
