@@ -80,6 +80,8 @@ pub struct Town {
     pub nodes: Vec<HostId>,
     pub server: Option<Office>,
     pub clients: Vec<Citizen>,
+    /// How many of them hand their copy on: the first ones. All by default.
+    pub copies: usize,
     pub boxes: Vec<BoxId>,
     /// Homes that were given addresses so far.
     homes: usize,
@@ -103,6 +105,7 @@ impl Town {
             nodes: vec![first],
             server: None,
             clients: Vec::new(),
+            copies: usize::MAX,
             boxes: Vec::new(),
             homes: 0,
             roles: BTreeMap::from([(first, Role::First)]),
@@ -234,9 +237,9 @@ impl Town {
     pub fn start_client(&mut self, n: usize) -> Result<(), Error> {
         let keys = self.server.as_ref().and_then(|office| office.keys).ok_or(Error::NotOpen)?;
         let citizen = &mut self.clients[n];
-        let host = citizen.host;
+        let (host, copies) = (citizen.host, n < self.copies);
         self.world.start(host, joining());
-        match Session::start(&mut self.world.net(host), keys.server, keys.core, true) {
+        match Session::start(&mut self.world.net(host), keys.server, keys.core, copies) {
             Ok(session) => {
                 self.owners.insert(session.key(), host);
                 self.owners.insert(session.swarm_key(), host);

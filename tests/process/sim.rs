@@ -65,8 +65,8 @@ fn a_seed_gives_the_same_trace_on_two_builds() {
 
 #[test]
 fn what_a_world_came_to_is_told_as_text_and_as_json() {
-    let args =
-        ["--seed", "7", "--nodes", "8", "--clients", "2", "--nat", "open,restricted", "--minutes", "0.5"];
+    let args = "--seed 7 --nodes 8 --clients 2 --copies 1 --nat open,restricted --minutes 0.5";
+    let args: Vec<&str> = args.split(' ').collect();
     let text = run(&own(), &args);
     assert_eq!(text.status.code(), Some(0));
     assert!(text.stderr.is_empty(), "no progress bar where there is no terminal");

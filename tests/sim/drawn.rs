@@ -125,6 +125,7 @@ fn a_disk_that_lies_is_found_out_and_the_world_shrunk_to_it() {
         seed: 0x11e5,
         nodes: 4,
         clients: 3,
+        copies: 3,
         nat: vec![Kind::Open, Kind::Restricted],
         server_nat: Kind::Open,
         seconds: 240,

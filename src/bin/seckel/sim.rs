@@ -39,6 +39,9 @@ pub struct Sim {
     /// Clients of the registry, each in a home of its own
     #[arg(long, default_value_t = 14, value_parser = clap::value_parser!(u32).range(0..=2000))]
     pub clients: u32,
+    /// How many of them hand their copy on to others; these all connect to each other [all]
+    #[arg(long, value_name = "N")]
+    pub copies: Option<u32>,
     /// Kinds of the clients' homes, comma separated; they are spread over them [all seven]
     #[arg(long, value_name = "KINDS", value_delimiter = ',', value_parser = kind)]
     pub nat: Vec<Kind>,
@@ -118,6 +121,7 @@ impl Sim {
             seed,
             nodes: self.nodes as usize,
             clients: self.clients as usize,
+            copies: self.copies.unwrap_or(self.clients).min(self.clients) as usize,
             nat: if self.nat.is_empty() { Kind::ALL.to_vec() } else { self.nat.clone() },
             server_nat: self.server_nat,
             seconds: self.seconds.unwrap_or(self.minutes),

@@ -124,6 +124,7 @@ impl Run {
     /// A world in which nothing has happened yet.
     pub fn new(options: &Options, checkers: Vec<Box<dyn Checker>>) -> Run {
         let mut town = Town::new(options.seed);
+        town.copies = options.copies;
         town.world.watch(checkers);
         let mut run = Run {
             town,

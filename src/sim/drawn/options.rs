@@ -172,6 +172,8 @@ pub struct Options {
     /// Lasting nodes of the DHT, the first one included.
     pub nodes: usize,
     pub clients: usize,
+    /// How many of them hand their copy on to others, who then all connect to each other: the first ones.
+    pub copies: usize,
     /// Homes of clients, who are spread over them.
     pub nat: Vec<Kind>,
     /// The home of the server.
@@ -206,10 +208,12 @@ impl Options {
         let nat = (0..kinds).map(|_| Kind::ALL[draw.below(7) as usize]).collect();
         let mut draw = source.fork("server nat");
         let server_nat = if draw.chance(600) { Kind::Open } else { Kind::ALL[1 + draw.below(4) as usize] };
+        let clients = between("clients", CLIENTS) as usize;
         Options {
             seed,
             nodes: between("nodes", NODES) as usize,
-            clients: between("clients", CLIENTS) as usize,
+            clients,
+            copies: clients,
             nat,
             server_nat,
             seconds: between("seconds", SECONDS),
@@ -232,7 +236,11 @@ impl Options {
 impl fmt::Display for Options {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (seed, nodes, clients) = (self.seed, self.nodes, self.clients);
-        write!(f, "seckel sim --seed {seed:#x} --nodes {nodes} --clients {clients} --nat ")?;
+        write!(f, "seckel sim --seed {seed:#x} --nodes {nodes} --clients {clients}")?;
+        if self.copies < clients {
+            write!(f, " --copies {}", self.copies)?;
+        }
+        f.write_str(" --nat ")?;
         for (n, kind) in self.nat.iter().enumerate() {
             write!(f, "{}{kind}", if n > 0 { "," } else { "" })?;
         }
