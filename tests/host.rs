@@ -166,6 +166,28 @@ fn joined_datagrams_arrive_apart() {
     }
 }
 
+/// What is too long for the way out is lost, and nothing else is; no router cuts what leaves.
+#[test]
+fn a_datagram_that_is_too_long_is_lost_alone() {
+    // proves udx.98
+    let mut udp = Udp::bind([127, 0, 0, 1], 0).expect("a socket");
+    assert_eq!(
+        udp.may_fragment(),
+        !cfg!(any(target_os = "linux", target_os = "macos", target_os = "windows"))
+    );
+    let other = std::net::UdpSocket::bind("127.0.0.1:0").expect("a socket");
+    other.set_read_timeout(Some(Duration::from_secs(20))).expect("a time-out");
+    let to = Addr::loopback(other.local_addr().expect("bound").port());
+    for len in [1200, 1200, 65_508, 1200, 20] {
+        udp.send(to, &vec![7; len], None);
+    }
+    udp.flush();
+    assert_eq!((udp.is_waiting(), udp.dropped), (false, 1));
+    let mut bytes = vec![0; 70_000];
+    let lens: Vec<usize> = (0..4).map(|_| other.recv_from(&mut bytes).expect("a datagram").0).collect();
+    assert_eq!(lens, [1200, 1200, 1200, 20]);
+}
+
 /// What the kernel joins on its way in is told apart again.
 #[test]
 fn joined_datagrams_are_taken_apart() {

@@ -1,4 +1,5 @@
-//! UDP sockets: bound with the buffers that UDX asks for, never blocking, a bounded queue where the kernel is full.
+//! UDP sockets: bound with the buffers that UDX asks for, never blocking, a bounded queue where the kernel is full, and
+//! with the don't-fragment bit (udx.98; `quinn_udp` sets it).
 //! Datagrams of one size to one address leave in one call, and what the kernel joined on its way in arrives in one.
 
 use std::array;
@@ -96,6 +97,11 @@ impl Udp {
         }
     }
 
+    /// Whether routers may cut datagrams into pieces: only where the system cannot forbid it. (udx.98)
+    pub fn may_fragment(&self) -> bool {
+        self.state.may_fragment()
+    }
+
     /// Sends a datagram at the latest at the next `flush`.
     pub fn send(&mut self, to: Addr, bytes: &[u8], ttl: Option<u8>) {
         if !self.burst.takes(to, bytes.len(), ttl, self.state.max_gso_segments()) {
@@ -179,10 +185,11 @@ impl Udp {
         };
         match self.socket.try_io(|| self.state.try_send((&self.socket).into(), &transmit)) {
             Err(error) if error.kind() != ErrorKind::WouldBlock => {
-                // This way out does not take them joined: one by one, as far as it takes them.
-                burst.bytes.chunks(burst.each).try_for_each(|bytes| match self.send_one(target, bytes) {
-                    Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(()),
-                    other => other,
+                // This way out does not take them joined: one by one, as far as it takes them. One may be too long for
+                // the interface (udx.98), and the next may not.
+                burst.bytes.chunks(burst.each).fold(Ok(()), |all, bytes| match self.send_one(target, bytes) {
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => all,
+                    one => all.and(one),
                 })
             }
             other => other,

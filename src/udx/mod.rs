@@ -140,6 +140,9 @@ pub struct Stats {
     pub recoveries: u64,
     pub timeouts: u64,
     pub probes: u64,
+    /// Packets that were padded to find out how long the path takes them, and how many of these were lost.
+    pub mtu_probes: u64,
+    pub mtu_losses: u64,
     /// Packets that came again.
     pub duplicates: u64,
     /// Packets outside the window, or more messages than fit.

@@ -219,6 +219,19 @@ impl Send {
         Some(self.first.plus(at))
     }
 
+    /// A packet that was sent has arrived, or is taken for lost.
+    pub fn has_arrived(&self, seq: Seq) -> bool {
+        seq < self.first || self.fate(seq) == Some(Fate::Arrived)
+    }
+
+    pub fn is_lost(&self, seq: Seq) -> bool {
+        self.fate(seq) == Some(Fate::Lost)
+    }
+
+    fn fate(&self, seq: Seq) -> Option<Fate> {
+        if seq < self.first { None } else { self.flight.get(seq.since(self.first)).map(|packet| packet.fate) }
+    }
+
     fn packet(&mut self, seq: Seq) -> Option<&mut Packet> {
         if seq < self.first { None } else { self.flight.get_mut(seq.since(self.first)) }
     }

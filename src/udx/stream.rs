@@ -448,6 +448,10 @@ impl Stream {
         if report.delivered == 0 {
             return;
         }
+        self.mtu.on_acked();
+        if self.mtu.under_way().is_some_and(|probe| self.send.has_arrived(probe)) {
+            self.mtu.on_arrived();
+        }
         if report.rtt.is_none()
             && self.rtt.srtt.is_none()
             && let Some(since_last) = report.again
@@ -505,10 +509,11 @@ impl Stream {
         let in_flight = self.send.in_flight();
         let (lost, again) = self.send.detect_loss(now, self.recovery.is_some(), self.rtt.min(), srtt);
         self.at.reorder = again;
+        self.stats.losses += lost as u64;
+        let lost = lost - self.lost_probes(); // udx.96: too long is not too many
         if lost == 0 {
             return;
         }
-        self.stats.losses += lost as u64;
         self.recovery_lost += lost;
         if self.recovery.is_none() {
             self.stats.recoveries += 1;
@@ -516,6 +521,16 @@ impl Stream {
             (self.recovery_lost, self.recovery_spurious) = (lost, 0);
             self.congestion.on_loss(in_flight);
         }
+    }
+
+    /// How many of the packets that were just taken for lost were probes of the path.
+    fn lost_probes(&mut self) -> usize {
+        if !self.mtu.under_way().is_some_and(|probe| self.send.is_lost(probe)) {
+            return 0;
+        }
+        self.stats.mtu_losses += 1;
+        self.mtu.on_lost();
+        1
     }
 
     fn check_flush(&mut self) {
@@ -593,6 +608,7 @@ impl Stream {
         if !self.send.on_timeout(now, self.rtt.min(), srtt, !full) {
             return false;
         }
+        self.lost_probes();
         self.timeouts += 1;
         self.recovery = Some(self.send.next());
         (self.recovery_lost, self.recovery_spurious) = (usize::MAX / 2, 0); // never undone

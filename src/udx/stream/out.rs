@@ -8,6 +8,9 @@ use crate::udx::seq::Seq;
 use crate::wire::udx::{HEADER_LEN, Header, Kind, Sack};
 use crate::wire::{self};
 
+/// Where the data offset stands in a packet.
+const DATA_OFFSET: usize = 3;
+
 impl Stream {
     pub fn poll(&mut self, now: Time) -> Option<Output> {
         let path = self.path()?;
@@ -59,6 +62,7 @@ impl Stream {
 
     fn transmit(&mut self, now: Time, path: Path, seq: Seq) -> Output {
         let sending = self.send.transmit(seq, now);
+        let padding = self.probe_path(seq, sending.again, sending.len());
         self.congestion.on_sent();
         if self.probe_wanted {
             self.probe_wanted = false;
@@ -79,9 +83,31 @@ impl Stream {
             Some(_) | None => path,
         };
         let kind = Kind { data: sending.len() > 0 || !sending.end, end: sending.end, ..Kind::STATE };
-        let mut bytes = self.packet(path, kind, seq, sending.len());
+        let mut bytes = self.packet(path, kind, seq, usize::from(padding) + sending.len());
+        if padding > 0 {
+            bytes[DATA_OFFSET] = padding; // udx.6
+            bytes.resize(HEADER_LEN + usize::from(padding), 0);
+        }
         self.send.copy(&sending, &mut bytes);
         self.leave(path, bytes)
+    }
+
+    /// The padding of a packet that leaves: more than none only if it probes the path. (udx.95 to udx.97)
+    fn probe_path(&mut self, seq: Seq, again: bool, len: usize) -> u8 {
+        if again {
+            if self.mtu.under_way() == Some(seq) {
+                self.stats.mtu_losses += 1;
+                self.mtu.on_lost(); // only its tail is late, maybe; it goes without padding
+            }
+            return 0;
+        }
+        if self.probe_wanted || self.change.is_some_and(|change| change.pending) {
+            return 0;
+        }
+        let Some(padding) = self.mtu.padding(len) else { return 0 };
+        self.mtu.on_sent(seq);
+        self.stats.mtu_probes += 1;
+        padding
     }
 
     /// An ack, with blocks if there are gaps.

@@ -1,6 +1,7 @@
 //! What udx must do, in virtual time.
 
 mod loss;
+mod mtu;
 mod relay;
 mod rules;
 mod speed;
