@@ -51,9 +51,34 @@ pub fn audit(cx: &mut Cx<'_>, dir: &str, progress: &mut dyn FnMut(u64, u64)) -> 
         done?;
         report = auditor.report;
         unmoved(cx, dir, &oplog, before, &mut report)?;
+    } else if report.findings.is_empty() {
+        headless(cx, dir, &mut report)?;
     }
     report.sort();
     Ok(report)
+}
+
+/// A core that was never wholly made has written nothing beside its log. (hypercore.32)
+fn headless(cx: &mut Cx<'_>, dir: &str, report: &mut Audit) -> Result<(), Error> {
+    for (name, file) in [("tree", File::Tree), ("bitfield", File::Bitfield), ("data", File::Data)] {
+        let mut raw = Raw::open(cx, &join(dir, name))?;
+        let len = raw.len;
+        raw.close(cx);
+        if len > 0 {
+            let (expected, found) =
+                (Seen::Text("a header in the oplog"), Seen::Text("bytes of a core without one"));
+            report.find(Finding {
+                file,
+                at: 0,
+                what: "the file",
+                block: None,
+                expected,
+                found,
+                rule: "hypercore.32",
+            });
+        }
+    }
+    Ok(())
 }
 
 /// Whether somebody wrote while we read: then nothing of this counts.

@@ -456,3 +456,20 @@ fn files_that_change_are_not_judged() {
     let found = audit(&mut cx, "core", &mut |_, _| {}).expect("can be read");
     assert_eq!(found.verdict(), Verdict::Unjudged);
 }
+
+/// Only the log says that there is a core: where it is gone, what lies beside it tells that it was there.
+#[test]
+fn a_log_that_is_gone_is_not_a_core_that_was_never_made() {
+    // proves hypercore.32
+    let (mut bench, mut entropy) = (Bench::new(), Seeded::new(9));
+    let mut core = writer(&mut bench, Open::default());
+    let blocks = blocks(&mut entropy, 3);
+    bench.with(|cx| core.append(cx, &blocks)).expect("appends");
+    bench.with(|cx| core.close(cx)).expect("closes");
+    for len in [0, 17, 8192] {
+        let mut rotten = bench.disk.clone();
+        let log = rotten.content("core/oplog").expect("a log").to_vec();
+        rotten.put("core/oplog", &vec![0; log.len().min(len)]);
+        assert_eq!(audited(&rotten, "core").verdict(), Verdict::Damaged, "{len} bytes of the log");
+    }
+}
