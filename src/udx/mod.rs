@@ -170,7 +170,8 @@ struct Past {
 /// All streams of a node.
 ///
 /// Commands: `open`, `expect`, `connect`, `write`, `flush`, `end`, `destroy`, `send`, `set_reading`,
-/// `set_keep_alive`, `set_window`, `change_remote`, `relay_to`. Inputs: every datagram that `owns` says is ours. Deadlines: the
+/// `set_keep_alive`, `set_window`, `change_remote`, `relay_to`. Inputs: every datagram that `owns` says is
+/// ours. Deadlines: the
 /// earliest of all streams, registered lazily, so some come early. `relay_to` is in `relay`.
 #[derive(Debug, Default)]
 pub struct Udx {
@@ -406,14 +407,14 @@ impl Udx {
     /// Takes a stream out of the living, and those that relay into it.
     fn close(&mut self, cx: &mut Cx<'_>, id: StreamId, why: Why) {
         let to = self.streams.get(id).and_then(|stream| stream.relay_to);
-        self.close_one(cx, id, why);
+        self.close_one(cx, id, why, to.is_none());
         if !self.relaying.is_empty() {
-            self.end_relays(cx, id, to);
+            self.end_relays(cx, id, to, why);
         }
     }
 
-    /// The stream stays until `Closed` was taken.
-    fn close_one(&mut self, cx: &mut Cx<'_>, id: StreamId, why: Why) {
+    /// The stream stays until `Closed` was taken; later packets for it are answered if it `answers`.
+    fn close_one(&mut self, cx: &mut Cx<'_>, id: StreamId, why: Why, answers: bool) {
         let Some(stream) = self.streams.get_mut(id) else { return };
         trace!(cx, State, "udx", id: id, rule: why.rule(), "closed: {why}");
         let (seq, ack) = stream.numbers();
@@ -423,7 +424,7 @@ impl Udx {
         self.timers.clear(id);
         self.by_local.remove(&local);
         self.settle(id);
-        if let Some(path) = path
+        if let Some(path) = path.filter(|_| answers)
             && why != Why::Reset
         {
             self.forget_past(cx.now, limits::UDX_PAST_MAX - 1);

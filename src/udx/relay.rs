@@ -51,13 +51,15 @@ impl Udx {
         closes
     }
 
-    /// A stream closed that relayed to `to`: those that relay into it close too, without a word. (udx.93)
-    pub(super) fn end_relays(&mut self, cx: &mut Cx<'_>, id: StreamId, to: Option<StreamId>) {
+    /// A stream closed that relayed to `to`: those that relay into it close too, without a word. They answer who writes
+    /// on only if the other side said goodbye: one that is closed from here may have been left for a better path, and a
+    /// last packet that comes late must not end what goes on there. (udx.93)
+    pub(super) fn end_relays(&mut self, cx: &mut Cx<'_>, id: StreamId, to: Option<StreamId>, why: Why) {
         self.forget_relay(id, to);
         let mut orphans: Vec<StreamId> = self.relaying.remove(&id).into_iter().flatten().collect();
         while let Some(orphan) = orphans.pop() {
             let to = self.streams.get(orphan).and_then(Stream::relays_to);
-            self.close_one(cx, orphan, Why::Destroyed);
+            self.close_one(cx, orphan, Why::Destroyed, why == Why::Reset);
             self.forget_relay(orphan, to);
             orphans.extend(self.relaying.remove(&orphan).into_iter().flatten());
         }
