@@ -8,6 +8,7 @@ mod drawn;
 mod echo;
 mod faults;
 mod garbage;
+mod libudx;
 mod nat;
 mod power;
 mod registry;
