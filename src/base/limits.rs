@@ -184,6 +184,8 @@ pub const OPLOG_FLUSH: u64 = 256 << 10;
 pub const DATA_FLUSH: u64 = 16 << 20;
 /// Bytes that a udx stream holds for its reader, in order or not; the window that the sender is told shrinks to zero.
 pub const UDX_WINDOW_MAX: usize = 4 << 20;
+/// Bytes that a udx stream holds before it is connected; more are dropped and not acked.
+pub const UDX_EARLY_MAX: usize = 64 << 10;
 /// Packets beyond the next one that a udx stream keeps; later ones are dropped and not acked.
 pub const UDX_AHEAD_MAX: usize = 1 << 14;
 /// Bytes written to a udx stream and not yet acked; a write beyond is refused as full.

@@ -7,6 +7,7 @@
 //! so writes of one turn share packets and one ack serves all packets that came in one turn.
 
 mod cc;
+mod credit;
 mod mtu;
 mod recv;
 mod relay;
@@ -149,8 +150,11 @@ pub struct Stats {
     pub refused: u64,
     /// Packets from another socket than the stream's.
     pub strangers: u64,
-    /// Acks and blocks of what was not sent.
+    /// Packets that acked what was never sent, and blocks of a SACK that no honest receiver sends.
     pub bad_acks: u64,
+    pub bad_blocks: u64,
+    /// Nothing proves yet that the remote is where its first packet said: it gets little.
+    pub unproven: bool,
     /// Packets of other streams that left as packets of this one; and packets of this one that had nowhere to go.
     pub relayed: u64,
     pub relay_lost: u64,
@@ -526,7 +530,7 @@ impl Machine for Udx {
             return;
         }
         let now = cx.now;
-        if !told(cx, id, stream, |stream| stream.admit(now, socket, from)) {
+        if !told(cx, id, stream, |stream| stream.admit(now, socket, from, bytes.len())) {
             trace!(cx, Drop, "udx", id: id, peer: from, rule: "udx.9", "it came on another socket than the stream's");
             stream.stats.strangers += 1;
             return;

@@ -228,6 +228,11 @@ impl Send {
         self.fate(seq) == Some(Fate::Lost)
     }
 
+    /// Bytes of a packet that is not acked.
+    pub fn len_of(&self, seq: Seq) -> usize {
+        self.flight.get(seq.since(self.first)).map_or(0, |packet| usize::from(packet.len))
+    }
+
     fn fate(&self, seq: Seq) -> Option<Fate> {
         if seq < self.first { None } else { self.flight.get(seq.since(self.first)).map(|packet| packet.fate) }
     }

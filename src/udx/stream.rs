@@ -7,6 +7,7 @@ mod told;
 use std::collections::VecDeque;
 
 use super::cc::Congestion;
+use super::credit::Credit;
 use super::mtu::Mtu;
 use super::recv::{Recv, Taken};
 use super::rtt::Rtt;
@@ -97,6 +98,9 @@ pub(super) struct Stream {
     mtu: Mtu,
     congestion: Congestion,
     change: Option<Change>,
+    /// What may go to the remote, and whether the present packet came from there.
+    credit: Credit,
+    from_remote: bool,
     /// The receiver's window, and the seq and ack of the packet that said so (udx.11).
     window: u32,
     window_from: Option<(Seq, Seq)>,
@@ -142,6 +146,8 @@ impl Stream {
             mtu: Mtu::default(),
             congestion: Congestion::default(),
             change: None,
+            credit: Credit::Left(0),
+            from_remote: false,
             window: limits::UDX_WINDOW_MAX as u32,
             window_from: None,
             recovery: None,
@@ -188,17 +194,23 @@ impl Stream {
             Phase::Closed => return Err(Error::Gone),
             Phase::Open { .. } | Phase::Expecting { .. } => {}
         }
+        self.credit = Credit::Proven;
+        self.begin(now, path);
+        Ok(())
+    }
+
+    fn begin(&mut self, now: Time, path: Path) {
         self.phase = Phase::Connected(path);
+        self.recv.begin();
         self.last_sent = now;
         self.rest(now);
-        Ok(())
     }
 
     pub fn expect(&mut self, now: Time, remote_id: u32) -> Result<(), Error> {
         match self.phase {
             Phase::Open { first: None } => self.phase = Phase::Expecting { remote_id },
             Phase::Open { first: Some((socket, to)) } => {
-                self.connect(now, Path { socket, to, remote_id })?;
+                self.begin(now, Path { socket, to, remote_id });
                 self.news.connected = true;
             }
             Phase::Expecting { .. } | Phase::Connected(_) => {
@@ -335,23 +347,31 @@ impl Stream {
 
     // ---- packets in
 
-    /// Whether a packet from `socket` may touch the stream; connects a stream that expects one (udx.9, udx.15).
-    pub fn admit(&mut self, now: Time, socket: SocketId, from: Addr) -> bool {
-        match self.phase {
-            Phase::Open { first: None } => self.phase = Phase::Open { first: Some((socket, from)) },
-            Phase::Open { first: Some((known, _)) } => return known == socket,
+    /// Whether a packet of `len` bytes from `socket` may touch the stream; connects a stream that expects one (udx.9,
+    /// udx.15).
+    pub fn admit(&mut self, now: Time, socket: SocketId, from: Addr, len: usize) -> bool {
+        let (known, remote) = match self.phase {
+            Phase::Open { first: None } => {
+                self.phase = Phase::Open { first: Some((socket, from)) };
+                (true, from)
+            }
+            Phase::Open { first: Some((known, remote)) } => (known == socket, remote),
             Phase::Expecting { remote_id } => {
-                self.phase = Phase::Connected(Path { socket, to: from, remote_id });
+                self.begin(now, Path { socket, to: from, remote_id });
                 self.news.connected = true;
-                self.last_sent = now;
-                self.rest(now);
+                (true, from)
             }
             Phase::Connected(path) => {
-                return path.socket == socket || self.change.is_some_and(|old| old.from.socket == socket);
+                let before = || self.change.is_some_and(|old| old.from.socket == socket);
+                (path.socket == socket || before(), path.to)
             }
             Phase::Closed => return false,
+        };
+        self.from_remote = known && from == remote;
+        if self.from_remote {
+            self.credit.earn(len);
         }
-        true
+        known
     }
 
     /// A packet whose header is sound and whose source was admitted; `body` is all behind the header. True: the other
@@ -405,7 +425,7 @@ impl Stream {
 
     /// Follows udx.26.
     fn on_message(&mut self, payload: &[u8]) {
-        if self.news.messages.len() < limits::UDX_MESSAGES_MAX {
+        if self.news.messages.len() < limits::UDX_MESSAGES_MAX && self.recv.take_message(payload.len()) {
             self.news.messages.push_back(payload.to_vec());
         } else {
             self.stats.refused += 1;
@@ -433,7 +453,7 @@ impl Stream {
         }
         let (least, before) = (self.rtt.min(), self.send.acked());
         let report = self.send.on_ack(now, ack.max(self.send.first), &sack.blocks, least);
-        self.stats.bad_acks += report.bad_blocks as u64;
+        self.stats.bad_blocks += report.bad_blocks as u64;
         if self.send.acked() != before {
             self.check_flush();
             self.check_drain();
@@ -447,6 +467,9 @@ impl Stream {
         }
         if report.delivered == 0 {
             return;
+        }
+        if self.from_remote {
+            self.credit = Credit::Proven; // udx.99
         }
         self.mtu.on_acked();
         if self.mtu.under_way().is_some_and(|probe| self.send.has_arrived(probe)) {
@@ -609,6 +632,12 @@ impl Stream {
             return false;
         }
         self.lost_probes();
+        if !self.credit.is_proven() {
+            if self.timeouts >= UNANSWERED_MAX {
+                return false;
+            }
+            self.heartbeat_wanted = true; // udx.99
+        }
         self.timeouts += 1;
         self.recovery = Some(self.send.next());
         (self.recovery_lost, self.recovery_spurious) = (usize::MAX / 2, 0); // never undone
@@ -660,6 +689,7 @@ impl Stream {
             return None; // what came is kept until the stream is connected
         }
         if let Some(bytes) = self.news.messages.pop_front() {
+            self.recv.gave_message(bytes.len());
             return Some(Event::Message { stream, bytes });
         }
         if self.reading
@@ -692,6 +722,7 @@ impl Stream {
             unacked_bytes: self.send.unacked_bytes(),
             unsent_bytes: self.send.unsent_bytes(),
             held_bytes: self.recv.bytes(),
+            unproven: !self.credit.is_proven(),
             send_window: self.window,
             ..self.stats
         }
