@@ -6,6 +6,7 @@
 //! Not a test and not installed: `cargo build --release --example seckel-bench`.
 
 mod common;
+mod counts;
 mod dht;
 mod footprint;
 mod hyperbee;
@@ -45,6 +46,7 @@ fn main() {
         "footprint" => footprint::run(&args),
         "registry" => registry::run(&args),
         "sim" => sim::run(&args),
+        "counts" => counts::run(&args),
         _ => unknown(&bench),
     };
     report.print(&bench);
