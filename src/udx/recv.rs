@@ -8,6 +8,8 @@ use crate::wire::udx::Block;
 
 /// Payloads are joined up to this size before they are handed out.
 const CHUNK: usize = 32 * 1024;
+/// Payloads of this size and more are a transfer: the chunk that they join gets its whole room at once.
+const BULK: usize = 512;
 /// udx.22: a sender with an open window may send one packet more than it holds.
 const OVERSHOOT: usize = limits::DATAGRAM_MAX;
 /// What a packet out of order costs beside its bytes, and a message: their places in the lists, and what an allocation
@@ -151,7 +153,12 @@ impl Recv {
         self.ended = end;
         self.unread_bytes += bytes.len();
         match self.unread.back_mut() {
-            Some(last) if last.len() + bytes.len() <= CHUNK => last.extend_from_slice(bytes),
+            Some(last) if last.len() + bytes.len() <= CHUNK => {
+                if bytes.len() >= BULK && last.capacity() < CHUNK {
+                    last.reserve_exact(CHUNK - last.len());
+                }
+                last.extend_from_slice(bytes);
+            }
             _ if bytes.is_empty() => {}
             _ => self.unread.push_back(bytes.to_vec()),
         }

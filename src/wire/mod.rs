@@ -217,6 +217,7 @@ impl Cursor<'_> {
         Malformed { format: self.format, field, at, reason }
     }
 
+    #[inline]
     fn take(&mut self, field: &'static str, len: usize) -> Result<&[u8], Malformed> {
         let (at, end) = (self.at, self.end);
         if len > end - at {
@@ -229,6 +230,7 @@ impl Cursor<'_> {
         }
     }
 
+    #[inline]
     fn put(&mut self, bytes: &[u8]) {
         if let Way::Write { out } = &mut self.way {
             out.extend_from_slice(bytes);
@@ -236,6 +238,7 @@ impl Cursor<'_> {
         }
     }
 
+    #[inline]
     fn row(&mut self, at: usize, field: &'static str, value: impl FnOnce() -> Value) {
         let len = self.at - at;
         if let Way::Read { rows: Some(rows), .. } = &mut self.way
@@ -252,6 +255,7 @@ impl Cursor<'_> {
         }
     }
 
+    #[inline]
     fn fixed_int<const N: usize>(
         &mut self,
         field: &'static str,
@@ -298,6 +302,7 @@ impl Cursor<'_> {
     }
 
     /// One byte. (compact_encoding.4)
+    #[inline]
     pub fn u8(&mut self, field: &'static str, value: &mut u8) -> Result<(), Malformed> {
         let mut wide = u64::from(*value);
         self.fixed_int::<1>(field, &mut wide, false)?;
@@ -322,6 +327,7 @@ impl Cursor<'_> {
     }
 
     /// Little endian.
+    #[inline]
     pub fn u32(&mut self, field: &'static str, value: &mut u32) -> Result<(), Malformed> {
         let mut wide = u64::from(*value);
         self.fixed_int::<4>(field, &mut wide, false)?;
@@ -410,6 +416,7 @@ impl Cursor<'_> {
     }
 
     /// Flags as one bare byte, lowest bit first. Unknown bits are ignored. (compact_encoding.13)
+    #[inline]
     pub fn bits8<const N: usize>(
         &mut self,
         field: &'static str,
@@ -440,6 +447,7 @@ impl Cursor<'_> {
     }
 
     /// One legal byte.
+    #[inline]
     pub fn exactly_u8(&mut self, field: &'static str, legal: u8) -> Result<(), Malformed> {
         let at = self.at;
         let mut value = legal;
@@ -777,6 +785,7 @@ impl Cursor<'_> {
     }
 }
 
+#[inline]
 fn pack<const N: usize>(flags: [bool; N]) -> u64 {
     flags.iter().enumerate().fold(0, |bits, (n, &flag)| bits | u64::from(flag) << n)
 }
