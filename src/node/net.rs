@@ -158,8 +158,7 @@ impl<'a> Net<'a> {
         }
         trace!(self.cx, Call, "node", id: conn, "send, {} bytes", bytes.len());
         self.cx.within(conn.place(), |cx| open.secret.send(cx, bytes))?;
-        self.node.touch(conn);
-        self.node.settle(&mut self.cx);
+        self.node.settle_sent(&mut self.cx, conn);
         Ok(())
     }
 

@@ -18,6 +18,7 @@ use super::conn::Conn;
 use super::{Closed, Event, Node, Output, ROUNDS_MAX, told};
 use crate::base::hex::Short;
 use crate::base::{Cx, Machine, Span, trace};
+use crate::hyperdht::ConnId;
 use crate::protomux::{self, Protomux};
 use crate::secret_stream::{self, SecretStream};
 use crate::{dht_rpc, hyperdht, hyperswarm, udx};
@@ -32,6 +33,19 @@ fn gathering() -> Protomux {
 impl Node {
     pub(super) fn settle(&mut self, cx: &mut Cx<'_>) {
         self.settle_all(cx);
+        self.trace_events(cx);
+    }
+
+    /// After a message of the program's on connection `id`, which concerns no machine but its own and the transport.
+    pub(super) fn settle_sent(&mut self, cx: &mut Cx<'_>, id: ConnId) {
+        self.settle_conn(cx, id);
+        if self.settle_udx(cx) || !self.touched_conns.is_empty() || !self.touched_cores.is_empty() {
+            self.settle_all(cx);
+        }
+        self.trace_events(cx);
+    }
+
+    fn trace_events(&mut self, cx: &mut Cx<'_>) {
         if cx.trace.on() {
             for event in self.events.range(self.traced.min(self.events.len())..) {
                 told::event(cx, event);

@@ -2,6 +2,7 @@
 //! secret_stream.26. `frames` cuts the bytes, `boxes` holds the unordered messages, `crypto::secretstream` seals.
 
 mod boxes;
+mod dues;
 mod fault;
 mod frames;
 
@@ -12,7 +13,7 @@ use crate::base::limits::{
     SECRET_STREAM_FRAME_MAX, SECRET_STREAM_REST_MIN, SECRET_STREAM_UNORDERED_MAX, SECRET_STREAM_UNREAD_MAX,
     SECRET_STREAM_UNSENT_MAX,
 };
-use crate::base::{Cx, Deadline, Error, Key, Machine, Span, Time, Timers, trace};
+use crate::base::{Cx, Deadline, Error, Key, Machine, Span, Time, trace};
 use crate::crypto::secretstream::{self, Pull, Push};
 use crate::crypto::{KeyPair, Noise, NoiseKeys, Secret, hash};
 use crate::wire::{
@@ -20,6 +21,7 @@ use crate::wire::{
     secret_stream::{Head, Header},
 };
 use boxes::Boxes;
+use dues::Dues;
 pub use fault::{Fault, Why};
 use frames::{Found, Frames};
 
@@ -160,7 +162,7 @@ pub struct SecretStream {
     arrived: u64,
     arrived_before: u64,
     swallow_empty: bool,
-    timers: Timers<Timer>,
+    timers: Dues,
     outputs: VecDeque<Output>,
     events: VecDeque<Event>,
     /// Bytes in `waiting` and `outputs`; bytes and unordered messages in `events`; datagrams in `outputs`.
@@ -221,7 +223,7 @@ impl SecretStream {
             arrived: 0,
             arrived_before: 0,
             swallow_empty: false,
-            timers: Timers::new(),
+            timers: Dues::default(),
             outputs: VecDeque::new(),
             events: VecDeque::new(),
             unsent: 0,
@@ -619,7 +621,7 @@ impl SecretStream {
         self.boxes = None;
         self.frames = Frames::default();
         self.waiting.clear();
-        self.timers = Timers::new();
+        self.timers = Dues::default();
         (self.keep_alive, self.timeout, self.patience) = (None, None, None);
         // What was not taken yet is of no use to a stream that is dropped or gone.
         self.outputs.clear();
