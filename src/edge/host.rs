@@ -11,7 +11,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
 
 use super::files::Files;
-use super::os::{OsEntropy, interfaces, unix_time};
+use super::os::{OsEntropy, interfaces, keep_freed_memory, unix_time};
 use super::trace::Transcript;
 use super::udp::{Inbox, Left, Udp};
 use crate::base::{Cx, Error, Machine, NoTrace, SocketId, Span, Time, Timers, Trace, limits, trace};
@@ -39,6 +39,8 @@ const FIRST_SOCKET: usize = 2;
 const INTERFACES_EVERY: Span = Span::from_secs(5);
 /// Calls that take datagrams from one socket before the others have their turn.
 const RECEIVES_PER_TURN: usize = 4;
+/// Outputs that are carried out as of one moment before the clock is looked at again.
+const OUTPUTS_PER_LOOK: usize = 16;
 /// Events in a row that the program takes before what it asked for meanwhile is carried out.
 const EVENTS_PER_TURN: usize = 256;
 
@@ -84,6 +86,7 @@ fn os(error: io::Error) -> Error {
 impl Host {
     /// A host without nodes.
     pub fn open() -> Result<Host, Error> {
+        keep_freed_memory();
         let poll = Poll::new().map_err(os)?;
         let waker = Waker::new(poll.registry(), WAKER).map_err(os)?;
         Ok(Host {
@@ -351,8 +354,11 @@ impl Host {
     }
 
     fn carry_out_one(&mut self, id: NodeId) {
-        loop {
-            let now = self.now();
+        let mut now = self.now();
+        for carried in 1.. {
+            if carried % OUTPUTS_PER_LOOK == 0 {
+                now = self.now();
+            }
             let Some(seat) = self.seats.get_mut(id.0).and_then(Option::as_mut) else { return };
             let Seat { node, disk, entropy, trace, sockets } = seat;
             let mut cx = Cx { now, entropy, disk, trace: &mut **trace };
@@ -362,6 +368,7 @@ impl Host {
                     if let Some((udp, _)) = sockets.get_mut(&socket) {
                         udp.send(to, &bytes, ttl);
                     }
+                    node.reuse(bytes);
                 }
                 Output::Close { socket } => {
                     if let Some((mut udp, token)) = sockets.remove(&socket) {

@@ -389,6 +389,11 @@ impl Node {
         }
     }
 
+    /// Takes the bytes of an `Output::Send` back once they are sent, to make the next datagram in. Nobody has to.
+    pub fn reuse(&mut self, bytes: Vec<u8>) {
+        self.udx.reuse(bytes);
+    }
+
     /// Lets the machines whose time has come know it.
     fn run_due(&mut self, cx: &mut Cx<'_>) {
         let now = cx.now;

@@ -196,6 +196,8 @@ pub struct Udx {
     /// Streams that may have something to tell.
     telling: VecDeque<StreamId>,
     timers: Timers<StreamId>,
+    /// Room for the next packet, given back by whoever sent the last one; none between two turns.
+    spare: Vec<u8>,
     dropped: u64,
 }
 
@@ -212,6 +214,14 @@ impl Udx {
     /// Datagrams that were dropped before they reached a stream.
     pub fn dropped(&self) -> u64 {
         self.dropped
+    }
+
+    /// Takes the bytes of an `Output` back once they are sent: the next packet of this turn is made in their room, so
+    /// that a turn allocates once and not for each packet. Nobody has to.
+    pub fn reuse(&mut self, bytes: Vec<u8>) {
+        if (self.spare.capacity()..=limits::DATAGRAM_MAX).contains(&bytes.capacity()) {
+            self.spare = bytes;
+        }
     }
 
     /// Deadlines of streams that are registered.
@@ -584,7 +594,10 @@ impl Machine for Udx {
         while let Some(&id) = self.ready.front() {
             if let Some(stream) = self.streams.get_mut(id) {
                 let now = cx.now;
-                if let Some(output) = told(cx, id, stream, |stream| stream.poll(now)) {
+                stream.spare = core::mem::take(&mut self.spare);
+                let polled = told(cx, id, stream, |stream| stream.poll(now));
+                self.spare = core::mem::take(&mut stream.spare);
+                if let Some(output) = polled {
                     self.turn += 1;
                     if self.turn >= TURN && self.ready.len() > 1 {
                         self.turn = 0;
@@ -602,6 +615,7 @@ impl Machine for Udx {
             self.turn = 0;
             self.ready.pop_front();
         }
+        self.spare = Vec::new();
         None
     }
 

@@ -132,6 +132,8 @@ pub(super) struct Stream {
     pub ready: bool,
     pub told: bool,
     pub registered: Option<Time>,
+    /// Room for the next packet, lent by the machine while it polls.
+    pub spare: Vec<u8>,
 }
 
 impl Stream {
@@ -172,6 +174,7 @@ impl Stream {
             ready: false,
             told: false,
             registered: None,
+            spare: Vec::new(),
         }
     }
 

@@ -1,8 +1,8 @@
 //! Instructions per datagram: two machines in one process, no sockets, a clock that is counted up. Run by valgrind, whose
 //! counts are the same on every run and on a busy machine too.
 //!
-//! `counts` runs itself under `valgrind --tool=callgrind`, once for each kind of load, and reads what it says of the four
-//! functions below; `counts --load LOAD` is such a run. Each function does what the edge does, without the kernel's part.
+//! `counts` runs itself under `valgrind --tool=callgrind`, for each load and each of the four functions below;
+//! `counts --load LOAD` is such a run. Each function does what the edge does, without the kernel's part.
 
 use std::collections::VecDeque;
 use std::process::{Command, Stdio};
@@ -14,7 +14,7 @@ use seckel::node::{self, Config, ConnId, DhtConfig, KeyPair, Net, Node};
 use seckel::sim::ramdisk::RamDisk;
 use seckel::udx::{self, StreamId, Udx};
 
-use super::common::{Args, Report, Tmp, fill, round};
+use super::common::{Args, Report, Tmp, fill};
 
 /// Loads: the machines, the bytes of a message, and whether the other side sends each back.
 const LOADS: [(&str, bool, usize, bool); 5] = [
@@ -96,6 +96,7 @@ impl End for UdxEnd {
             self.udx.poll_output(&mut self.world.cx())
         {
             out.add(socket, to, &bytes);
+            self.udx.reuse(bytes);
         }
     }
 
@@ -154,6 +155,7 @@ impl End for NodeEnd {
         while let Some(output) = self.node.poll_output(&mut self.world.cx()) {
             if let node::Output::Send { socket, to, bytes, .. } = output {
                 out.add(socket, to, &bytes);
+                self.node.reuse(bytes);
             }
         }
     }
@@ -359,12 +361,23 @@ fn inner(name: &str, datagrams: u64) {
     println!("{}", json!(counts));
 }
 
-/// Instructions of each function in what `callgrind_annotate --inclusive=yes` says.
-fn instructions(annotated: &str, part: &str) -> f64 {
-    let name = format!("counts::{part}");
-    let lines = annotated.lines().filter(|line| line.contains(&name) && !line.contains("'2"));
-    let count = |line: &str| line.trim().split(' ').next()?.replace(',', "").parse::<f64>().ok();
-    lines.filter_map(count).sum()
+/// Instructions of one of the functions, with all that it calls, in one run.
+fn instructions(load: &str, part: &str, datagrams: u64) -> (f64, Value) {
+    let folder = Tmp::new("counts");
+    let file = folder.path().join("callgrind");
+    let made = Command::new("valgrind")
+        .args(["--tool=callgrind", "--quiet"])
+        .arg(format!("--callgrind-out-file={}", file.display()))
+        .arg(format!("--toggle-collect=*counts::{part}*"))
+        .arg(std::env::current_exe().expect("this program's path"))
+        .args(["counts", "--load", load, "--datagrams", &datagrams.to_string()])
+        .stderr(Stdio::null())
+        .output()
+        .expect("valgrind is installed");
+    let text = std::fs::read_to_string(file).expect("valgrind tells what it counted");
+    let total = text.lines().find_map(|line| line.strip_prefix("totals: ")).expect("a total");
+    let counts = serde_json::from_slice(&made.stdout).expect("counts of datagrams");
+    (total.trim().parse().expect("a number"), counts)
 }
 
 pub fn run(args: &Args) -> Report {
@@ -374,32 +387,15 @@ pub fn run(args: &Args) -> Report {
         std::process::exit(0);
     }
     let mut report = Report::default();
-    let own = std::env::current_exe().expect("this program's path");
-    for (name, ..) in LOADS {
-        let folder = Tmp::new("counts");
-        let file = folder.path().join("callgrind");
-        let made = Command::new("valgrind")
-            .args(["--tool=callgrind", "--quiet"])
-            .arg(format!("--callgrind-out-file={}", file.display()))
-            .arg(&own)
-            .args(["counts", "--load", name, "--datagrams", &datagrams.to_string()])
-            .stderr(Stdio::null())
-            .output()
-            .expect("valgrind runs");
-        let counts: Value = serde_json::from_slice(&made.stdout).expect("counts");
-        let annotated = Command::new("callgrind_annotate")
-            .args(["--inclusive=yes", "--threshold=100"])
-            .arg(&file)
-            .output()
-            .expect("callgrind_annotate runs");
-        let annotated = String::from_utf8_lossy(&annotated.stdout);
+    for (load, ..) in LOADS {
         for (at, part) in PARTS.iter().enumerate() {
+            let (total, counts) = instructions(load, part, datagrams);
             let count = counts[at].as_f64().unwrap_or(0.0);
             if count > 0.0 {
-                report.figure(&format!("{name}_{part}"), round(instructions(&annotated, part) / count));
+                report.figure(&format!("{load}_{part}"), (total / count).round());
             }
+            report.info(load, counts);
         }
-        report.info(name, counts);
     }
     report
 }

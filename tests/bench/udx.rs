@@ -70,6 +70,7 @@ impl Streams {
             }
             while let Some(Output::Send { to, bytes, ttl, .. }) = self.udx.poll_output(&mut self.bench.cx()) {
                 self.udp.send(to, &bytes, ttl);
+                self.udx.reuse(bytes);
             }
             self.udp.flush();
             if let Some(event) = self.udx.poll_event() {

@@ -164,7 +164,9 @@ impl Stream {
 
     /// A header, with room for `len` bytes behind it.
     fn packet(&mut self, path: Path, kind: Kind, seq: Seq, len: usize) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(HEADER_LEN + len);
+        let mut bytes = core::mem::take(&mut self.spare);
+        bytes.clear();
+        bytes.reserve(HEADER_LEN + len);
         let mut header = Header {
             kind,
             data_offset: 0,
