@@ -203,8 +203,6 @@ struct Batch {
     bytes: Vec<u8>,
     /// Channel of the last item.
     channel: u64,
-    /// Where the first message begins, while it is the only one and nobody asked for a batch: it leaves as it is.
-    alone: Option<usize>,
 }
 
 /// A multiplexer: the channels of one stream.
@@ -233,8 +231,6 @@ pub struct Protomux {
     corks: u32,
     /// A batch came in and its answers are being collected.
     answering: bool,
-    /// Small messages are collected until `write_gathered`.
-    gathering: bool,
     batch: Batch,
     blocked: bool,
     held: bool,
@@ -373,25 +369,6 @@ impl Protomux {
         self.flush();
     }
 
-    /// From now on small messages are collected until the next `write_gathered`, so that all of a turn share one
-    /// message of the stream below. Larger ones, and what is more than `limits::MUX_GATHERED_MAX` together, leave at
-    /// once. (protomux.39)
-    pub fn gather(&mut self) {
-        self.gathering = true;
-    }
-
-    /// Writes what was gathered: several messages as one batch, one as it is.
-    pub fn write_gathered(&mut self) {
-        if self.corks == 0 && !self.answering && !self.batch.bytes.is_empty() {
-            self.emit_batch();
-        }
-    }
-
-    /// Whether something is gathered that waits for `write_gathered`.
-    pub fn gathers(&self) -> bool {
-        !self.batch.bytes.is_empty()
-    }
-
     /// False: the owner of a channel cannot take more; the stream is told to stop reading. True: go on.
     /// (protomux.37)
     pub fn set_reading(&mut self, reading: bool) {
@@ -508,22 +485,20 @@ impl Protomux {
         if self.dead {
             return;
         }
-        let asked = self.corks > 0 || self.answering;
-        let small = message.len() <= limits::MUX_GATHERED_MAX / 4;
-        if !asked && !(self.gathering && small) {
-            self.write_gathered();
-            self.emit(plain(channel, &message));
+        if self.corks == 0 && !self.answering {
+            let mut bytes = Vec::with_capacity(message.len() + 3);
+            wire::compact::put_uint(&mut bytes, channel);
+            bytes.extend_from_slice(&message);
+            self.emit(bytes);
             return;
         }
         // protomux.30
-        let most = if asked { limits::MUX_BATCH_MAX } else { limits::MUX_GATHERED_MAX };
-        if !self.batch.bytes.is_empty() && self.batch.bytes.len() + message.len() > most {
+        if !self.batch.bytes.is_empty() && self.batch.bytes.len() + message.len() > limits::MUX_BATCH_MAX {
             self.emit_batch();
         }
         self.outbox_bytes += message.len();
         let batch = &mut self.batch;
-        let first = batch.bytes.is_empty();
-        if first {
+        if batch.bytes.is_empty() {
             let mut head = format::Head { channel: 0, kind: format::BATCH };
             wire::encode_into(&mut head, &mut batch.bytes);
             wire::compact::put_uint(&mut batch.bytes, channel);
@@ -533,7 +508,6 @@ impl Protomux {
         batch.channel = channel;
         let mut head = format::ItemHead { length: message.len() as u64, channel: 0 };
         wire::encode_into(&mut head, &mut batch.bytes);
-        batch.alone = (first && !asked).then_some(batch.bytes.len());
         batch.bytes.extend_from_slice(&message);
     }
 
@@ -544,17 +518,13 @@ impl Protomux {
 
     fn emit_batch(&mut self) {
         let batch = core::mem::take(&mut self.batch);
-        let bytes = match batch.alone {
-            None => batch.bytes,
-            Some(at) => plain(batch.channel, &batch.bytes[at..]),
-        };
-        self.outputs.push_back(Output::Message(bytes));
+        self.outputs.push_back(Output::Message(batch.bytes));
     }
 
     /// Writes the batch, unless somebody still collects. An empty one leaves nothing (protomux.29).
     fn flush(&mut self) {
-        if !self.gathering {
-            self.write_gathered();
+        if self.corks == 0 && !self.answering && !self.batch.bytes.is_empty() {
+            self.emit_batch();
         }
     }
 
@@ -660,14 +630,6 @@ impl Machine for Protomux {
     fn poll_timeout(&self) -> Option<Deadline> {
         None
     }
-}
-
-/// A message (kind and body) of a channel by itself.
-fn plain(channel: u64, message: &[u8]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(message.len() + 3);
-    wire::compact::put_uint(&mut bytes, channel);
-    bytes.extend_from_slice(message);
-    bytes
 }
 
 /// A message of the control channel that holds others.

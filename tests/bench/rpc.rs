@@ -9,9 +9,7 @@ use seckel::base::hex;
 use seckel::node::{CallId, Event, RpcId};
 
 use super::common::{Args, Latencies, Report, cpu, fill};
-use super::process::{
-    Peer, Program, bare_udp_us, bootstrap, finish, key, new_key_pair, serve, testnet_role, udp_role,
-};
+use super::process::{Peer, Program, finish, key, new_key_pair, serve, testnet_role};
 
 fn server(opts: &Args) -> ! {
     let mut program = Program::join(opts.value("bootstrap"));
@@ -85,7 +83,8 @@ impl Client {
 
 pub fn run(args: &Args) -> Report {
     let mut report = Report::default();
-    let (testnet, bootstrap) = bootstrap("rpc", args);
+    let mut testnet = Peer::start("rpc", "testnet", &json!({ "n": 5 }));
+    let bootstrap = testnet.read()["bootstrap"].clone();
     let mut peer = Peer::start("rpc", "server", &json!({ "bootstrap": bootstrap }));
     let server = key(&peer.read()["key"]);
     let message = fill(args.number("size", 32) as usize, 3);
@@ -98,7 +97,6 @@ pub fn run(args: &Args) -> Report {
         client.call("echo", &message);
     }
 
-    report.figure("bare_udp_p50_us", bare_udp_us("rpc"));
     let count = args.number("seq", 10_000);
     let mut latencies = Latencies::default();
     let (used, served, start) = (cpu(), peer.cpu(), Instant::now());
@@ -127,14 +125,13 @@ pub fn run(args: &Args) -> Report {
     report.figure("par64_server_cpu_us", (peer.cpu() - served) / count as f64 * 1e6);
 
     report.info("server", peer.stop());
-    testnet.map(Peer::stop);
+    testnet.stop();
     report
 }
 
 pub fn role(role: &str, opts: &Args) {
     match role {
         "server" => server(opts),
-        "udp" => udp_role(),
         _ => testnet_role(opts.number("n", 5)),
     }
 }

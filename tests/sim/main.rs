@@ -2,7 +2,6 @@
 
 mod support;
 
-mod beside;
 mod check;
 mod crowd;
 mod drawn;

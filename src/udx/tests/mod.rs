@@ -1,6 +1,5 @@
 //! What udx must do, in virtual time.
 
-mod hostile;
 mod loss;
 mod mtu;
 mod relay;
