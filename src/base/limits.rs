@@ -40,6 +40,9 @@ pub const HYPERBEE_CACHE_BYTES: usize = 0x80_0000;
 pub const MUX_MESSAGE_MAX: usize = 0xff_ffff - 64;
 /// Bytes of a protomux batch before it is written and the next one begun.
 pub const MUX_BATCH_MAX: usize = 8 << 20;
+/// Bytes of small messages that a multiplexer gathers in a turn before they are written; a message of more than a
+/// quarter of it is not gathered.
+pub const MUX_GATHERED_MAX: usize = 8 << 10;
 /// Bytes of a channel's protocol name or id; a longer one is malformed and ends the stream.
 pub const MUX_NAME_MAX: usize = 4096;
 /// Batches within batches; a deeper one ends the stream.
@@ -115,7 +118,8 @@ pub const HYPERDHT_RECORDS: usize = 65536;
 pub const HYPERDHT_VALUES: usize = 32768;
 /// Bytes of a mutable or immutable value; a longer one is not stored (it would not fit one datagram with its proof).
 pub const HYPERDHT_VALUE_MAX: usize = 1000;
-/// Keys for which the relays of the last connection are remembered, per generation; then the older half is dropped.
+/// Keys for which the relays, and the server's own address, of the last connection are remembered, per generation; then
+/// the older half is dropped.
 pub const HYPERDHT_RELAY_ADDRESSES: usize = 512;
 /// Outputs that wait to be taken; at that many, requests of others are dropped.
 pub const HYPERDHT_OUTPUTS: usize = 16384;
@@ -180,6 +184,8 @@ pub const OPLOG_FLUSH: u64 = 256 << 10;
 pub const DATA_FLUSH: u64 = 16 << 20;
 /// Bytes that a udx stream holds for its reader, in order or not; the window that the sender is told shrinks to zero.
 pub const UDX_WINDOW_MAX: usize = 4 << 20;
+/// Bytes that a udx stream holds before it is connected; more are dropped and not acked.
+pub const UDX_EARLY_MAX: usize = 64 << 10;
 /// Packets beyond the next one that a udx stream keeps; later ones are dropped and not acked.
 pub const UDX_AHEAD_MAX: usize = 1 << 14;
 /// Bytes written to a udx stream and not yet acked; a write beyond is refused as full.

@@ -16,6 +16,8 @@ const PASSIVE_WAIT: Span = Span::from_secs(10);
 /// Handshakes at one time, with and without relays known beforehand. hyperdht.13
 const PARALLEL_KNOWN: usize = 3;
 const PARALLEL: usize = 2;
+/// What is known beforehand has so long before a walk begins beside it. hyperdht.98
+const HEAD_START: Span = Span::from_millis(250);
 /// How to connect.
 #[derive(Clone, Debug)]
 pub struct ConnectOptions {
@@ -72,6 +74,8 @@ pub(super) struct Finding {
     query: Option<Tag>,
     /// Walks still to be made.
     walks: u8,
+    /// The first of what was known beforehand has not failed yet, and no walk has begun beside it.
+    head_start: bool,
     /// Found relays that were asked (those known beforehand not counted).
     attempts: usize,
 }
@@ -109,9 +113,16 @@ impl HyperDht {
         {
             known = vec![forward.relay];
         }
+        // hyperdht.97
+        if let Some(&route) = self.routes.get(&key) {
+            known.retain(|relay| *relay != route);
+            known.insert(0, route);
+        }
         known.retain(|relay| relay.port != 0);
         known.truncate(limits::HYPERDHT_RELAYS_TRIED);
         let (parallel, walks) = if known.is_empty() { (PARALLEL, 1) } else { (PARALLEL_KNOWN, 2) };
+        // What only the caller names has not led anywhere yet.
+        let head_start = options.relays.is_empty() && !known.is_empty();
         let finding = Finding {
             noise: Some(noise),
             request: None,
@@ -122,6 +133,7 @@ impl HyperDht {
             parallel,
             query: None,
             walks,
+            head_start,
             attempts: 0,
         };
         let client = Client {
@@ -140,6 +152,9 @@ impl HyperDht {
         self.stats.connects += 1;
         trace!(cx, State, "hyperdht", id: conn, peer: Short(&key), rule: "hyperdht.10 hyperdht.11", "begins");
         self.timers.set(Timer::Attempt(conn), cx.now + ATTEMPT);
+        if head_start {
+            self.timers.set(Timer::Walk(conn), cx.now + HEAD_START);
+        }
         self.ask_next_candidate(cx, conn);
         self.find(cx, conn);
         conn
@@ -188,7 +203,7 @@ impl HyperDht {
         let Some(client) = self.client(conn) else { return };
         let target = client.target;
         let Phase::Finding(finding) = &mut client.phase else { return };
-        if finding.query.is_some() || !finding.waiting.is_empty() {
+        if finding.query.is_some() || !finding.waiting.is_empty() || finding.head_start {
             return;
         }
         let idle = finding.asking == 0;
@@ -239,6 +254,19 @@ impl HyperDht {
         let Some(relay) = finding.candidates.pop_front() else { return };
         finding.asking += 1;
         self.shake_hands(cx, conn, relay, true);
+    }
+
+    /// What was known beforehand has failed or takes too long: the next of it is asked as well, and a walk begins.
+    /// hyperdht.98
+    pub(super) fn end_head_start(&mut self, cx: &mut Cx<'_>, conn: ConnId) {
+        self.timers.clear(Timer::Walk(conn));
+        let Some(key) = self.client(conn).map(|client| client.key) else { return };
+        let Some(finding) = self.finding(conn) else { return };
+        if core::mem::take(&mut finding.head_start) {
+            self.routes.remove(&key); // hyperdht.97
+        }
+        self.ask_next_candidate(cx, conn);
+        self.find(cx, conn);
     }
 
     fn shake_hands(&mut self, cx: &mut Cx<'_>, conn: ConnId, relay: Addr, candidate: bool) {
@@ -295,7 +323,7 @@ impl HyperDht {
         });
         let Some(((payload, peer), reply)) = answer else {
             if candidate {
-                self.ask_next_candidate(cx, conn);
+                return self.end_head_start(cx, conn);
             }
             return self.find(cx, conn);
         };
@@ -323,6 +351,7 @@ impl HyperDht {
         self.cancel(|purpose| {
             matches!(purpose, Purpose::FindPeer(c) | Purpose::Handshake { conn: c, .. } if *c == conn)
         });
+        self.timers.clear(Timer::Walk(conn));
         let Some(client) = self.client(conn) else { return };
         let (local_connection, told_open) = (client.options.local_connection, client.told_open);
         let target = client.target;
@@ -437,6 +466,9 @@ impl HyperDht {
         let Phase::Answered(answered) = client.phase else { return };
         if let Some(to) = to {
             self.outputs.push_back(Output::StreamConnect { conn, socket, remote: answered.remote, to });
+            if pooled.is_none() {
+                self.routes.set(client.key, to); // hyperdht.97
+            }
         }
         // hyperdht.18: what the server names comes first, it knows best.
         let named = answered.payload.relay_addresses.filter(|relays| !relays.is_empty());
@@ -484,6 +516,7 @@ impl HyperDht {
     pub(super) fn end_client_work(&mut self, conn: ConnId, keep: Option<SocketId>) {
         self.timers.clear(Timer::Attempt(conn));
         self.timers.clear(Timer::Client(conn));
+        self.timers.clear(Timer::Walk(conn));
         self.cancel(|purpose| match purpose {
             Purpose::FindPeer(c)
             | Purpose::Handshake { conn: c, .. }

@@ -344,6 +344,8 @@ enum Timer {
     Attempt(ConnId),
     /// The client's current wait: for the server's packet, or before it asks again.
     Client(ConnId),
+    /// What a client knew beforehand has taken too long.
+    Walk(ConnId),
     /// A server's side that has come to nothing.
     SessionAbort(ServerId, SessionId),
     /// The outcome of a handshake is old enough to be forgotten.
@@ -411,6 +413,8 @@ pub struct HyperDht {
     forwards: Cache<Key, Forward>,
     /// Where a key's handshakes were relayed the last time.
     relay_addresses: Cache<Key, Vec<Addr>>,
+    /// Where a key's server itself was reached the last time. hyperdht.97
+    routes: Cache<Key, Addr>,
     /// From the moment that the node is persistent.
     storage: Option<Storage>,
     stats: Stats,
@@ -442,6 +446,7 @@ impl HyperDht {
             lookups: Slab::new(),
             forwards: Cache::new(limits::HYPERDHT_RECORDS),
             relay_addresses: Cache::new(limits::HYPERDHT_RELAY_ADDRESSES),
+            routes: Cache::new(limits::HYPERDHT_RELAY_ADDRESSES),
             storage: None,
             stats: Stats::default(),
         }
@@ -650,6 +655,7 @@ impl HyperDht {
         match timer {
             Timer::Attempt(conn) => self.fail_client(conn, ConnectError::TimedOut),
             Timer::Client(conn) => self.client_waited(cx, conn),
+            Timer::Walk(conn) => self.end_head_start(cx, conn),
             Timer::SessionAbort(server, session) => self.abort_session(cx, server, session),
             Timer::SessionClear(server, session) => self.clear_session(server, session),
             Timer::Punch(punch) => self.punch_again(cx, punch),
@@ -716,6 +722,7 @@ impl Machine for HyperDht {
                 let known = core::mem::replace(&mut self.interfaces, interfaces);
                 // hyperdht.55
                 if !known.is_empty() && known != self.interfaces {
+                    self.routes = Cache::new(limits::HYPERDHT_RELAY_ADDRESSES); // hyperdht.97
                     self.refresh_announcements(cx);
                 }
             }

@@ -112,6 +112,7 @@ impl HyperDht {
         let rule = match timer {
             Timer::Attempt(_) => "hyperdht.19",
             Timer::Client(_) => "hyperdht.82 hyperdht.86",
+            Timer::Walk(_) => "hyperdht.98",
             Timer::SessionAbort(..) | Timer::SessionClear(..) => "hyperdht.36",
             Timer::Punch(_) => "hyperdht.66",
             Timer::Socket(_) => "",
@@ -130,6 +131,7 @@ impl Timer {
         match self {
             Timer::Attempt(_) => "an attempt to connect is over",
             Timer::Client(_) => "a client waited",
+            Timer::Walk(_) => "what was known takes too long",
             Timer::SessionAbort(..) => "a handshake came to nothing",
             Timer::SessionClear(..) => "forget a handshake",
             Timer::Punch(_) => "punch",
@@ -146,7 +148,7 @@ impl Timer {
 impl Display for Timer {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
-            Timer::Attempt(conn) | Timer::Client(conn) => conn.fmt(f),
+            Timer::Attempt(conn) | Timer::Client(conn) | Timer::Walk(conn) => conn.fmt(f),
             Timer::SessionAbort(server, session) | Timer::SessionClear(server, session) => {
                 SessionName(*server, *session).fmt(f)
             }

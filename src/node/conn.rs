@@ -67,6 +67,9 @@ impl Node {
         }
         self.tell_rtt(cx, id);
         let Some(conn) = self.conns.get(&id) else { return };
+        if conn.mux.as_ref().is_some_and(Protomux::gathers) {
+            self.gathering.insert(id);
+        }
         let deadline = conn.channels.values().fold(conn.secret.poll_timeout(), |earliest, used| match used {
             Use::Rpc(_, rpc) => Deadline::earliest(earliest, rpc.poll_timeout()),
             Use::Core(..) => earliest,
@@ -76,6 +79,41 @@ impl Node {
             && self.conn_deadlines.get(id).is_none_or(|known| deadline.at < known)
         {
             self.conn_deadlines.set(id, deadline.at);
+        }
+    }
+
+    /// Lets go what was gathered in this turn: what the program asked for between two polls shares messages and
+    /// packets.
+    pub(super) fn let_go(&mut self, cx: &mut Cx<'_>) {
+        for _ in 0..limits::SETTLE_ROUNDS_MAX {
+            if !self.touched_conns.is_empty() {
+                self.settle(cx);
+            }
+            if self.gathering.is_empty() {
+                return;
+            }
+            for id in core::mem::take(&mut self.gathering) {
+                cx.within(id.place(), |cx| self.let_go_within(cx, id));
+                self.touch(id);
+            }
+        }
+    }
+
+    /// Writes all that connection `id` was asked to send.
+    pub(super) fn let_go_within(&mut self, cx: &mut Cx<'_>, id: ConnId) {
+        self.take_calls(cx, id);
+        self.send_messages(cx, id);
+        if let Some(mux) = self.conns.get_mut(&id).and_then(|conn| conn.mux.as_mut()) {
+            mux.write_gathered();
+            self.send_messages(cx, id);
+        }
+    }
+
+    /// A call was made or answered on `id`, and `unsent` bytes of such wait: a few wait for the end of the turn.
+    pub(super) fn after_call(&mut self, cx: &mut Cx<'_>, id: ConnId, unsent: usize) {
+        self.touch(id);
+        if unsent > limits::MUX_GATHERED_MAX {
+            self.settle(cx);
         }
     }
 
@@ -116,7 +154,13 @@ impl Node {
             let Some(event) = conn.secret.poll_event() else { return moved };
             moved = true;
             match event {
-                secret_stream::Event::Open { .. } | secret_stream::Event::Unordered(_) => {}
+                secret_stream::Event::Open { .. } => {}
+                // hyperswarm may not keep it, and then it is not the program's.
+                secret_stream::Event::Unordered(bytes) => {
+                    if conn.told {
+                        self.tell(Event::Unordered { conn: id, bytes });
+                    }
+                }
                 secret_stream::Event::Message(bytes) => match &mut conn.mux {
                     Some(mux) => {
                         mux.handle_input(cx, protomux::Input::Message(&bytes));
@@ -125,12 +169,16 @@ impl Node {
                     None => self.tell(Event::Data { conn: id, bytes }),
                 },
                 secret_stream::Event::Ended => {
+                    // A connection that hyperswarm does not keep is not the program's.
+                    let (channels, told) = (conn.mux.is_some(), conn.told);
                     // The reference's channels end their own side when the other side ends.
-                    if conn.mux.is_some() {
+                    if channels {
+                        self.let_go_within(cx, id);
+                    }
+                    if channels && let Some(conn) = self.conns.get_mut(&id) {
                         conn.secret.end(cx);
                     }
-                    // A connection that hyperswarm does not keep is not the program's.
-                    if conn.told {
+                    if told {
                         self.tell(Event::Ended { conn: id });
                     }
                 }
@@ -454,7 +502,8 @@ impl Node {
         }
         let (conn, machine) = self.find_rpc(rpc).ok_or(Error::Gone)?;
         let request = cx.within(conn.place(), |cx| machine.request(cx, method, body, timeout))?;
-        self.touch(conn);
+        let unsent = machine.unsent_bytes();
+        self.after_call(cx, conn, unsent);
         let call = self.calls.insert(CallState::Ours);
         self.asked.insert((rpc, request), call);
         Ok(call)

@@ -24,7 +24,7 @@ pub use crate::hyperbee::{Bee, Change, Range};
 pub use crate::hypercore::Durability;
 pub use crate::hyperdht::{ConnId, ConnectError, LookupId, Path, ServerId};
 pub use crate::protomux_rpc::Failure;
-pub use crate::secret_stream::Why as StreamWhy;
+pub use crate::secret_stream::{Stats as StreamStats, Why as StreamWhy};
 pub use net::{CoreInfo, JoinOptions, Net, NetStatus};
 pub use stores::{CoreId, CoreKind, StoreId, StoreKind};
 
@@ -172,6 +172,11 @@ pub enum Event {
         conn: ConnId,
         bytes: Vec<u8>,
     },
+    /// A message that came beside a connection's stream: in any order, not at all, or more than once.
+    Unordered {
+        conn: ConnId,
+        bytes: Vec<u8>,
+    },
     /// What was sent on a connection has left our queues far enough for more.
     Drained {
         conn: ConnId,
@@ -286,6 +291,8 @@ pub struct Node {
     /// Connections on which something was opened that the program may want.
     wanting: BTreeSet<ConnId>,
     touched_conns: BTreeSet<ConnId>,
+    /// Connections whose channels gather messages that leave when outputs are polled.
+    gathering: BTreeSet<ConnId>,
     touched_cores: BTreeSet<CoreId>,
     conn_deadlines: Timers<ConnId>,
     core_deadlines: Timers<CoreId>,
@@ -353,6 +360,7 @@ impl Node {
             next_peer: 0,
             wanting: BTreeSet::new(),
             touched_conns: BTreeSet::new(),
+            gathering: BTreeSet::new(),
             touched_cores: BTreeSet::new(),
             conn_deadlines: Timers::new(),
             core_deadlines: Timers::new(),
@@ -473,6 +481,7 @@ impl Machine for Node {
         if self.broken {
             return None;
         }
+        self.let_go(cx);
         let output = take_first(&mut self.outputs).or_else(|| self.next_output(cx))?;
         // What depends on an append does not leave before the append is safe.
         if let Err(error) = cx.disk.sync_pending() {

@@ -4,7 +4,9 @@
 
 use super::stores::{CoreId, StoreId, StoreState};
 use super::swarm::SwarmState;
-use super::{CallId, CallState, ConnId, Dialing, Durability, KeyPair, Node, RpcId, ServerId, Serving};
+use super::{
+    CallId, CallState, ConnId, Dialing, Durability, KeyPair, Node, RpcId, ServerId, Serving, StreamStats,
+};
 use crate::base::hex::Short;
 use crate::base::{Addr, Cx, Error, Key, Span, Time, trace};
 use crate::corestore::{Corestore, Namespace};
@@ -124,8 +126,13 @@ impl<'a> Net<'a> {
     /// Ends our side: what was sent still arrives, the other side can still send.
     pub fn close(&mut self, conn: ConnId) {
         trace!(self.cx, Call, "node", id: conn, "close");
-        if let Some(open) = self.node.conns.get_mut(&conn) {
-            self.cx.within(conn.place(), |cx| open.secret.end(cx));
+        if self.node.conns.contains_key(&conn) {
+            self.cx.within(conn.place(), |cx| {
+                self.node.let_go_within(cx, conn);
+                if let Some(open) = self.node.conns.get_mut(&conn) {
+                    open.secret.end(cx);
+                }
+            });
             self.node.touch(conn);
         } else {
             self.node.drop_conn(&mut self.cx, conn);
@@ -155,6 +162,40 @@ impl<'a> Net<'a> {
         Ok(())
     }
 
+    /// Sends a message beside the stream of a connection: it may get lost, or overtake others. `Error::Full`: too many
+    /// are unsent. One that does not fit a packet is not sent.
+    pub fn send_unordered(&mut self, conn: ConnId, bytes: &[u8]) -> Result<(), Error> {
+        let open = self.node.conns.get_mut(&conn).ok_or(Error::NotOpen)?;
+        trace!(self.cx, Call, "node", id: conn, "send beside the stream, {} bytes", bytes.len());
+        self.cx.within(conn.place(), |cx| open.secret.send_unordered(cx, bytes))?;
+        self.node.touch(conn);
+        self.node.settle(&mut self.cx);
+        Ok(())
+    }
+
+    /// How long a connection may lie idle before an empty message keeps it alive; `None`: for ever. 5 s by default.
+    pub fn set_keep_alive(&mut self, conn: ConnId, every: Option<Span>) -> Result<(), Error> {
+        let open = self.node.conns.get_mut(&conn).ok_or(Error::NotOpen)?;
+        self.cx.within(conn.place(), |cx| open.secret.set_keep_alive(cx, every));
+        self.node.touch(conn);
+        self.node.settle(&mut self.cx);
+        Ok(())
+    }
+
+    /// How long the other side of a connection may be silent before it is given up; `None`, the default: for ever.
+    pub fn set_timeout(&mut self, conn: ConnId, silence: Option<Span>) -> Result<(), Error> {
+        let open = self.node.conns.get_mut(&conn).ok_or(Error::NotOpen)?;
+        self.cx.within(conn.place(), |cx| open.secret.set_timeout(cx, silence));
+        self.node.touch(conn);
+        self.node.settle(&mut self.cx);
+        Ok(())
+    }
+
+    /// What went through a connection's cipher.
+    pub fn stream_stats(&self, conn: ConnId) -> Option<StreamStats> {
+        self.node.conns.get(&conn).map(|conn| conn.secret.stats())
+    }
+
     /// The key that the other side of a connection proved.
     pub fn remote_key(&self, conn: ConnId) -> Option<Key> {
         self.node.conns.get(&conn).map(|conn| conn.key)
@@ -182,9 +223,7 @@ impl<'a> Net<'a> {
         timeout: Option<Span>,
     ) -> Result<CallId, Error> {
         trace!(self.cx, Call, "node", id: rpc, "call {method:?}, {} bytes", body.len());
-        let call = self.node.make_call(&mut self.cx, rpc, method, body, timeout)?;
-        self.node.settle(&mut self.cx);
-        Ok(call)
+        self.node.make_call(&mut self.cx, rpc, method, body, timeout)
     }
 
     /// Answers a call that was made to us. It leaves after what was appended before is on disk.
@@ -195,8 +234,8 @@ impl<'a> Net<'a> {
         };
         let (conn, machine) = self.node.find_rpc(rpc).ok_or(Error::Gone)?;
         self.cx.within(conn.place(), |cx| machine.answer(cx, call, body))?;
-        self.node.touch(conn);
-        self.node.settle(&mut self.cx);
+        let unsent = machine.unsent_bytes();
+        self.node.after_call(&mut self.cx, conn, unsent);
         Ok(())
     }
 
@@ -208,8 +247,8 @@ impl<'a> Net<'a> {
         };
         let (conn, machine) = self.node.find_rpc(rpc).ok_or(Error::Gone)?;
         self.cx.within(conn.place(), |cx| machine.refuse(cx, call, code, message))?;
-        self.node.touch(conn);
-        self.node.settle(&mut self.cx);
+        let unsent = machine.unsent_bytes();
+        self.node.after_call(&mut self.cx, conn, unsent);
         Ok(())
     }
 

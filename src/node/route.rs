@@ -23,6 +23,13 @@ use crate::protomux::{self, Protomux};
 use crate::secret_stream::{self, SecretStream};
 use crate::{dht_rpc, hyperdht, hyperswarm, udx};
 
+/// Channels whose small messages wait for the end of the turn (`Node::let_go`).
+fn gathering() -> Protomux {
+    let mut mux = Protomux::new();
+    mux.gather();
+    mux
+}
+
 impl Node {
     pub(super) fn settle(&mut self, cx: &mut Cx<'_>) {
         self.settle_all(cx);
@@ -252,7 +259,7 @@ impl Node {
             stream,
             handshake_hash,
             secret,
-            mux: channels.then(Protomux::new),
+            mux: channels.then(gathering),
             channels: Default::default(),
             stores: Vec::new(),
             wanted: Vec::new(),

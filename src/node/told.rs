@@ -131,6 +131,9 @@ pub(super) fn event(cx: &mut Cx<'_>, event: &Event) {
         Event::Closed { conn, why } => trace!(cx, Event, "node", id: conn, "closed: {why:?}"),
         Event::Ended { conn } => trace!(cx, Event, "node", id: conn, "the other side ended"),
         Event::Data { conn, bytes } => trace!(cx, Event, "node", id: conn, "{} bytes", bytes.len()),
+        Event::Unordered { conn, bytes } => {
+            trace!(cx, Event, "node", id: conn, "{} bytes beside the stream", bytes.len());
+        }
         Event::Drained { conn } => trace!(cx, Event, "node", id: conn, "drained"),
         Event::RpcOpened { rpc, conn } => trace!(cx, Event, "node", id: conn, "{rpc} is open"),
         Event::RpcClosed { rpc, conn } => trace!(cx, Event, "node", id: conn, "{rpc} is closed"),

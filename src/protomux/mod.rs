@@ -203,6 +203,8 @@ struct Batch {
     bytes: Vec<u8>,
     /// Channel of the last item.
     channel: u64,
+    /// Where the first message begins, while it is the only one and nobody asked for a batch: it leaves as it is.
+    alone: Option<usize>,
 }
 
 /// A multiplexer: the channels of one stream.
@@ -231,6 +233,8 @@ pub struct Protomux {
     corks: u32,
     /// A batch came in and its answers are being collected.
     answering: bool,
+    /// Small messages are collected until `write_gathered`.
+    gathering: bool,
     batch: Batch,
     blocked: bool,
     held: bool,
@@ -369,6 +373,25 @@ impl Protomux {
         self.flush();
     }
 
+    /// From now on small messages are collected until the next `write_gathered`, so that all of a turn share one
+    /// message of the stream below. Larger ones, and what is more than `limits::MUX_GATHERED_MAX` together, leave at
+    /// once. (protomux.39)
+    pub fn gather(&mut self) {
+        self.gathering = true;
+    }
+
+    /// Writes what was gathered: several messages as one batch, one as it is.
+    pub fn write_gathered(&mut self) {
+        if self.corks == 0 && !self.answering && !self.batch.bytes.is_empty() {
+            self.emit_batch();
+        }
+    }
+
+    /// Whether something is gathered that waits for `write_gathered`.
+    pub fn gathers(&self) -> bool {
+        !self.batch.bytes.is_empty()
+    }
+
     /// False: the owner of a channel cannot take more; the stream is told to stop reading. True: go on.
     /// (protomux.37)
     pub fn set_reading(&mut self, reading: bool) {
@@ -485,20 +508,22 @@ impl Protomux {
         if self.dead {
             return;
         }
-        if self.corks == 0 && !self.answering {
-            let mut bytes = Vec::with_capacity(message.len() + 3);
-            wire::compact::put_uint(&mut bytes, channel);
-            bytes.extend_from_slice(&message);
-            self.emit(bytes);
+        let asked = self.corks > 0 || self.answering;
+        let small = message.len() <= limits::MUX_GATHERED_MAX / 4;
+        if !asked && !(self.gathering && small) {
+            self.write_gathered();
+            self.emit(plain(channel, &message));
             return;
         }
         // protomux.30
-        if !self.batch.bytes.is_empty() && self.batch.bytes.len() + message.len() > limits::MUX_BATCH_MAX {
+        let most = if asked { limits::MUX_BATCH_MAX } else { limits::MUX_GATHERED_MAX };
+        if !self.batch.bytes.is_empty() && self.batch.bytes.len() + message.len() > most {
             self.emit_batch();
         }
         self.outbox_bytes += message.len();
         let batch = &mut self.batch;
-        if batch.bytes.is_empty() {
+        let first = batch.bytes.is_empty();
+        if first {
             let mut head = format::Head { channel: 0, kind: format::BATCH };
             wire::encode_into(&mut head, &mut batch.bytes);
             wire::compact::put_uint(&mut batch.bytes, channel);
@@ -508,6 +533,7 @@ impl Protomux {
         batch.channel = channel;
         let mut head = format::ItemHead { length: message.len() as u64, channel: 0 };
         wire::encode_into(&mut head, &mut batch.bytes);
+        batch.alone = (first && !asked).then_some(batch.bytes.len());
         batch.bytes.extend_from_slice(&message);
     }
 
@@ -518,13 +544,17 @@ impl Protomux {
 
     fn emit_batch(&mut self) {
         let batch = core::mem::take(&mut self.batch);
-        self.outputs.push_back(Output::Message(batch.bytes));
+        let bytes = match batch.alone {
+            None => batch.bytes,
+            Some(at) => plain(batch.channel, &batch.bytes[at..]),
+        };
+        self.outputs.push_back(Output::Message(bytes));
     }
 
     /// Writes the batch, unless somebody still collects. An empty one leaves nothing (protomux.29).
     fn flush(&mut self) {
-        if self.corks == 0 && !self.answering && !self.batch.bytes.is_empty() {
-            self.emit_batch();
+        if !self.gathering {
+            self.write_gathered();
         }
     }
 
@@ -630,6 +660,14 @@ impl Machine for Protomux {
     fn poll_timeout(&self) -> Option<Deadline> {
         None
     }
+}
+
+/// A message (kind and body) of a channel by itself.
+fn plain(channel: u64, message: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(message.len() + 3);
+    wire::compact::put_uint(&mut bytes, channel);
+    bytes.extend_from_slice(message);
+    bytes
 }
 
 /// A message of the control channel that holds others.

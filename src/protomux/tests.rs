@@ -229,6 +229,38 @@ fn a_cork_is_the_vector() {
     assert_eq!(a.said(), ["000001020078"], "one message is a batch too");
 }
 
+// proves protomux.39
+#[test]
+fn what_is_gathered_leaves_as_one_and_in_order() {
+    let (mut a, one, mut b, _) = pair();
+    a.mux.gather();
+    a.send(one, 0, b"x").expect("sent");
+    assert_eq!(a.said(), [""; 0], "it waits");
+    a.mux.write_gathered();
+    assert_eq!(a.said(), ["010078"], "one message is no batch");
+    let (large, medium) = (vec![7; limits::MUX_GATHERED_MAX / 4], vec![8; limits::MUX_GATHERED_MAX / 5]);
+    let messages: Vec<&[u8]> =
+        vec![b"1", b"2", &large, b"3", &medium, &medium, &medium, &medium, &medium, b"4"];
+    for message in &messages {
+        a.send(one, 0, message).expect("sent");
+    }
+    let early = a.take();
+    assert_eq!(early.len(), 3, "a batch, what is too large for one, a batch that is full");
+    assert!(early.iter().all(|message| message.len() <= limits::MUX_GATHERED_MAX + 16));
+    a.mux.write_gathered();
+    a.mux.write_gathered();
+    let late = a.take();
+    assert_eq!(late.len(), 1);
+    for message in early.iter().chain(&late) {
+        b.input(Input::Message(message));
+    }
+    let bodies = b.take_events().into_iter().filter_map(|event| match event {
+        Event::Message { bytes, .. } => Some(bytes),
+        _ => None,
+    });
+    assert!(bodies.eq(messages.iter().map(|message| message.to_vec())), "each once, in order");
+}
+
 // proves protomux.6
 #[test]
 fn a_cork_over_two_channels_is_the_vector() {

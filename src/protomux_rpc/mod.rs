@@ -321,6 +321,11 @@ impl Rpc {
         (self.requests.len(), self.calls.len())
     }
 
+    /// Bytes of messages that were not taken yet.
+    pub fn unsent_bytes(&self) -> usize {
+        self.outbox_bytes
+    }
+
     /// Notices that were dropped because nobody took the events.
     pub fn dropped(&self) -> u64 {
         self.dropped

@@ -3,10 +3,11 @@
 //!
 //! `Udx` finds the stream of a packet and keeps the lists of streams that have something to send, to tell or to do
 //! later; `stream` is one stream, made of `send` (ring of unacked bytes and packets, loss detection), `recv` (order,
-//! receive window), `rtt`, `cc` (how many packets may be in flight, and when they leave) and `mtu`. No packet is made before it is polled,
+//! receive window), `rtt`, `cc` (how many packets may be in flight) and `mtu`. No packet is made before it is polled,
 //! so writes of one turn share packets and one ack serves all packets that came in one turn.
 
 mod cc;
+mod credit;
 mod mtu;
 mod recv;
 mod relay;
@@ -26,7 +27,6 @@ use crate::base::{
 };
 use crate::wire::udx::{HEADER_LEN, Header, Kind, MAGIC, VERSION};
 use crate::wire::{self};
-pub use cc::Phase;
 use stream::{Path, Stream};
 
 /// A stream that is gone answers late packets for this long: longer than the other side tries.
@@ -120,10 +120,6 @@ pub struct Stats {
     pub rtt: Option<Span>,
     /// What the retransmission timeout is now, without its doubling.
     pub timeout: Span,
-    /// What the congestion control is at; the bandwidth it knows of, and at which packets leave, in bytes per second.
-    pub phase: Phase,
-    pub bandwidth: u64,
-    pub pacing_rate: u64,
     /// Packets that may be in flight, and that are.
     pub congestion_window: usize,
     pub in_flight: usize,
@@ -154,8 +150,11 @@ pub struct Stats {
     pub refused: u64,
     /// Packets from another socket than the stream's.
     pub strangers: u64,
-    /// Acks and blocks of what was not sent.
+    /// Packets that acked what was never sent, and blocks of a SACK that no honest receiver sends.
     pub bad_acks: u64,
+    pub bad_blocks: u64,
+    /// Nothing proves yet that the remote is where its first packet said: it gets little.
+    pub unproven: bool,
     /// Packets of other streams that left as packets of this one; and packets of this one that had nowhere to go.
     pub relayed: u64,
     pub relay_lost: u64,
@@ -541,7 +540,7 @@ impl Machine for Udx {
             return;
         }
         let now = cx.now;
-        if !told(cx, id, stream, |stream| stream.admit(now, socket, from)) {
+        if !told(cx, id, stream, |stream| stream.admit(now, socket, from, bytes.len())) {
             trace!(cx, Drop, "udx", id: id, peer: from, rule: "udx.9", "it came on another socket than the stream's");
             stream.stats.strangers += 1;
             return;

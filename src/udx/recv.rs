@@ -12,6 +12,11 @@ const CHUNK: usize = 32 * 1024;
 const BULK: usize = 512;
 /// udx.22: a sender with an open window may send one packet more than it holds.
 const OVERSHOOT: usize = limits::DATAGRAM_MAX;
+/// What a packet out of order costs beside its bytes, and a message: their places in the lists, and what an allocation
+/// takes at least. (udx.100)
+const PIECE: usize = 160;
+/// All that is held, with these costs, is at most the window and this part of it.
+const COSTS: usize = 6;
 /// Blocks in an ack (udx.21).
 const BLOCKS_MAX: usize = 50;
 
@@ -26,7 +31,11 @@ pub(super) struct Recv {
     /// In order, not taken by the reader.
     unread: VecDeque<Vec<u8>>,
     unread_bytes: usize,
+    /// Unordered messages that were not taken, with their costs.
+    messages: usize,
     window_max: usize,
+    /// Nobody has said yet where the packets should come from.
+    early: bool,
     /// The window in the last packet that left.
     told: usize,
     /// The last packet in order had END.
@@ -61,7 +70,9 @@ impl Recv {
             held_ranges: Ranges::default(),
             unread: VecDeque::new(),
             unread_bytes: 0,
+            messages: 0,
             window_max: limits::UDX_WINDOW_MAX,
+            early: true,
             told: limits::UDX_WINDOW_MAX,
             ended: false,
             ack_wanted: false,
@@ -72,6 +83,46 @@ impl Recv {
         self.window_max = bytes.clamp(OVERSHOOT, limits::UDX_UNACKED_MAX);
     }
 
+    /// The stream is connected.
+    pub fn begin(&mut self) {
+        self.early = false;
+    }
+
+    /// What may be held: little until the stream is connected. (udx.101)
+    fn most(&self) -> usize {
+        if self.early { self.window_max.min(limits::UDX_EARLY_MAX) } else { self.window_max }
+    }
+
+    /// What is held, with its costs.
+    pub fn load(&self) -> usize {
+        self.bytes() + self.held.len() * PIECE + self.messages
+    }
+
+    /// Room for `bytes` more that the stream can do without. (udx.100)
+    fn has_room(&self, bytes: usize) -> bool {
+        let most = self.most();
+        self.load() + bytes + PIECE <= most + most / COSTS
+    }
+
+    /// No room even for `bytes` that the stream waits for.
+    fn is_laden(&self, bytes: usize) -> bool {
+        let most = self.most();
+        self.load() + bytes > most + most / COSTS + OVERSHOOT
+    }
+
+    /// A message of `len` bytes is kept by the caller until it says `gave_message`. False: there is no room for it.
+    pub fn take_message(&mut self, len: usize) -> bool {
+        let room = self.has_room(len);
+        if room {
+            self.messages += len + PIECE;
+        }
+        room
+    }
+
+    pub fn gave_message(&mut self, len: usize) {
+        self.messages = self.messages.saturating_sub(len + PIECE);
+    }
+
     /// A packet with data or END.
     pub fn take_in(&mut self, seq: Seq, bytes: &[u8], end: bool) -> Taken {
         if seq < self.next || self.ended || self.held_ranges.end_of(seq).is_some() {
@@ -80,14 +131,15 @@ impl Recv {
         let after = self.unread_bytes + self.held_bytes + bytes.len();
         if seq == self.next {
             // with an empty queue of unread bytes this never refuses: what is missing always fits
-            if after > self.window_max + OVERSHOOT {
+            if after > self.most() + OVERSHOOT || (self.unread_bytes > 0 && self.is_laden(bytes.len())) {
                 return Taken::Refused;
             }
             self.in_order(bytes, end);
             self.release();
             return Taken::Now;
         }
-        if after > self.window_max || seq.since(self.next) > limits::UDX_AHEAD_MAX {
+        let ahead = seq.since(self.next);
+        if after > self.window_max || !self.has_room(bytes.len()) || ahead > limits::UDX_AHEAD_MAX {
             return Taken::Refused; // udx.23
         }
         self.held.insert(seq, Piece { bytes: bytes.to_vec(), end });
@@ -159,6 +211,7 @@ impl Recv {
         self.held = BTreeMap::new();
         self.held_bytes = 0;
         self.held_ranges = Ranges::default();
+        self.messages = 0;
     }
 
     /// The window to tell the sender: it follows the reader (udx.24).

@@ -6,7 +6,8 @@ mod told;
 
 use std::collections::VecDeque;
 
-use super::cc::{Arrival, Congestion};
+use super::cc::Congestion;
+use super::credit::Credit;
 use super::mtu::Mtu;
 use super::recv::{Recv, Taken};
 use super::rtt::Rtt;
@@ -83,8 +84,6 @@ struct Deadlines {
     reorder: Option<Time>,
     zero_window: Option<Time>,
     keep_alive: Option<Time>,
-    /// The next packet may leave then.
-    pace: Option<Time>,
 }
 
 #[derive(Debug)]
@@ -99,11 +98,19 @@ pub(super) struct Stream {
     mtu: Mtu,
     congestion: Congestion,
     change: Option<Change>,
+    /// What may go to the remote, and whether the present packet came from there.
+    credit: Credit,
+    from_remote: bool,
     /// The receiver's window, and the seq and ack of the packet that said so (udx.11).
     window: u32,
     window_from: Option<(Seq, Seq)>,
     /// Ends when all before this is acked.
     recovery: Option<Seq>,
+    /// Losses of this recovery, and those of them that were none.
+    recovery_lost: usize,
+    recovery_spurious: usize,
+    /// The congestion window is what held us back last.
+    limited: bool,
     timeouts: u32,
     probes: u32,
     probe_wanted: bool,
@@ -117,8 +124,6 @@ pub(super) struct Stream {
     /// Bytes that a flush waits for.
     flush: Option<u64>,
     hit_high_water: bool,
-    /// The writer was told to wait, and has not written since: there is more than what is here.
-    writer_waits: bool,
     reading: bool,
     news: News,
     at: Deadlines,
@@ -141,11 +146,16 @@ impl Stream {
             relay_to: None,
             rtt: Rtt::default(),
             mtu: Mtu::default(),
-            congestion: Congestion::new(local_id, Mtu::default().payload() + HEADER_LEN),
+            congestion: Congestion::default(),
             change: None,
+            credit: Credit::Left(0),
+            from_remote: false,
             window: limits::UDX_WINDOW_MAX as u32,
             window_from: None,
             recovery: None,
+            recovery_lost: 0,
+            recovery_spurious: 0,
+            limited: false,
             timeouts: 0,
             probes: 0,
             probe_wanted: false,
@@ -157,7 +167,6 @@ impl Stream {
             messages: VecDeque::new(),
             flush: None,
             hit_high_water: false,
-            writer_waits: false,
             reading: true,
             news: News::default(),
             at: Deadlines::default(),
@@ -188,17 +197,23 @@ impl Stream {
             Phase::Closed => return Err(Error::Gone),
             Phase::Open { .. } | Phase::Expecting { .. } => {}
         }
+        self.credit = Credit::Proven;
+        self.begin(now, path);
+        Ok(())
+    }
+
+    fn begin(&mut self, now: Time, path: Path) {
         self.phase = Phase::Connected(path);
+        self.recv.begin();
         self.last_sent = now;
         self.rest(now);
-        Ok(())
     }
 
     pub fn expect(&mut self, now: Time, remote_id: u32) -> Result<(), Error> {
         match self.phase {
             Phase::Open { first: None } => self.phase = Phase::Expecting { remote_id },
             Phase::Open { first: Some((socket, to)) } => {
-                self.connect(now, Path { socket, to, remote_id })?;
+                self.begin(now, Path { socket, to, remote_id });
                 self.news.connected = true;
             }
             Phase::Expecting { .. } | Phase::Connected(_) => {
@@ -232,7 +247,6 @@ impl Stream {
         }
         self.probe_closed_window(now);
         let below = self.send.unsent_bytes() < HIGH_WATER;
-        self.writer_waits = !below;
         self.hit_high_water |= !below;
         Ok(below)
     }
@@ -336,23 +350,31 @@ impl Stream {
 
     // ---- packets in
 
-    /// Whether a packet from `socket` may touch the stream; connects a stream that expects one (udx.9, udx.15).
-    pub fn admit(&mut self, now: Time, socket: SocketId, from: Addr) -> bool {
-        match self.phase {
-            Phase::Open { first: None } => self.phase = Phase::Open { first: Some((socket, from)) },
-            Phase::Open { first: Some((known, _)) } => return known == socket,
+    /// Whether a packet of `len` bytes from `socket` may touch the stream; connects a stream that expects one (udx.9,
+    /// udx.15).
+    pub fn admit(&mut self, now: Time, socket: SocketId, from: Addr, len: usize) -> bool {
+        let (known, remote) = match self.phase {
+            Phase::Open { first: None } => {
+                self.phase = Phase::Open { first: Some((socket, from)) };
+                (true, from)
+            }
+            Phase::Open { first: Some((known, remote)) } => (known == socket, remote),
             Phase::Expecting { remote_id } => {
-                self.phase = Phase::Connected(Path { socket, to: from, remote_id });
+                self.begin(now, Path { socket, to: from, remote_id });
                 self.news.connected = true;
-                self.last_sent = now;
-                self.rest(now);
+                (true, from)
             }
             Phase::Connected(path) => {
-                return path.socket == socket || self.change.is_some_and(|old| old.from.socket == socket);
+                let before = || self.change.is_some_and(|old| old.from.socket == socket);
+                (path.socket == socket || before(), path.to)
             }
             Phase::Closed => return false,
+        };
+        self.from_remote = known && from == remote;
+        if self.from_remote {
+            self.credit.earn(len);
         }
-        true
+        known
     }
 
     /// A packet whose header is sound and whose source was admitted; `body` is all behind the header. True: the other
@@ -406,7 +428,7 @@ impl Stream {
 
     /// Follows udx.26.
     fn on_message(&mut self, payload: &[u8]) {
-        if self.news.messages.len() < limits::UDX_MESSAGES_MAX {
+        if self.news.messages.len() < limits::UDX_MESSAGES_MAX && self.recv.take_message(payload.len()) {
             self.news.messages.push_back(payload.to_vec());
         } else {
             self.stats.refused += 1;
@@ -434,7 +456,7 @@ impl Stream {
         }
         let (least, before) = (self.rtt.min(), self.send.acked());
         let report = self.send.on_ack(now, ack.max(self.send.first), &sack.blocks, least);
-        self.stats.bad_acks += report.bad_blocks as u64;
+        self.stats.bad_blocks += report.bad_blocks as u64;
         if self.send.acked() != before {
             self.check_flush();
             self.check_drain();
@@ -448,6 +470,9 @@ impl Stream {
         }
         if report.delivered == 0 {
             return;
+        }
+        if self.from_remote {
+            self.credit = Credit::Proven; // udx.99
         }
         self.mtu.on_acked();
         if self.mtu.under_way().is_some_and(|probe| self.send.has_arrived(probe)) {
@@ -463,30 +488,23 @@ impl Stream {
         if let Some(sample) = report.rtt.or(report.most.filter(|&most| self.rtt.admits(now, most, timeouts)))
         {
             self.rtt.sample(now, sample);
+            self.congestion.on_sample(sample);
             // udx.34: only now is it known how long to wait; the ack of a packet sent twice says nothing of that
             self.timeouts = 0;
             self.probes = 0;
         }
         if report.spurious > 0 {
             self.stats.spurious += report.spurious as u64;
+            self.recovery_spurious += report.spurious;
             self.send.on_spurious();
         }
         if self.recovery.is_some_and(|until| self.send.first >= until) {
             self.leave_recovery();
         }
         self.look_for_loss(now);
-        if let Some(newest) = &report.newest {
-            let arrival = Arrival {
-                count: report.delivered,
-                newest,
-                rtt: report.rtt,
-                least_rtt: self.rtt.min(),
-                srtt: self.rtt.srtt,
-                in_flight: self.send.in_flight(),
-                packet_bytes: self.packet_bytes(),
-            };
-            self.congestion.on_ack(now, &arrival);
-        }
+        let srtt = self.rtt.srtt.unwrap_or_default();
+        let in_flight = self.send.in_flight();
+        self.congestion.on_delivered(now, report.delivered, in_flight, self.limited, srtt);
         if self.send.outstanding() == 0 {
             self.at.timeout = None;
             self.at.probe = None;
@@ -506,11 +524,15 @@ impl Stream {
 
     fn leave_recovery(&mut self) {
         self.recovery = None;
+        if self.recovery_spurious >= self.recovery_lost {
+            self.congestion.undo();
+        }
         self.congestion.on_recovered();
     }
 
     fn look_for_loss(&mut self, now: Time) {
         let srtt = self.rtt.srtt.unwrap_or_default();
+        let in_flight = self.send.in_flight();
         let (lost, again) = self.send.detect_loss(now, self.recovery.is_some(), self.rtt.min(), srtt);
         self.at.reorder = again;
         self.stats.losses += lost as u64;
@@ -518,11 +540,12 @@ impl Stream {
         if lost == 0 {
             return;
         }
-        self.congestion.on_loss(lost);
+        self.recovery_lost += lost;
         if self.recovery.is_none() {
             self.stats.recoveries += 1;
             self.recovery = Some(self.send.next());
-            self.congestion.on_recovery(self.send.in_flight());
+            (self.recovery_lost, self.recovery_spurious) = (lost, 0);
+            self.congestion.on_loss(in_flight);
         }
     }
 
@@ -565,7 +588,6 @@ impl Stream {
             (self.at.timeout, "udx timeout"),
             (self.at.zero_window, "udx zero window"),
             (self.at.keep_alive, "udx keep alive"),
-            (self.at.pace, "udx pace"),
         ]
         .into_iter()
         .filter_map(|(at, why)| at.map(|at| (at, why)))
@@ -575,7 +597,6 @@ impl Stream {
     /// False: the other side is gone for good.
     pub fn on_time(&mut self, now: Time) -> bool {
         let due = |at: &mut Option<Time>| at.take_if(|at| *at <= now).is_some();
-        due(&mut self.at.pace); // whoever asked for the time polls
         if due(&mut self.at.reorder) {
             self.look_for_loss(now);
         }
@@ -614,8 +635,15 @@ impl Stream {
             return false;
         }
         self.lost_probes();
+        if !self.credit.is_proven() {
+            if self.timeouts >= UNANSWERED_MAX {
+                return false;
+            }
+            self.heartbeat_wanted = true; // udx.99
+        }
         self.timeouts += 1;
         self.recovery = Some(self.send.next());
+        (self.recovery_lost, self.recovery_spurious) = (usize::MAX / 2, 0); // never undone
         self.congestion.on_timeout(self.send.in_flight());
         self.probe_wanted = false;
         self.at.probe = None;
@@ -664,6 +692,7 @@ impl Stream {
             return None; // what came is kept until the stream is connected
         }
         if let Some(bytes) = self.news.messages.pop_front() {
+            self.recv.gave_message(bytes.len());
             return Some(Event::Message { stream, bytes });
         }
         if self.reading
@@ -686,16 +715,8 @@ impl Stream {
         self.news.closed.take().map(|why| Event::Closed { stream, why })
     }
 
-    /// Of a full packet, with its header.
-    fn packet_bytes(&self) -> usize {
-        self.mtu.payload() + HEADER_LEN
-    }
-
     pub fn stats(&self) -> Stats {
         Stats {
-            phase: self.congestion.phase(),
-            bandwidth: self.congestion.bandwidth(self.packet_bytes()),
-            pacing_rate: self.congestion.pacing_rate(),
             mtu: self.mtu.size(),
             rtt: self.rtt.srtt,
             timeout: self.rtt.rto(),
@@ -704,6 +725,7 @@ impl Stream {
             unacked_bytes: self.send.unacked_bytes(),
             unsent_bytes: self.send.unsent_bytes(),
             held_bytes: self.recv.bytes(),
+            unproven: !self.credit.is_proven(),
             send_window: self.window,
             ..self.stats
         }

@@ -3,6 +3,7 @@
 //! its input says one last line and ends.
 
 use std::io::{BufRead, BufReader, Write};
+use std::net::UdpSocket;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -13,7 +14,7 @@ use seckel::base::{Addr, Error, Key, hex};
 use seckel::edge::host::{Host, NodeId, Wake};
 use seckel::node::{Config, ConnId, DhtConfig, Durability, Event, KeyPair, Net};
 
-use super::common::{Tmp, cpu, now_ms, random_key, vm};
+use super::common::{Args, Latencies, Tmp, cpu, now_ms, random_key, vm};
 
 /// A process of the bench.
 pub struct Peer {
@@ -28,7 +29,7 @@ pub struct Peer {
 impl Peer {
     /// Starts a role of a bench in its own process; `BENCH_PEER` names another implementation's program for it.
     pub fn start(bench: &str, role: &str, opts: &Value) -> Peer {
-        let foreign = std::env::var("BENCH_PEER").ok().filter(|_| role != "testnet");
+        let foreign = std::env::var("BENCH_PEER").ok().filter(|_| !["testnet", "udp"].contains(&role));
         let own = std::env::current_exe().expect("this program's path");
         let words: Vec<String> = match &foreign {
             Some(words) => words.split(' ').map(str::to_owned).collect(),
@@ -226,6 +227,53 @@ pub fn testnet_role(count: u64) -> ! {
     });
     serve(&mut host, &ready, |_, _, _| {});
     finish(&json!({}));
+}
+
+/// The testnet that a bench's nodes join: its own, of seckel nodes, or the one at the port that `--bootstrap` names.
+pub fn bootstrap(bench: &str, args: &Args) -> (Option<Peer>, Value) {
+    match args.number("bootstrap", 0) {
+        0 => {
+            let mut testnet = Peer::start(bench, "testnet", &json!({ "n": 5 }));
+            let bootstrap = testnet.read()["bootstrap"].clone();
+            (Some(testnet), bootstrap)
+        }
+        port => (None, json!([{ "host": "127.0.0.1", "port": port }])),
+    }
+}
+
+/// The role `udp`: sends each datagram back, with nothing between it and the kernel.
+pub fn udp_role() -> ! {
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("binds");
+    say(&json!({ "port": socket.local_addr().expect("bound").port() }));
+    let echo = move || {
+        let mut bytes = [0; 2048];
+        while let Ok((len, from)) = socket.recv_from(&mut bytes) {
+            let _ = socket.send_to(&bytes[..len], from);
+        }
+    };
+    std::thread::spawn(echo);
+    let mut line = String::new();
+    while std::io::stdin().read_line(&mut line).is_ok_and(|read| read > 0) {}
+    finish(&json!({}));
+}
+
+/// The median round trip of a datagram of 64 bytes to another process, in microseconds: what is below everything.
+pub fn bare_udp_us(bench: &str) -> f64 {
+    let mut peer = Peer::start(bench, "udp", &json!({}));
+    let port = peer.read()["port"].as_u64().expect("a port") as u16;
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("binds");
+    socket.connect(("127.0.0.1", port)).expect("connects");
+    let mut latencies = Latencies::default();
+    let mut bytes = [0; 2048];
+    for _ in 0..5000 {
+        latencies.time(|| {
+            socket.send(&[7; 64]).expect("sends");
+            socket.recv(&mut bytes).expect("receives");
+        });
+    }
+    peer.stop();
+    latencies.0.drain(..1000);
+    latencies.us(50.0)
 }
 
 /// One node on loopback with its files.

@@ -9,7 +9,9 @@ use seckel::base::hex;
 use seckel::node::{CallId, Event, RpcId};
 
 use super::common::{Args, Latencies, Report, cpu, fill};
-use super::process::{Peer, Program, finish, key, new_key_pair, serve, testnet_role};
+use super::process::{
+    Peer, Program, bare_udp_us, bootstrap, finish, key, new_key_pair, serve, testnet_role, udp_role,
+};
 
 fn server(opts: &Args) -> ! {
     let mut program = Program::join(opts.value("bootstrap"));
@@ -83,8 +85,7 @@ impl Client {
 
 pub fn run(args: &Args) -> Report {
     let mut report = Report::default();
-    let mut testnet = Peer::start("rpc", "testnet", &json!({ "n": 5 }));
-    let bootstrap = testnet.read()["bootstrap"].clone();
+    let (testnet, bootstrap) = bootstrap("rpc", args);
     let mut peer = Peer::start("rpc", "server", &json!({ "bootstrap": bootstrap }));
     let server = key(&peer.read()["key"]);
     let message = fill(args.number("size", 32) as usize, 3);
@@ -97,6 +98,7 @@ pub fn run(args: &Args) -> Report {
         client.call("echo", &message);
     }
 
+    report.figure("bare_udp_p50_us", bare_udp_us("rpc"));
     let count = args.number("seq", 10_000);
     let mut latencies = Latencies::default();
     let (used, served, start) = (cpu(), peer.cpu(), Instant::now());
@@ -125,13 +127,14 @@ pub fn run(args: &Args) -> Report {
     report.figure("par64_server_cpu_us", (peer.cpu() - served) / count as f64 * 1e6);
 
     report.info("server", peer.stop());
-    testnet.stop();
+    testnet.map(Peer::stop);
     report
 }
 
 pub fn role(role: &str, opts: &Args) {
     match role {
         "server" => server(opts),
+        "udp" => udp_role(),
         _ => testnet_role(opts.number("n", 5)),
     }
 }

@@ -4,14 +4,16 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use seckel::base::hex;
 use seckel::edge::host::{Host, NodeId};
 use seckel::node::{ConnId, Event};
 
-use super::common::{Args, Latencies, Report, cpu, fill, now_ms};
-use super::process::{Peer, Program, finish, key, new_key_pair, say, serve, testnet_role};
+use super::common::{Args, Latencies, Report, cpu, fill, now_ms, vm};
+use super::process::{
+    Peer, Program, bare_udp_us, bootstrap, finish, key, new_key_pair, say, serve, testnet_role, udp_role,
+};
 
 enum Mode {
     Echo,
@@ -20,11 +22,15 @@ enum Mode {
 
 fn server(opts: &Args) -> ! {
     let mut program = Program::join(opts.value("bootstrap"));
-    let pair = new_key_pair();
-    let listening = program.net().listen(&pair, false).expect("listens");
-    program
-        .until(|_, event| matches!(event, Event::Listening { server } if *server == listening).then_some(()));
-    let ready = json!({ "ready": true, "key": hex::encode(&pair.public) });
+    let pairs: Vec<_> = (0..1 + opts.number("strangers", 0)).map(|_| new_key_pair()).collect();
+    for pair in &pairs {
+        let listening = program.net().listen(pair, false).expect("listens");
+        program.until(|_, event| {
+            matches!(event, Event::Listening { server } if *server == listening).then_some(())
+        });
+    }
+    let keys: Vec<_> = pairs.iter().map(|pair| hex::encode(&pair.public)).collect();
+    let ready = json!({ "ready": true, "key": keys[0], "strangers": keys[1..] });
     let mut modes: BTreeMap<ConnId, Mode> = BTreeMap::new();
     serve(&mut program.host, &ready, |host, id, event| on_event(host, id, event, &mut modes));
     drop(program);
@@ -125,6 +131,28 @@ fn connects(program: &mut Program, server: [u8; 32], count: u64, report: &mut Re
     report.figure("connect_client_cpu_ms", (cpu() - used) / count as f64 * 1000.0);
 }
 
+/// To keys that this node has never been connected to: each needs a walk, a relay, and a way to the server.
+fn first_connects(program: &mut Program, strangers: &[Value], report: &mut Report) {
+    let mut latencies = Latencies::default();
+    for stranger in strangers {
+        let conn = latencies.time(|| program.connect(key(stranger), &new_key_pair(), false));
+        program.net().destroy(conn);
+    }
+    report.figure("connect_first_p50_ms", latencies.ms(50.0));
+    report.figure("connect_first_p99_ms", latencies.ms(99.0));
+}
+
+/// What a connection that nobody uses holds, with all that belongs to it, in this process.
+fn idle_memory(program: &mut Program, server: [u8; 32], count: u64, report: &mut Report) {
+    let anon = || vm()["RssAnon"].as_f64().unwrap_or(f64::NAN);
+    let before = anon();
+    let conns: Vec<ConnId> = (0..count).map(|_| program.connect(server, &new_key_pair(), false)).collect();
+    report.figure("idle_conn_bytes", (anon() - before) * 1024.0 / count as f64);
+    for conn in conns {
+        program.net().destroy(conn);
+    }
+}
+
 fn connects_at_once(program: &mut Program, server: [u8; 32], count: u64, inflight: u64, report: &mut Report) {
     let mut latencies = Latencies::default();
     let mut begun: BTreeMap<ConnId, Instant> = BTreeMap::new();
@@ -156,28 +184,36 @@ fn connects_at_once(program: &mut Program, server: [u8; 32], count: u64, infligh
 
 pub fn run(args: &Args) -> Report {
     let mut report = Report::default();
-    let mut testnet = Peer::start("secret", "testnet", &json!({ "n": 5 }));
-    let bootstrap = testnet.read()["bootstrap"].clone();
-    let mut peer = Peer::start("secret", "server", &json!({ "bootstrap": bootstrap }));
-    let server = key(&peer.read()["key"]);
+    let (testnet, bootstrap) = bootstrap("secret", args);
+    let strangers = args.number("strangers", 50);
+    let opts = json!({ "bootstrap": bootstrap, "strangers": strangers });
+    let mut peer = Peer::start("secret", "server", &opts);
+    let ready = peer.read();
+    let server = key(&ready["key"]);
     let mut program = Program::join(&bootstrap);
     program.bootstrapped();
     let chunk = args.number("chunk", 65_536) as usize;
     bulk(&mut program, &mut peer, server, "", 16_000_000, chunk, &mut report);
     bulk(&mut program, &mut peer, server, "bulk", args.number("mb", 512) * 1_000_000, chunk, &mut report);
     bulk(&mut program, &mut peer, server, "bulk_1k", 16_000_000, 1024, &mut report);
+    report.figure("bare_udp_p50_us", bare_udp_us("secret"));
     ping_pong(&mut program, server, args.number("pings", 10_000) as usize, &mut report);
     let count = args.number("connects", 200);
     connects(&mut program, server, count, &mut report);
+    if let Some(strangers) = ready["strangers"].as_array() {
+        first_connects(&mut program, strangers, &mut report);
+    }
     connects_at_once(&mut program, server, count * 2, args.number("inflight", 16), &mut report);
+    idle_memory(&mut program, server, args.number("idle", 500), &mut report);
     report.info("server", peer.stop());
-    testnet.stop();
+    testnet.map(Peer::stop);
     report
 }
 
 pub fn role(role: &str, opts: &Args) {
     match role {
         "server" => server(opts),
+        "udp" => udp_role(),
         _ => testnet_role(opts.number("n", 5)),
     }
 }

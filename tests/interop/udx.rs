@@ -1,5 +1,12 @@
-//! seckel and the real packages: udx. Bulk both ways, ping-pong, half-close, destroy, messages, many streams, a lossy
-//! path, wrapped sequence numbers, a change of the remote.
+//! seckel and the real packages: udx. Here bulk both ways, ping-pong, many streams, a lossy path, wrapped sequence
+//! numbers, a reader that is slow; in the folder what closes a stream, paths and relays, messages, secret streams on
+//! top, and a gigabyte each way.
+
+mod bulk;
+mod closing;
+mod messages;
+mod paths;
+mod secret;
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -31,6 +38,8 @@ struct Real {
     digest: Option<Digest>,
     /// Ask for each packet in or out whether it is lost.
     lose: Option<Box<dyn FnMut() -> bool>>,
+    /// Data packets that came with padding: they ask how long a packet may be.
+    padded: usize,
     disk: RamDisk,
 }
 
@@ -61,6 +70,7 @@ impl Real {
             data: BTreeMap::new(),
             digest: None,
             lose: None,
+            padded: 0,
             disk: RamDisk::default(),
         }
     }
@@ -99,7 +109,7 @@ impl Real {
         let deadline = self.udx.poll_timeout().map(|deadline| deadline.at.since(self.now()).as_micros());
         let wait = Duration::from_micros(deadline.unwrap_or(50_000).clamp(100, 50_000));
         let several = self.sockets.len() > 1;
-        let mut bytes = [0; 2048];
+        let mut bytes = [0; 4096];
         for n in 0..self.sockets.len() {
             let wait = if several { Duration::from_micros(500) } else { wait };
             self.sockets[n].set_read_timeout(Some(wait)).expect("a socket");
@@ -115,6 +125,7 @@ impl Real {
                         let std::net::SocketAddr::V4(from) = from else { continue };
                         let from = Addr::new(from.ip().octets(), from.port());
                         let (socket, bytes) = (SocketId(n as u32), &bytes[..len]);
+                        self.padded += usize::from(bytes.len() > 20 && bytes[2] == 1 && bytes[3] > 0);
                         self.with(|udx, cx| {
                             udx.handle_input(cx, Input::Datagram { socket, from, bytes });
                         });
@@ -218,10 +229,14 @@ struct Judge {
 
 impl Judge {
     fn start() -> Judge {
+        Judge::with_script("udx.js")
+    }
+
+    fn with_script(script: &'static str) -> Judge {
         let (ask, asked) = channel::<Value>();
         let (answer, heard) = channel();
         std::thread::spawn(move || {
-            let mut process = Node::start("udx.js", &[]);
+            let mut process = Node::start(script, &[]);
             for value in asked {
                 if answer.send(process.ask(&value)).is_err() {
                     return;
@@ -267,6 +282,12 @@ impl Judge {
             real,
             json!({"op": "connect", "id": id, "remote": remote, "port": port, "ack": options["ack"]}),
         );
+    }
+
+    /// The port of the n-th socket of the process.
+    fn nth_port(&mut self, real: &mut Real, nth: u32) -> u16 {
+        let answer = self.ask(real, json!({"op": "port", "socket": nth}));
+        answer["port"].as_u64().expect("a port") as u16
     }
 
     fn wait(&mut self, real: &mut Real, event: &str, id: u32) -> Value {

@@ -2,6 +2,7 @@
 
 mod support;
 
+mod beside;
 mod check;
 mod crowd;
 mod drawn;

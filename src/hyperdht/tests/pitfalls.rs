@@ -8,6 +8,8 @@ use crate::crypto::noise::Noise;
 use crate::wire::hyperdht::{Handshake, NoisePayload, UdxInfo, command, firewall, mode};
 
 pub const SHORT: Span = Span::from_secs(2);
+/// hyperdht.98
+const HEAD_START: Span = Span::from_millis(250);
 
 /// A caller's first message, made by hand.
 fn message(seed: u64, server: u8, own: u8, payload: &NoisePayload) -> Vec<u8> {
@@ -322,6 +324,56 @@ fn hosts_of_one_network_meet_there_or_punch() {
         assert_eq!(ours.path, if blocked { Path::Punched } else { Path::Lan });
         joined(&mut world, client, &ours, server);
     }
+}
+
+/// Two hosts of one network that have met, and what they met with.
+fn acquainted() -> (World, usize, usize) {
+    let mut world = World::new(4);
+    nodes(&mut world, 5);
+    let site = [9, 9, 9, 9];
+    let server = world.host_at(Shape::Consistent, site, [10, 1, 1, 1]);
+    let client = world.host_at(Shape::Consistent, site, [10, 1, 1, 2]);
+    world.settle_nodes();
+    world.listen(server, 1);
+    let conn = world.dial(client, 1, 2);
+    let met = world.outcome(client, conn, SHORT).expect("connected");
+    assert_eq!(met.path, Path::Lan);
+    joined(&mut world, client, &met, server);
+    (world, client, server)
+}
+
+/// Where the server was reached it is asked first, and nobody else is.
+// proves hyperdht.97, hyperdht.98
+#[test]
+fn the_last_way_to_a_server_needs_no_relay() {
+    let (mut world, client, server) = acquainted();
+    for relay in 0..5 {
+        world.hosts[relay].down = true;
+    }
+    let conn = world.dial(client, 1, 2);
+    let again = world.outcome(client, conn, HEAD_START).expect("connected");
+    assert_eq!(again.path, Path::Direct);
+    joined(&mut world, client, &again, server);
+}
+
+/// Where nobody answers any more the relays are asked, and a walk is made, a little later.
+// proves hyperdht.97, hyperdht.98
+#[test]
+fn a_stale_way_costs_its_head_start() {
+    let (mut world, client, server) = acquainted();
+    let stale = Addr::new([10, 1, 1, 99], 9);
+    world.hosts[client].dht.routes.set(pair(1).public, stale);
+    let start = world.now;
+    let conn = world.dial(client, 1, 2);
+    let again = world.outcome(client, conn, SHORT).expect("connected");
+    assert!(world.now.since(start) >= HEAD_START);
+    assert_eq!(again.path, Path::Lan);
+    joined(&mut world, client, &again, server);
+    let known = world.hosts[client].dht.routes.get(&pair(1).public).copied();
+    assert!(known.is_some_and(|route| route != stale), "the new way is the one that is remembered");
+    // The ways through one network lead nowhere from another.
+    world.with(client, |dht, cx| dht.handle_input(cx, Input::Interfaces(vec![[10, 7, 7, 7]])));
+    assert_eq!(world.hosts[client].dht.routes.len(), 0);
 }
 
 /// pitfalls 8.9: port 0 is nowhere.

@@ -93,7 +93,10 @@ impl ClosedStays {
             Event::Closed { conn, .. } if !self.conns.remove(&(host, *conn)) => {
                 return dead(&format!("{conn} closes"));
             }
-            Event::Data { conn, .. } | Event::Ended { conn } | Event::Drained { conn }
+            Event::Data { conn, .. }
+            | Event::Unordered { conn, .. }
+            | Event::Ended { conn }
+            | Event::Drained { conn }
                 if !self.conns.contains(&(host, *conn)) =>
             {
                 return dead(&format!("something comes on {conn}"));

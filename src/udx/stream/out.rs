@@ -5,7 +5,7 @@ use super::{Path, Stream};
 use crate::base::Time;
 use crate::udx::Output;
 use crate::udx::seq::Seq;
-use crate::wire::udx::{HEADER_LEN, Header, Kind, Sack};
+use crate::wire::udx::{BLOCK_LEN, HEADER_LEN, Header, Kind, Sack};
 use crate::wire::{self};
 
 /// Where the data offset stands in a packet.
@@ -14,13 +14,16 @@ const DATA_OFFSET: usize = 3;
 impl Stream {
     pub fn poll(&mut self, now: Time) -> Option<Output> {
         let path = self.path()?;
-        if self.recv.ack_wanted && self.recv.has_gap() {
+        let paid = self.credit.room().is_some();
+        if self.recv.ack_wanted && self.recv.has_gap() && paid {
             return Some(self.ack(path)); // data carries no blocks
         }
-        if let Some(bytes) = self.messages.pop_front() {
+        if let Some(bytes) = self.messages.pop_front_if(|bytes| self.credit.spare() >= Some(bytes.len())) {
             return Some(self.bare(path, Kind::MESSAGE, &bytes));
         }
-        if let Some(output) = self.poll_data(now, path) {
+        if self.affords_data()
+            && let Some(output) = self.poll_data(now, path)
+        {
             return Some(output);
         }
         if self.heartbeat_wanted {
@@ -28,26 +31,48 @@ impl Stream {
             self.rest(now);
             return Some(self.bare(path, Kind::HEARTBEAT, &[]));
         }
-        self.recv.ack_wanted.then(|| self.ack(path))
+        (self.recv.ack_wanted && paid).then(|| self.ack(path))
+    }
+
+    /// An address that has proven nothing gets no more than it paid for; a tail is probed by a heartbeat then. (udx.99)
+    fn affords_data(&mut self) -> bool {
+        if self.credit.is_proven() {
+            return true;
+        }
+        let again = self.send.next_lost().or_else(|| self.send.tail().filter(|_| self.probe_wanted));
+        let least = again.map_or(0, |seq| self.send.len_of(seq));
+        let affords = self.credit.room() >= Some(least);
+        if !affords && core::mem::take(&mut self.probe_wanted) {
+            self.heartbeat_wanted = true;
+        }
+        affords
+    }
+
+    /// Bytes that a new packet may carry.
+    fn payload(&self) -> usize {
+        self.mtu.payload().min(self.credit.room().unwrap_or(0))
     }
 
     fn poll_data(&mut self, now: Time, path: Path) -> Option<Output> {
-        self.at.pace = None;
-        let payload = self.mtu.payload();
-        let lost = self.send.next_lost();
-        let fits = self.send.has_new() && self.send.fits(self.window, payload);
-        if lost.is_some() || fits {
-            let seq = if self.may_leave(now) { lost.or_else(|| self.send.cut(payload)) } else { None };
-            if let Some(seq) = seq {
-                self.check_drain();
-                return Some(self.transmit(now, path, seq));
-            }
-        } else if !self.writer_waits
-            && !self.send.has_new()
-            && self.congestion.may_send(self.send.in_flight())
-        {
-            self.congestion.on_nothing_to_send(self.send.in_flight()); // udx.72
+        let outstanding = self.send.outstanding();
+        if outstanding == 0 && self.send.has_new() && now.since(self.last_sent) > self.rtt.rto() {
+            self.congestion.on_idle();
         }
+        let free = self.congestion.may_send(self.send.in_flight());
+        if (free || self.probe_wanted)
+            && let Some(seq) = self.send.next_lost()
+        {
+            return Some(self.transmit(now, path, seq));
+        }
+        let payload = self.payload();
+        let fits = self.send.has_new() && self.send.fits(self.window, payload);
+        if fits && (free || self.probe_wanted) {
+            let seq = self.send.cut(payload)?;
+            self.check_drain();
+            return Some(self.transmit(now, path, seq));
+        }
+        // what held us back: the congestion window, or something else
+        self.limited = !free && (fits || self.send.next_lost().is_some());
         if self.probe_wanted
             && let Some(seq) = self.send.tail()
         {
@@ -57,23 +82,10 @@ impl Stream {
         None
     }
 
-    /// The congestion window lets a packet through, and it is its time (udx.85); a probe waits for neither.
-    fn may_leave(&mut self, now: Time) -> bool {
-        if self.probe_wanted {
-            return true;
-        }
-        if !self.congestion.may_send(self.send.in_flight()) {
-            return false;
-        }
-        self.at.pace = self.congestion.held_until(now);
-        self.at.pace.is_none()
-    }
-
     fn transmit(&mut self, now: Time, path: Path, seq: Seq) -> Output {
-        let stamp = self.congestion.on_sent(now, self.send.in_flight(), self.packet_bytes());
-        let sending = self.send.transmit(seq, now, stamp);
+        let sending = self.send.transmit(seq, now);
         let padding = self.probe_path(seq, sending.again, sending.len());
-        self.congestion.on_bytes(HEADER_LEN + usize::from(padding) + sending.len());
+        self.congestion.on_sent();
         if self.probe_wanted {
             self.probe_wanted = false;
             self.stats.probes += 1;
@@ -124,6 +136,7 @@ impl Stream {
     fn ack(&mut self, path: Path) -> Output {
         let seq = self.send.next();
         let mut sack = Sack { blocks: self.recv.blocks() };
+        sack.blocks.truncate(self.credit.spare().unwrap_or(0) / BLOCK_LEN);
         let kind = if sack.blocks.is_empty() { Kind::STATE } else { Kind::SACK };
         let mut bytes = self.packet(path, kind, seq, sack.blocks.len() * 8);
         wire::encode_into(&mut sack, &mut bytes);
@@ -170,6 +183,7 @@ impl Stream {
     fn leave(&mut self, path: Path, bytes: Vec<u8>) -> Output {
         self.stats.packets_out += 1;
         self.stats.bytes_out += bytes.len() as u64;
+        self.credit.spend(bytes.len());
         Output::Send { socket: path.socket, to: path.to, bytes, ttl: None }
     }
 

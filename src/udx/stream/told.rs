@@ -14,6 +14,7 @@ pub(in crate::udx) struct Mark {
     changing: bool,
     reading: bool,
     recovery: bool,
+    slow_start: bool,
     closed_window: bool,
     stats: Stats,
 }
@@ -27,6 +28,7 @@ impl Stream {
             changing: self.change.is_some_and(|change| change.pending),
             reading: self.reading,
             recovery: self.recovery.is_some(),
+            slow_start: self.congestion.in_slow_start(),
             closed_window: self.window == 0,
             stats: self.stats(),
         }
@@ -86,13 +88,19 @@ impl Stream {
             let what = if is.recovery { "begins" } else { "ends" };
             trace!(cx, State, "udx", id: id, rule: "udx.39", "recovery {what}, window {window} packets");
         }
-        if was.stats.phase != is.stats.phase {
-            let (phase, rate) = (is.stats.phase, is.stats.bandwidth);
-            trace!(cx, State, "udx", id: id, rule: "udx.74", "{phase}: window {window} packets, {rate} bytes a second");
+        if was.slow_start != is.slow_start {
+            let what = if is.slow_start { "begins" } else { "ends" };
+            trace!(cx, State, "udx", id: id, rule: "udx.50", "slow start {what}, window {window} packets");
         }
         if was.closed_window != is.closed_window {
             let what = if is.closed_window { "closed" } else { "open" };
             trace!(cx, State, "udx", id: id, rule: "udx.42", "the other side's window is {what}");
+        }
+        if was.stats.mtu != is.stats.mtu {
+            trace!(cx, State, "udx", id: id, rule: "udx.95", "packets of up to {} bytes from now on", is.stats.mtu);
+        }
+        if was.stats.unproven && !is.stats.unproven && matches!(is.phase, Phase::Connected(_)) {
+            trace!(cx, State, "udx", id: id, rule: "udx.99", "the remote's address is proven");
         }
         if let (None, Some(rtt)) = (was.stats.rtt, is.stats.rtt) {
             trace!(cx, State, "udx", id: id, rule: "udx.30", "first round trip {rtt}");
@@ -143,5 +151,11 @@ fn tell_counts(cx: &mut Cx<'_>, id: StreamId, was: &Stats, is: &Stats) {
     }
     if more(was.bad_acks, is.bad_acks).is_some() {
         trace!(cx, Drop, "udx", id: id, rule: "udx.18", "an ack of what was not sent");
+    }
+    if more(was.bad_blocks, is.bad_blocks).is_some() {
+        trace!(cx, Drop, "udx", id: id, rule: "udx.35", "blocks of what was not sent, or in no order");
+    }
+    if more(was.mtu_losses, is.mtu_losses).is_some() {
+        trace!(cx, Step, "udx", id: id, rule: "udx.96", "a probe of the path is lost");
     }
 }

@@ -1,5 +1,6 @@
 //! What udx must do, in virtual time.
 
+mod hostile;
 mod loss;
 mod mtu;
 mod relay;

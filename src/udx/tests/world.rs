@@ -154,14 +154,27 @@ impl World {
         World::connected_at(seed, link, 0)
     }
 
+    /// As `connected`, but machine 1 learns from the first packet where machine 0 is.
+    pub fn expecting(seed: u64, link: Link) -> World {
+        World::new(seed, link, 0, true)
+    }
+
     /// As `connected`, with sequence numbers from `seq` on.
     pub fn connected_at(seed: u64, link: Link, seq: u32) -> World {
+        World::new(seed, link, seq, false)
+    }
+
+    fn new(seed: u64, link: Link, seq: u32, expects: bool) -> World {
         let mut udx = [Udx::new(), Udx::new()];
         let streams = at(Time::ZERO, |cx| {
             let a = udx[0].open_at(cx, IDS[0], seq, seq).expect("free");
             let b = udx[1].open_at(cx, IDS[1], seq, seq).expect("free");
             udx[0].connect(cx, a, SERVER, IDS[1], address(1, SERVER)).expect("new");
-            udx[1].connect(cx, b, SERVER, IDS[0], address(0, SERVER)).expect("new");
+            if expects {
+                udx[1].expect(cx, b, IDS[0]).expect("new");
+            } else {
+                udx[1].connect(cx, b, SERVER, IDS[0], address(0, SERVER)).expect("new");
+            }
             [a, b]
         });
         World {

@@ -1,11 +1,23 @@
 'use strict'
-// Streams of udx-native on one socket of 127.0.0.1, driven line by line. Events come as lines with `event`.
+// Streams of udx-native on sockets of 127.0.0.1, driven line by line. Events come as lines with `event`.
+const crypto = require('crypto')
 const UDX = require('udx-native')
 const { serve } = require('./common')
 
 const udx = new UDX()
-const socket = udx.createSocket()
-socket.bind(0, '127.0.0.1')
+const sockets = []
+
+// The n-th socket, bound when it is first named.
+function at (n = 0) {
+  while (sockets.length <= n) {
+    const socket = udx.createSocket()
+    socket.bind(0, '127.0.0.1')
+    sockets.push(socket)
+  }
+  return sockets[n]
+}
+at(0)
+
 const streams = new Map()
 
 const events = [] // what happened and nobody waited for
@@ -23,20 +35,29 @@ function wait ({ event, id }) {
   return new Promise((resolve) => waiting.push({ event, id, resolve }))
 }
 
-function make ({ id, seq, hash, echo, quiet }) {
-  const s = udx.createStream(id, { seq, firewall: () => false })
+// `expect` is the remote id of a stream that its first packet connects; `sum` hashes what comes.
+function make ({ id, seq, hash, echo, quiet, expect, sum }) {
+  const firewall = (socket, port, host) => {
+    if (expect === undefined || s.connected) return false
+    note({ event: 'firewall', id, port })
+    s.connect(socket, expect, port, host)
+    return false
+  }
+  const s = udx.createStream(id, { seq, firewall })
   let bytes = 0
   let right = true
+  const hasher = sum ? crypto.createHash('blake2b512') : null
   streams.set(id, s)
   s.on('data', (data) => {
     if (hash && right) right = matches(data, bytes)
     bytes += data.length
-    if (hash) return
+    if (hasher) hasher.update(data)
+    if (hash || sum) return
     if (echo) s.write(data)
     else if (!quiet) note({ event: 'data', id, hex: data.toString('hex') })
   })
   s.on('end', () => {
-    note({ event: 'end', id, bytes, right, at: Date.now() })
+    note({ event: 'end', id, bytes, right, sum: hasher && hasher.digest('hex') })
     if (echo) s.end()
   })
   s.on('message', (data) => {
@@ -70,13 +91,32 @@ async function bulk (s, total) {
   return { written: total }
 }
 
+// Blocks of 64 KiB that begin with their number, `blocks` of them; answers with the hash of all.
+async function pump (s, blocks, seed) {
+  const hasher = crypto.createHash('blake2b512')
+  const block = crypto.createHash('blake2b512').update(seed).digest()
+  const filled = Buffer.alloc(65536)
+  for (let at = 0; at < filled.length; at += block.length) block.copy(filled, at)
+  for (let n = 0; n < blocks; n++) {
+    const next = Buffer.from(filled)
+    next.writeUInt32LE(n, 0)
+    hasher.update(next)
+    if (!s.write(next)) await new Promise((resolve) => s.once('drain', resolve))
+  }
+  s.end()
+  return { sum: hasher.digest('hex') }
+}
+
 serve(async (ask) => {
   const s = streams.get(ask.id)
   switch (ask.op) {
     case 'wait': return wait({ event: ask.event, id: ask.id })
-    case 'port': return { port: socket.address().port }
+    case 'port': return { port: at(ask.socket).address().port }
     case 'stream': make(ask); return { ok: true }
-    case 'connect': s.connect(socket, ask.remote, ask.port, '127.0.0.1', { ack: ask.ack }); return { ok: true }
+    case 'connect': s.connect(at(ask.socket), ask.remote, ask.port, '127.0.0.1', { ack: ask.ack }); return { ok: true }
+    case 'relay': s.relayTo(streams.get(ask.to)); return { ok: true }
+    case 'keepalive': s.setKeepalive(ask.every); return { ok: true }
+    case 'pump': return pump(s, ask.blocks, ask.seed)
     case 'write': s.write(Buffer.from(ask.hex, 'hex')); return { ok: true }
     case 'flush': return { flushed: await s.flush() }
     case 'end': s.end(); return { ok: true }
@@ -85,8 +125,11 @@ serve(async (ask) => {
     case 'pause': s.pause(); return { ok: true }
     case 'resume': s.resume(); return { ok: true }
     case 'bulk': return bulk(s, ask.total)
-    case 'change': await s.changeRemote(socket, ask.remote, ask.port, '127.0.0.1'); return { changed: true }
-    case 'stats': return { retransmits: s.retransmits, rto: s.rtoCount, cwnd: s.cwnd, rtt: s.rtt, mtu: s.mtu }
+    case 'change': await s.changeRemote(at(ask.socket), ask.remote, ask.port, '127.0.0.1'); return { changed: true }
+    case 'stats': {
+      const { retransmits, rtoCount: rto, cwnd, rtt, mtu, packetsReceived, packetsTransmitted } = s
+      return { retransmits, rto, cwnd, rtt, mtu, packetsReceived, packetsTransmitted }
+    }
     case 'pingpong': {
       // rounds of `len` bytes against an echo; answers with the median in microseconds
       const times = []
