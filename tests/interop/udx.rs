@@ -1,11 +1,12 @@
 //! seckel and the real packages: udx. Here bulk both ways, ping-pong, many streams, a lossy path, wrapped sequence
-//! numbers, a reader that is slow; in the folder what closes a stream, paths and relays, messages, secret streams on
-//! top, and a gigabyte each way.
+//! numbers, a reader that is slow; in the folder what closes a stream, paths and relays, messages, a line that spoils
+//! things, secret streams on top, and a gigabyte each way.
 
 mod bulk;
 mod closing;
 mod messages;
 mod paths;
+mod proxy;
 mod secret;
 
 use std::collections::BTreeMap;

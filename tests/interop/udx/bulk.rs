@@ -1,5 +1,5 @@
-//! Much data both ways at once, on the sockets that nodes have, with equal hashes on either side. `SECKEL_BULK_MB` says how
-//! much goes each way.
+//! Much data both ways at once, on the sockets that nodes have, with equal hashes on either side. `SECKEL_BULK_MB` says
+//! how much goes each way.
 
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
