@@ -225,6 +225,12 @@ impl Noise {
         }
     }
 
+    /// The other side's static key was one that may be used when a handshake with it was finished earlier: it is not
+    /// asked about again. (noise.5)
+    pub fn trust_remote(&mut self) {
+        self.remote_usable = true;
+    }
+
     /// Asks about the other side's static key as soon as it is known, before anything is said that hangs on it. noise.5
     fn check_remote(&mut self) -> Result<(), NoiseError> {
         if self.remote_usable {

@@ -102,7 +102,10 @@ impl HyperDht {
     pub fn connect(&mut self, cx: &mut Cx<'_>, key: Key, options: ConnectOptions) -> ConnId {
         let target = target(&key);
         let prologue = namespace(command::PEER_HANDSHAKE);
-        let noise = Noise::ik_initiator(cx.entropy, &options.key_pair, &key, &prologue);
+        let mut noise = Noise::ik_initiator(cx.entropy, &options.key_pair, &key, &prologue);
+        if self.relay_addresses.get(&key).is_some() {
+            noise.trust_remote(); // a handshake with it was finished before
+        }
         // hyperdht.11: given relays, else those of the last time; if we keep the announcement ourselves, its relay.
         let mut known = options.relays.clone();
         if known.is_empty() {

@@ -80,9 +80,42 @@ struct Session {
 }
 
 impl Session {
+    fn weight(&self) -> Weight {
+        let pending = matches!(self.stage, Progress::Pending(_));
+        let punching = matches!(&self.stage, Progress::Pending(pending) if pending.punch.is_some());
+        Weight { unproven: usize::from(self.dialled || pending), punching: usize::from(punching) }
+    }
+}
+
+/// What handshakes weigh against the bounds of `room_for_session`.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+struct Weight {
     /// Nothing proves yet that there is a caller.
-    fn unproven(&self) -> bool {
-        self.dialled || matches!(self.stage, Progress::Pending(_))
+    unproven: usize,
+    punching: usize,
+}
+
+/// How many handshakes there are of each kind, kept so that a new one need not look at all others.
+#[derive(Debug, Default)]
+pub(super) struct Census {
+    unproven: usize,
+    hosts: BTreeMap<[u8; 4], Weight>,
+    /// Handshakes with an outcome and when they are forgotten, oldest first; some are forgotten already.
+    decided: VecDeque<(Time, ServerId, SessionId)>,
+}
+
+impl Census {
+    fn moved(&mut self, host: [u8; 4], before: Weight, after: Weight) {
+        if before == after {
+            return;
+        }
+        self.unproven = self.unproven + after.unproven - before.unproven;
+        let of_host = self.hosts.entry(host).or_default();
+        of_host.unproven = of_host.unproven + after.unproven - before.unproven;
+        of_host.punching = of_host.punching + after.punching - before.punching;
+        if *of_host == Weight::default() {
+            self.hosts.remove(&host);
+        }
     }
 }
 
@@ -232,36 +265,40 @@ impl HyperDht {
     /// pitfalls 7.4: what a flood of messages can hold is bounded, in all and for one host. Handshakes with an outcome
     /// make room for new ones.
     fn room_for_session(&mut self, host: [u8; 4], punch: bool) -> bool {
-        let all = self.sessions();
-        if all < limits::HYPERDHT_PUNCHES_PER_HOST {
-            return true; // no bound is lower
-        }
-        let full = all >= limits::HYPERDHT_SESSIONS;
-        let (mut unproven, mut of_host, mut punches_of_host) = (0, 0, 0);
-        let mut oldest: Option<(Time, ServerId, SessionId)> = None;
-        for (server, record) in self.servers.iter() {
-            for (id, session) in record.sessions.iter() {
-                if session.unproven() {
-                    unproven += 1;
-                    of_host += usize::from(session.host == host);
-                    let punching = matches!(&session.stage, Progress::Pending(p) if p.punch.is_some());
-                    punches_of_host += usize::from(punching && session.host == host);
-                } else if full && let Some(at) = self.timers.get(Timer::SessionClear(server, id)) {
-                    oldest = oldest.into_iter().chain([(at, server, id)]).min();
-                }
-            }
-        }
-        if unproven >= limits::HYPERDHT_SESSIONS_UNPROVEN
-            || of_host >= limits::HYPERDHT_SESSIONS_PER_HOST
-            || punch && punches_of_host >= limits::HYPERDHT_PUNCHES_PER_HOST
+        let of_host = self.census.hosts.get(&host).copied().unwrap_or_default();
+        if self.census.unproven >= limits::HYPERDHT_SESSIONS_UNPROVEN
+            || of_host.unproven >= limits::HYPERDHT_SESSIONS_PER_HOST
+            || punch && of_host.punching >= limits::HYPERDHT_PUNCHES_PER_HOST
         {
             return false;
         }
-        if full {
-            let Some((_, server, id)) = oldest else { return false };
+        if self.sessions() >= limits::HYPERDHT_SESSIONS {
+            let Some((_, server, id)) = self.oldest_decided() else { return false };
             self.clear_session(server, id);
         }
         true
+    }
+
+    /// The handshake with an outcome that is forgotten next.
+    fn oldest_decided(&mut self) -> Option<(Time, ServerId, SessionId)> {
+        while let Some(&(at, server, id)) = self.census.decided.front() {
+            if self.timers.get(Timer::SessionClear(server, id)) == Some(at) {
+                return Some((at, server, id));
+            }
+            self.census.decided.pop_front();
+        }
+        None
+    }
+
+    /// A handshake has its outcome, and is remembered for a while. hyperdht.36
+    fn remember(&mut self, cx: &mut Cx<'_>, server: ServerId, session: SessionId) {
+        let at = cx.now + CLEAR;
+        self.timers.set(Timer::SessionClear(server, session), at);
+        self.oldest_decided(); // those that are forgotten leave the list
+        // One that was dialled stays in the count of the unproven until its time has come.
+        if self.session(server, session).is_some_and(|entry| !entry.dialled) {
+            self.census.decided.push_back((at, server, session));
+        }
     }
 
     /// A caller that cannot be served is told why. Not remembered: a copy is told again. hyperdht.37
@@ -344,10 +381,13 @@ impl HyperDht {
         record.by_message.insert(message, session);
         record.by_slot.insert(session.slot(), session);
         let entry = record.sessions.get_mut(session)?;
+        let before = entry.weight();
         entry.reply = reply.clone();
         entry.reply_from = reply_from;
         entry.stage =
             Progress::Pending(Box::new(Pending { keys, sealed, punch, round: 0, waiting: Vec::new(), open }));
+        entry.dialled = matches!(plan, Plan::Dial(_));
+        self.census.moved(host, before, entry.weight());
         let from = request.from;
         trace!(
             cx, State, "hyperdht", id: conn, peer: from, rule: "hyperdht.38",
@@ -356,7 +396,6 @@ impl HyperDht {
         );
         match plan {
             Plan::Dial(to) => {
-                entry.dialled = true;
                 let socket = self.status.current;
                 self.outputs.push_back(Output::StreamConnect { conn, socket, remote: remote_id, to });
                 self.session_open(cx, server, session, conn, None, Path::Direct);
@@ -455,16 +494,21 @@ impl HyperDht {
         pooled: Option<SocketId>,
         path: Path,
     ) {
-        let Some(entry) = self.session(server, session) else { return };
+        let Some(entry) = self.servers.get_mut(server).and_then(|record| record.sessions.get_mut(session))
+        else {
+            return;
+        };
+        let before = entry.weight();
         let Progress::Pending(pending) = core::mem::replace(&mut entry.stage, Progress::Decided) else {
             return;
         };
         entry.conn = None;
+        self.census.moved(entry.host, before, entry.weight());
         if let Some(punch) = pending.punch {
             self.end_puncher(punch, pooled);
         }
         self.timers.clear(Timer::SessionAbort(server, session));
-        self.timers.set(Timer::SessionClear(server, session), cx.now + CLEAR);
+        self.remember(cx, server, session);
         if let Some(record) = self.conns.get_mut(conn) {
             record.stage = Stage::Open { socket: pooled };
         }
@@ -623,7 +667,7 @@ impl HyperDht {
     pub(super) fn abort_session(&mut self, cx: &mut Cx<'_>, server: ServerId, session: SessionId) {
         trace!(cx, State, "hyperdht", id: SessionName(server, session), rule: "hyperdht.36", "given up");
         self.drop_session(cx, server, session);
-        self.timers.set(Timer::SessionClear(server, session), cx.now + CLEAR);
+        self.remember(cx, server, session);
     }
 
     /// The stream is gone, or about to be.
@@ -636,9 +680,14 @@ impl HyperDht {
 
     fn drop_session(&mut self, _: &mut Cx<'_>, server: ServerId, session: SessionId) {
         self.timers.clear(Timer::SessionAbort(server, session));
-        let Some(entry) = self.session(server, session) else { return };
-        let conn = entry.conn.take();
-        if let Progress::Pending(pending) = core::mem::replace(&mut entry.stage, Progress::Decided)
+        let Some(entry) = self.servers.get_mut(server).and_then(|record| record.sessions.get_mut(session))
+        else {
+            return;
+        };
+        let (before, conn) = (entry.weight(), entry.conn.take());
+        let stage = core::mem::replace(&mut entry.stage, Progress::Decided);
+        self.census.moved(entry.host, before, entry.weight());
+        if let Progress::Pending(pending) = stage
             && let Some(punch) = pending.punch
         {
             self.end_puncher(punch, None);
@@ -663,6 +712,7 @@ impl HyperDht {
                 record.by_message.remove(&entry.message);
             }
             record.by_slot.remove(&session.slot());
+            self.census.moved(entry.host, entry.weight(), Weight::default());
         }
     }
 }

@@ -42,7 +42,7 @@ pub use listen::ListenOptions;
 use announce::Withdrawal;
 use cache::Cache;
 use connect::Client;
-use listen::{Server, SessionId};
+use listen::{Census, Server, SessionId};
 use lookup::Lookup;
 use punch::{PunchId, Puncher};
 use records::{Forward, Storage};
@@ -405,6 +405,7 @@ pub struct HyperDht {
     streams: BTreeSet<u32>,
     servers: Slab<ServerKind, Server>,
     by_target: BTreeMap<Key, ServerId>,
+    census: Census,
     punchers: Slab<punch::PunchKind, Puncher>,
     /// Sockets of the pool; those of a live puncher name it.
     sockets: BTreeMap<SocketId, Option<PunchId>>,
@@ -440,6 +441,7 @@ impl HyperDht {
             streams: BTreeSet::new(),
             servers: Slab::new(),
             by_target: BTreeMap::new(),
+            census: Census::default(),
             punchers: Slab::new(),
             sockets: BTreeMap::new(),
             next_socket: SocketId::FIRST_POOLED.0,
