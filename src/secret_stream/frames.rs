@@ -84,6 +84,13 @@ impl Frames {
         }
     }
 
+    /// Gives back what was kept for the next frame.
+    pub(super) fn rest(&mut self) {
+        if !self.is_partial() {
+            self.body = Vec::new();
+        }
+    }
+
     /// Bytes that are reserved for the frame that is arriving.
     #[cfg(test)]
     pub(super) fn reserved(&self) -> usize {

@@ -27,6 +27,8 @@ use frames::{Found, Frames};
 
 /// The longest message of one frame, in bytes. (secret_stream.12)
 pub const MESSAGE_MAX: usize = SECRET_STREAM_FRAME_MAX - secretstream::OVERHEAD;
+/// Places of a queue that an idle stream keeps.
+const QUEUE_KEPT: usize = 4;
 const NAMESPACE: &str = "hyperswarm/secret-stream";
 
 /// What a handshake that was done elsewhere hands over.
@@ -657,6 +659,13 @@ impl SecretStream {
         }
     }
 
+    /// Nothing was sent for a while: room that a burst took is given back.
+    fn rest(&mut self) {
+        self.frames.rest();
+        self.outputs.shrink_to(QUEUE_KEPT);
+        self.events.shrink_to(QUEUE_KEPT);
+    }
+
     fn on_rest(&mut self, cx: &mut Cx<'_>) {
         if self.arrived - self.arrived_before >= SECRET_STREAM_REST_MIN {
             self.expect_rest(cx.now);
@@ -696,6 +705,7 @@ impl Machine for SecretStream {
                 Timer::KeepAlive => {
                     trace!(cx, Timer, "secret_stream", part: "", rule: "secret_stream.14", "keep-alive");
                     self.refresh_keep_alive(cx.now);
+                    self.rest();
                     // A stream whose outputs nobody takes needs no proof of life on top of them.
                     if self.unsent == 0 {
                         self.seal(cx, &[]);

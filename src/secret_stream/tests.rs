@@ -355,6 +355,47 @@ fn an_announced_length_reserves_nothing() {
     assert_eq!(events(&mut pair.ends[0]), []);
 }
 
+/// pitfalls 11.6: neither do a thousand of them, after some bytes of each.
+/// proves secret_stream.3
+#[test]
+fn a_thousand_announcements_reserve_what_came() {
+    let mut reserved = 0;
+    let (count, came) = (1000, 100);
+    for _ in 0..count {
+        let Pair { mut world, ends: [mut stream, _], .. } = Pair::open();
+        world.with(|cx| stream.handle_input(cx, Input::Bytes(&[0xff; 3])));
+        world.with(|cx| stream.handle_input(cx, Input::Bytes(&vec![0; came])));
+        reserved += stream.frames.reserved();
+    }
+    assert!(reserved <= count * 2048, "{reserved} bytes for {} that came", count * came);
+}
+
+/// A stream that lies idle gives back what long messages took.
+#[test]
+fn an_idle_stream_holds_little() {
+    let mut pair = Pair::open();
+    pair.piece = 1000;
+    for end in &mut pair.ends {
+        pair.world.with(|cx| end.set_keep_alive(cx, Some(Span::from_secs(5))));
+    }
+    for _ in 0..20 {
+        pair.send(0, &[7; 60_000]);
+        pair.send(1, &[7; 60_000]);
+    }
+    pair.settle();
+    for end in &mut pair.ends {
+        assert_eq!(messages(end).len(), 20);
+        assert!(end.frames.reserved() >= 60_000);
+    }
+    pair.pass(Span::from_secs(5));
+    for end in &pair.ends {
+        assert_eq!(end.frames.reserved(), 0);
+        let queues =
+            end.outputs.capacity() * size_of::<Output>() + end.events.capacity() * size_of::<Event>();
+        assert!(size_of::<SecretStream>() + queues < 2048, "{} and {queues}", size_of::<SecretStream>());
+    }
+}
+
 /// proves secret_stream.24
 #[test]
 fn any_flipped_bit_ends_the_stream() {
