@@ -70,6 +70,10 @@ impl Wire {
                 }
                 self.input(Input::Bytes(&bytes));
             } else if let Some(datagram) = send {
+                if self.garbled {
+                    damaged(&datagram).iter().for_each(|datagram| self.input(Input::Message(datagram)));
+                    self.input(Input::Message(&datagram));
+                }
                 self.input(Input::Message(&datagram));
             } else if said["end"] == true {
                 self.input(Input::Ended);
@@ -254,6 +258,97 @@ fn a_garbled_stream_ends_on_either_side() {
     wire.settle();
     assert!(wire.said.iter().any(|said| said["error"].is_string()), "{:?}", wire.said);
     assert_eq!(wire.events.last(), Some(&Event::Closed(Why::Cut)));
+}
+
+/// A datagram under another nonce, with a bit flipped, and cut short.
+fn damaged(datagram: &[u8]) -> [Vec<u8>; 3] {
+    let mut changed = [datagram.to_vec(), datagram.to_vec(), datagram[..23].to_vec()];
+    changed[0][0] ^= 1;
+    if let Some(last) = changed[1].last_mut() {
+        *last ^= 0x80;
+    }
+    changed
+}
+
+/// Of datagrams that were changed on the way neither side hears; of one that came twice both hear twice.
+#[test]
+fn damaged_datagrams_vanish_and_copies_do_not() {
+    if skipped("damaged_datagrams_vanish_and_copies_do_not") {
+        return;
+    }
+    for initiator in [true, false] {
+        let mut wire = Wire::keyed(initiator);
+        wire.settle();
+        wire.with(|ours, cx| ours.send_unordered(cx, b"ours")).expect("open");
+        let Some(Output::Send(datagram)) = wire.with(|ours, cx| ours.poll_output(cx)) else {
+            panic!("a datagram")
+        };
+        for datagram in damaged(&datagram).iter().chain([&datagram, &datagram]) {
+            wire.tell(&json!([["datagram", hex::encode(datagram)]]));
+        }
+        assert_eq!(wire.heard("unordered"), [b"ours", b"ours"]);
+        wire.garbled = true;
+        wire.tell(&json!([["unordered", hex::encode(b"theirs")]]));
+        wire.garbled = false;
+        wire.tell(&json!([["write", "61"]]));
+        wire.settle();
+        let theirs = |event: &&Event| matches!(event, Event::Unordered(message) if message == b"theirs");
+        assert_eq!(wire.events.iter().filter(theirs).count(), 2);
+        assert_eq!(wire.ours.stats().unordered_dropped, 3);
+        assert_eq!(wire.messages(), [b"a"], "the stream is none the worse for it");
+        wire.node.finish();
+    }
+}
+
+/// Frames that come byte by byte, many at once, and as long as a frame can be.
+#[test]
+fn frames_of_any_cut_and_of_the_greatest_length() {
+    if skipped("frames_of_any_cut_and_of_the_greatest_length") {
+        return;
+    }
+    let mut wire = Wire::keyed(true);
+    wire.settle();
+    let mut bytes = Vec::new();
+    for message in samples().iter().filter(|message| message.len() < 100) {
+        wire.with(|ours, cx| ours.send(cx, message)).expect("room");
+    }
+    while let Some(Output::Write(frame)) = wire.with(|ours, cx| ours.poll_output(cx)) {
+        bytes.extend_from_slice(&frame);
+    }
+    let (single, joined) = bytes.split_at(bytes.len() / 2);
+    let mut todo: Vec<Value> = single.iter().map(|byte| json!(["bytes", hex::encode(&[*byte])])).collect();
+    todo.push(json!(["bytes", hex::encode(joined)]));
+    wire.tell(&Value::Array(todo));
+    let short: Vec<Vec<u8>> = samples().into_iter().filter(|message| message.len() < 100).collect();
+    assert_eq!(wire.heard("message"), short);
+
+    wire.said.clear();
+    let longest = vec![0x5a; seckel::secret_stream::MESSAGE_MAX];
+    wire.with(|ours, cx| ours.send(cx, &longest)).expect("room");
+    wire.tell(&json!([["write", hex::encode(&longest)]]));
+    wire.settle();
+    assert!(wire.heard("message") == [longest.clone()], "ours");
+    assert!(wire.messages() == [longest], "theirs");
+    wire.node.finish();
+}
+
+/// Whoever destroys the stream, the other side hears that it was cut.
+#[test]
+fn either_side_may_destroy_the_stream() {
+    if skipped("either_side_may_destroy_the_stream") {
+        return;
+    }
+    let mut wire = Wire::keyed(true);
+    wire.settle();
+    wire.tell(&json!([["destroy", null]]));
+    wire.settle();
+    assert_eq!(wire.events.last(), Some(&Event::Closed(Why::Cut)));
+    let mut wire = Wire::keyed(false);
+    wire.settle();
+    wire.with(|ours, cx| ours.destroy(cx));
+    wire.settle();
+    assert_eq!(wire.events.last(), Some(&Event::Closed(Why::Destroyed)));
+    assert!(wire.said.iter().any(|said| said["closed"] == true), "{:?}", wire.said);
 }
 
 fn first(said: &Value, name: &str) -> Vec<u8> {
