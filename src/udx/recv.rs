@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::seq::{Ranges, Seq};
-use crate::base::limits;
+use crate::base::{limits, take_first};
 use crate::wire::udx::Block;
 
 /// Payloads are joined up to this size before they are handed out.
@@ -187,11 +187,8 @@ impl Recv {
 
     /// The next bytes in order.
     pub fn read(&mut self) -> Option<Vec<u8>> {
-        let bytes = self.unread.pop_front()?;
+        let bytes = take_first(&mut self.unread)?;
         self.unread_bytes -= bytes.len();
-        if self.unread.is_empty() && self.unread.capacity() > 64 {
-            self.unread = VecDeque::new();
-        }
         // udx.24: the sender learns of the new room when it believed in little
         let window = self.window() as usize;
         if self.told < self.window_max / 2 && window >= self.told + self.window_max / 4 {
@@ -236,6 +233,15 @@ impl Recv {
     pub fn blocks(&self) -> Vec<Block> {
         let block = |(start, end): (Seq, Seq)| Block { start: start.wire(), end: end.wire() };
         self.held_ranges.iter().take(BLOCKS_MAX).map(block).collect()
+    }
+
+    /// Bytes of memory behind this, as far as there is room in lists.
+    #[cfg(test)]
+    pub fn heap_bytes(&self) -> usize {
+        let chunks = self.unread.iter().map(Vec::capacity);
+        let pieces = self.held.values().map(|piece| PIECE + piece.bytes.capacity());
+        let lists = self.unread.capacity() * size_of::<Vec<u8>>() + self.held_ranges.heap_bytes();
+        lists + chunks.sum::<usize>() + pieces.sum::<usize>()
     }
 
     /// Bytes held, in order or not.

@@ -9,8 +9,10 @@ use crate::wire::udx::Block;
 
 /// udx.36: so many timeouts of one packet, the next ends the stream.
 const TIMEOUTS_MAX: u8 = 6;
-/// A ring that is empty and larger than this is given back, so that an idle stream is small.
-const KEEP: usize = 4 * 1024;
+/// Lists that are empty and larger than this, in bytes and in entries, are given back, so that an idle stream is small
+/// (udx.107).
+const KEEP: usize = 512;
+const KEEP_PACKETS: usize = 4;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Fate {
@@ -456,9 +458,19 @@ impl Send {
         if self.bytes.is_empty() && self.bytes.capacity() > KEEP {
             self.bytes = VecDeque::new();
         }
-        if self.flight.capacity().max(self.order.capacity()) > KEEP / 64 {
+        if self.flight.capacity().max(self.order.capacity()).max(self.lost.capacity()) > KEEP_PACKETS {
             (self.flight, self.order, self.lost) = Default::default();
         }
+    }
+
+    /// Bytes of memory behind this, as far as there is room in lists.
+    #[cfg(test)]
+    pub fn heap_bytes(&self) -> usize {
+        self.bytes.capacity()
+            + self.flight.capacity() * size_of::<Packet>()
+            + self.order.capacity() * size_of::<(u64, Seq)>()
+            + self.lost.capacity() * size_of::<Seq>()
+            + self.arrived.heap_bytes()
     }
 
     /// Forgets all.

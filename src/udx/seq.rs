@@ -50,6 +50,11 @@ impl Ranges {
         self.ranges.iter().copied()
     }
 
+    #[cfg(test)]
+    pub fn heap_bytes(&self) -> usize {
+        self.ranges.capacity() * size_of::<(Seq, Seq)>()
+    }
+
     /// The end of the range that holds `seq`.
     pub fn end_of(&self, seq: Seq) -> Option<Seq> {
         let at = self.ranges.partition_point(|&(start, _)| start <= seq);
@@ -82,6 +87,9 @@ impl Ranges {
         }
         let gone = self.ranges.partition_point(|range| range.1 <= seq);
         self.ranges.drain(..gone);
+        if self.ranges.is_empty() {
+            self.ranges = Vec::new(); // gaps are rare
+        }
         if let Some(first) = self.ranges.first_mut() {
             first.0 = first.0.max(seq);
         }

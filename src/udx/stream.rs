@@ -14,7 +14,7 @@ use super::rtt::Rtt;
 use super::send::{End, Send};
 use super::seq::Seq;
 use super::{Event, Stats, StreamId, Why};
-use crate::base::{Addr, Error, SocketId, Span, Time, limits};
+use crate::base::{Addr, Error, SocketId, Span, Time, limits, take_first};
 use crate::wire::udx::{HEADER_LEN, Header, Kind, Sack};
 use crate::wire::{self};
 
@@ -691,7 +691,7 @@ impl Stream {
         if matches!(self.phase, Phase::Open { .. } | Phase::Expecting { .. }) {
             return None; // what came is kept until the stream is connected
         }
-        if let Some(bytes) = self.news.messages.pop_front() {
+        if let Some(bytes) = take_first(&mut self.news.messages) {
             self.recv.gave_message(bytes.len());
             return Some(Event::Message { stream, bytes });
         }
@@ -713,6 +713,13 @@ impl Stream {
             return Some(Event::Ended { stream });
         }
         self.news.closed.take().map(|why| Event::Closed { stream, why })
+    }
+
+    /// Bytes of memory behind this, as far as there is room in lists.
+    #[cfg(test)]
+    pub fn heap_bytes(&self) -> usize {
+        let queues = self.messages.capacity() + self.news.messages.capacity();
+        self.send.heap_bytes() + self.recv.heap_bytes() + queues * size_of::<Vec<u8>>()
     }
 
     pub fn stats(&self) -> Stats {

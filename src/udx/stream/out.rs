@@ -1,6 +1,8 @@
 //! From what a stream wants to its next packet. Nothing is made before it is asked for, so all writes of a turn share
 //! packets (udx.54) and one ack serves all packets that came in it (udx.20).
 
+use std::collections::VecDeque;
+
 use super::{Path, Stream};
 use crate::base::Time;
 use crate::udx::Output;
@@ -19,6 +21,9 @@ impl Stream {
             return Some(self.ack(path)); // data carries no blocks
         }
         if let Some(bytes) = self.messages.pop_front_if(|bytes| self.credit.spare() >= Some(bytes.len())) {
+            if self.messages.is_empty() {
+                self.messages = VecDeque::new();
+            }
             return Some(self.bare(path, Kind::MESSAGE, &bytes));
         }
         if self.affords_data()

@@ -2,6 +2,7 @@
 
 mod hostile;
 mod loss;
+mod memory;
 mod mtu;
 mod relay;
 mod rules;
