@@ -94,6 +94,15 @@ fn two_nodes_on_loopback_talk() {
         _ => false,
     });
     assert!(matches!(answer, Event::Data { bytes, .. } if bytes == b"hello"));
+    // udx.105: all that left one of the two came to the other or to the bootstrap node, and streams are part of it
+    let sum = |host: &Host, node: NodeId| {
+        host.traffic(node).fold((0, 0), |sum, (_, one)| (sum.0 + one.packets_in, sum.1 + one.packets_out))
+    };
+    for node in [server, client] {
+        let (all, streams) = (sum(&host, node), host.net(node).traffic());
+        assert!(streams.packets_in >= 2 && streams.packets_out >= 2, "{streams:?}");
+        assert!(all.0 > streams.packets_in && all.1 > streams.packets_out, "{all:?} with {streams:?}");
+    }
 }
 
 /// Whoever sends faster than the network is told so while little is queued, and told when to go on; all arrives.

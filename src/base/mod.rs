@@ -12,6 +12,7 @@ pub mod slab;
 pub mod time;
 pub mod timers;
 pub mod trace;
+pub mod traffic;
 
 pub use addr::{Addr, Key, SocketId, Tag};
 pub use disk::{Disk, DiskError, FileId, Mode};
@@ -26,3 +27,4 @@ pub use timers::Timers;
 pub(crate) use trace::KeptKeys;
 pub(crate) use trace::trace;
 pub use trace::{NoTrace, Trace};
+pub use traffic::Traffic;

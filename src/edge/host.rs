@@ -14,7 +14,7 @@ use super::files::Files;
 use super::os::{OsEntropy, interfaces, keep_freed_memory, unix_time};
 use super::trace::Transcript;
 use super::udp::{Inbox, Left, Udp};
-use crate::base::{Cx, Error, Machine, NoTrace, SocketId, Span, Time, Timers, Trace, limits, trace};
+use crate::base::{Cx, Error, Machine, NoTrace, SocketId, Span, Time, Timers, Trace, Traffic, limits, trace};
 use crate::node::{Config, Event, Input, Net, Node, Output};
 
 /// One of the nodes of a host.
@@ -160,6 +160,12 @@ impl Host {
         self.deadlines.clear(id);
         self.touched.remove(&id);
         self.pending.retain(|(owner, _)| *owner != id);
+    }
+
+    /// What came and left on each socket of a node.
+    pub fn traffic(&self, id: NodeId) -> impl Iterator<Item = (SocketId, Traffic)> {
+        let seat = self.seats.get(id.0).and_then(Option::as_ref);
+        seat.into_iter().flat_map(|seat| seat.sockets.iter().map(|(socket, (udp, _))| (*socket, udp.traffic)))
     }
 
     /// Microseconds since the host started.
@@ -316,7 +322,7 @@ impl Host {
         let Some(&(id, socket)) = self.owners.get(&token) else { return Left::Nothing };
         let Some(seat) = self.seats.get_mut(id.0).and_then(Option::as_mut) else { return Left::Nothing };
         let Seat { node, disk, entropy, trace, sockets } = seat;
-        let Some((udp, _)) = sockets.get(&socket) else { return Left::Nothing };
+        let Some((udp, _)) = sockets.get_mut(&socket) else { return Left::Nothing };
         let mut cx = Cx { now, entropy, disk, trace: &mut **trace };
         self.touched.insert(id);
         for _ in 0..RECEIVES_PER_TURN {
@@ -325,6 +331,7 @@ impl Host {
                 if let Some((from, bytes, each)) = self.inbox.get(index)
                     && each <= limits::DATAGRAM_MAX
                 {
+                    udp.traffic.came(bytes.len().div_ceil(each), bytes.len());
                     node.handle_input(&mut cx, Input::Datagrams { socket, from, bytes, each });
                 }
             }

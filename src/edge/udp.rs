@@ -9,8 +9,7 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 
 use quinn_udp::{RecvMeta, Transmit, UdpSocketState};
 
-use crate::base::Addr;
-use crate::base::limits;
+use crate::base::{Addr, Traffic, limits};
 
 /// udx.h: what libudx asks the kernel for, largest first.
 const RECV_BUFFERS: [usize; 4] = [1 << 20, 512 << 10, 256 << 10, 208 << 10];
@@ -58,6 +57,8 @@ pub struct Udp {
     waiting: VecDeque<Burst>,
     /// Datagrams in `waiting`.
     waiting_count: usize,
+    /// What the kernel took, and what whoever receives says that came. (udx.105)
+    pub traffic: Traffic,
     /// Datagrams dropped because the queue was full, or because the kernel refused them.
     pub dropped: u64,
 }
@@ -82,6 +83,7 @@ impl Udp {
             burst: Burst::default(),
             waiting: VecDeque::new(),
             waiting_count: 0,
+            traffic: Traffic::default(),
             dropped: 0,
         })
     }
@@ -162,7 +164,10 @@ impl Udp {
                 self.dropped += 1;
                 true
             }
-            Ok(()) => true,
+            Ok(()) => {
+                self.traffic.left(burst.count, burst.bytes.len());
+                true
+            }
         }
     }
 

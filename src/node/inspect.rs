@@ -1,7 +1,7 @@
 //! What a node holds, to look at and not to touch: the checkers of simulated worlds ask this.
 
 use super::{ConnId, CoreId, LookupId, Node};
-use crate::base::{Addr, Key, SocketId, limits};
+use crate::base::{Addr, Key, SocketId, Traffic, limits};
 use crate::{dht_rpc, udx};
 
 pub use crate::dht_rpc::{Known, node_id};
@@ -157,6 +157,11 @@ impl Node {
             Load { queue: "outputs", len: self.outputs.len(), max: limits::HYPERDHT_OUTPUTS },
             Load { queue: "events", len: self.events.len(), max: limits::REPLICATION_EVENTS_MAX },
         ]
+    }
+
+    /// What came and left on all streams together.
+    pub fn traffic(&self) -> Traffic {
+        self.udx.traffic()
     }
 
     /// What is left of all that was begun.

@@ -8,7 +8,7 @@ use super::{
     CallId, CallState, ConnId, Dialing, Durability, KeyPair, Node, RpcId, ServerId, Serving, StreamStats,
 };
 use crate::base::hex::Short;
-use crate::base::{Addr, Cx, Error, Key, Span, Time, trace};
+use crate::base::{Addr, Cx, Error, Key, Span, Time, Traffic, trace};
 use crate::corestore::{Corestore, Namespace};
 use crate::hyperbee::Range;
 use crate::hyperdht::{ConnectOptions, ListenOptions};
@@ -194,6 +194,11 @@ impl<'a> Net<'a> {
     /// What went through a connection's cipher.
     pub fn stream_stats(&self, conn: ConnId) -> Option<StreamStats> {
         self.node.conns.get(&conn).map(|conn| conn.secret.stats())
+    }
+
+    /// What came and left on all connections together, in datagrams and bytes.
+    pub fn traffic(&self) -> Traffic {
+        self.node.traffic()
     }
 
     /// The key that the other side of a connection proved.

@@ -22,8 +22,8 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::base::{
-    Addr, Cx, Deadline, Error, Id, Kind as IdKind, Machine, Slab, SocketId, Span, Time, Timers, limits,
-    take_first, trace,
+    Addr, Cx, Deadline, Error, Id, Kind as IdKind, Machine, Slab, SocketId, Span, Time, Timers, Traffic,
+    limits, take_first, trace,
 };
 use crate::wire::udx::{HEADER_LEN, Header, Kind, MAGIC, VERSION};
 use crate::wire::{self};
@@ -198,6 +198,7 @@ pub struct Udx {
     timers: Timers<StreamId>,
     /// Room for the next packet, given back by whoever sent the last one; none between two turns.
     spare: Vec<u8>,
+    traffic: Traffic,
     dropped: u64,
 }
 
@@ -209,6 +210,11 @@ impl Udx {
     /// Whether a datagram belongs to a stream (also one that closed lately). Others go to the DHT.
     pub fn owns(&self, datagram: &[u8]) -> bool {
         local_id(datagram).is_some_and(|id| self.by_local.contains_key(&id) || self.past.contains_key(&id))
+    }
+
+    /// All that came for streams, also for those that are gone, and all that left. (udx.105)
+    pub fn traffic(&self) -> Traffic {
+        self.traffic
     }
 
     /// Datagrams that were dropped before they reached a stream.
@@ -315,7 +321,13 @@ impl Udx {
 
     /// Sends an unordered message, once. `Error::Invalid`: longer than a packet; `Error::NotOpen`: not connected.
     pub fn send(&mut self, cx: &mut Cx<'_>, id: StreamId, bytes: &[u8]) -> Result<(), Error> {
-        self.with(cx, id, |stream| stream.send_message(bytes))
+        self.with(cx, id, |stream| stream.send_message(bytes, None))
+    }
+
+    /// As `send`; the packet passes at most `hops` routers, so that one can be sent which opens a NAT and arrives
+    /// nowhere. Zero: as many as usual. (udx.104)
+    pub fn send_hops(&mut self, cx: &mut Cx<'_>, id: StreamId, bytes: &[u8], hops: u8) -> Result<(), Error> {
+        self.with(cx, id, |stream| stream.send_message(bytes, Some(hops).filter(|hops| *hops > 0)))
     }
 
     /// False: no `Data` until it is true again; the window that the other side is told closes meanwhile.
@@ -391,6 +403,12 @@ impl Udx {
 
     pub fn stats(&self, id: StreamId) -> Option<Stats> {
         Some(self.streams.get(id)?.stats())
+    }
+
+    fn leaves(&mut self, output: Output) -> Output {
+        let Output::Send { bytes, .. } = &output;
+        self.traffic.left(1, bytes.len());
+        output
     }
 
     fn with<T>(
@@ -521,6 +539,7 @@ impl Machine for Udx {
 
     fn handle_input(&mut self, cx: &mut Cx<'_>, input: Input<'_>) {
         let Input::Datagram { socket, from, bytes } = input;
+        self.traffic.came(1, bytes.len());
         let Ok((header, body)) = wire::decode_head::<Header>(bytes) else {
             trace!(cx, Drop, "udx", peer: from, rule: "udx.2", "no header");
             self.dropped += 1;
@@ -586,10 +605,10 @@ impl Machine for Udx {
 
     fn poll_output(&mut self, cx: &mut Cx<'_>) -> Option<Output> {
         if let Some(output) = take_first(&mut self.answers) {
-            return Some(output);
+            return Some(self.leaves(output));
         }
         if let Some(output) = take_first(&mut self.forwards) {
-            return Some(output);
+            return Some(self.leaves(output));
         }
         while let Some(&id) = self.ready.front() {
             if let Some(stream) = self.streams.get_mut(id) {
@@ -603,7 +622,7 @@ impl Machine for Udx {
                         self.turn = 0;
                         self.ready.rotate_left(1);
                     }
-                    return Some(output);
+                    return Some(self.leaves(output));
                 }
                 stream.ready = false;
                 if !stream.told {

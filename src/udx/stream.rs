@@ -61,6 +61,8 @@ struct Change {
     at: Seq,
     /// They are not all acked.
     pending: bool,
+    /// The socket before that, if two changes followed each other.
+    socket: SocketId,
 }
 
 /// What the layer above has not been told yet, in the order in which it is told.
@@ -120,7 +122,8 @@ pub(super) struct Stream {
     heard: bool,
     last_sent: Time,
     keep_alive: Option<Span>,
-    messages: VecDeque<Vec<u8>>,
+    /// That wait to be sent, and how far each may go.
+    messages: VecDeque<(Vec<u8>, Option<u8>)>,
     /// Bytes that a flush waits for.
     flush: Option<u64>,
     hit_high_water: bool,
@@ -230,7 +233,8 @@ impl Stream {
         self.phase = Phase::Connected(path);
         self.mtu.reset();
         let pending = self.send.outstanding() > 0;
-        self.change = Some(Change { from, at: self.send.next(), pending });
+        let socket = self.change.map_or(from.socket, |change| change.from.socket);
+        self.change = Some(Change { from, at: self.send.next(), pending, socket });
         self.news.connected |= !pending; // udx.60
         self.rest(now);
         Ok(())
@@ -268,7 +272,7 @@ impl Stream {
         Ok(())
     }
 
-    pub fn send_message(&mut self, bytes: &[u8]) -> Result<(), Error> {
+    pub fn send_message(&mut self, bytes: &[u8], ttl: Option<u8>) -> Result<(), Error> {
         self.check_open()?;
         if self.path().is_none() {
             return Err(Error::NotOpen);
@@ -279,7 +283,7 @@ impl Stream {
         if self.messages.len() >= limits::UDX_MESSAGES_MAX {
             return Err(Error::Full);
         }
-        self.messages.push_back(bytes.to_vec());
+        self.messages.push_back((bytes.to_vec(), ttl));
         Ok(())
     }
 
@@ -365,7 +369,8 @@ impl Stream {
                 (true, from)
             }
             Phase::Connected(path) => {
-                let before = || self.change.is_some_and(|old| old.from.socket == socket);
+                let before =
+                    || self.change.is_some_and(|old| [old.from.socket, old.socket].contains(&socket));
                 (path.socket == socket || before(), path.to)
             }
             Phase::Closed => return false,
@@ -719,7 +724,7 @@ impl Stream {
     #[cfg(test)]
     pub fn heap_bytes(&self) -> usize {
         let queues = self.messages.capacity() + self.news.messages.capacity();
-        self.send.heap_bytes() + self.recv.heap_bytes() + queues * size_of::<Vec<u8>>()
+        self.send.heap_bytes() + self.recv.heap_bytes() + queues * size_of::<(Vec<u8>, Option<u8>)>()
     }
 
     pub fn stats(&self) -> Stats {

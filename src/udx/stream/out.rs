@@ -1,10 +1,8 @@
 //! From what a stream wants to its next packet. Nothing is made before it is asked for, so all writes of a turn share
 //! packets (udx.54) and one ack serves all packets that came in it (udx.20).
 
-use std::collections::VecDeque;
-
 use super::{Path, Stream};
-use crate::base::Time;
+use crate::base::{Time, take_first};
 use crate::udx::Output;
 use crate::udx::seq::Seq;
 use crate::wire::udx::{BLOCK_LEN, HEADER_LEN, Header, Kind, Sack};
@@ -20,11 +18,9 @@ impl Stream {
         if self.recv.ack_wanted && self.recv.has_gap() && paid {
             return Some(self.ack(path)); // data carries no blocks
         }
-        if let Some(bytes) = self.messages.pop_front_if(|bytes| self.credit.spare() >= Some(bytes.len())) {
-            if self.messages.is_empty() {
-                self.messages = VecDeque::new();
-            }
-            return Some(self.bare(path, Kind::MESSAGE, &bytes));
+        if let Some((bytes, hops)) = self.next_message() {
+            let Output::Send { socket, to, bytes, .. } = self.bare(path, Kind::MESSAGE, &bytes);
+            return Some(Output::Send { socket, to, bytes, ttl: hops });
         }
         if self.affords_data()
             && let Some(output) = self.poll_data(now, path)
@@ -37,6 +33,14 @@ impl Stream {
             return Some(self.bare(path, Kind::HEARTBEAT, &[]));
         }
         (self.recv.ack_wanted && paid).then(|| self.ack(path))
+    }
+
+    fn next_message(&mut self) -> Option<(Vec<u8>, Option<u8>)> {
+        let (bytes, _) = self.messages.front()?;
+        if self.credit.spare() < Some(bytes.len()) {
+            return None;
+        }
+        take_first(&mut self.messages)
     }
 
     /// An address that has proven nothing gets no more than it paid for; a tail is probed by a heartbeat then. (udx.99)

@@ -5,6 +5,7 @@ mod loss;
 mod memory;
 mod mtu;
 mod relay;
+mod remote;
 mod rules;
 mod speed;
 mod vectors;
