@@ -100,7 +100,7 @@ fn two_nodes_on_loopback_talk() {
     };
     for node in [server, client] {
         let (all, streams) = (sum(&host, node), host.net(node).traffic());
-        assert!(streams.packets_in >= 2 && streams.packets_out >= 2, "{streams:?}");
+        assert!(streams.packets_in > 0 && streams.packets_out > 0, "{streams:?}");
         assert!(all.0 > streams.packets_in && all.1 > streams.packets_out, "{all:?} with {streams:?}");
     }
 }
