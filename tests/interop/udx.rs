@@ -590,6 +590,30 @@ fn our_window_stops_node() {
     assert_eq!((digest.bytes, digest.wrong), (total, false));
 }
 
+/// A slow reader of Node's stops nothing: it always tells a window of 4 MiB, acks, and keeps what comes (udx.24).
+#[test]
+fn a_reader_of_nodes_that_pauses_loses_nothing() {
+    if skipped("udx::a_reader_of_nodes_that_pauses_loses_nothing") {
+        return;
+    }
+    let (mut real, mut judge) = (Real::new(), Judge::start());
+    let port = judge.port;
+    let id = real.stream(1, 2, port);
+    judge.stream(&mut real, 2, 1, json!({"hash": true}));
+    judge.ask(&mut real, json!({"op": "pause", "id": 2}));
+    let total = 8 << 20;
+    real.bulk_open(id, total);
+    real.with(|udx, cx| udx.flush(cx, id)).expect("open");
+    real.until_event(&Event::Flushed { stream: id });
+    assert_eq!(real.udx.stats(id).expect("live").send_window, 4 << 20);
+    real.end(id);
+    judge.ask(&mut real, json!({"op": "resume", "id": 2}));
+    let end = judge.wait(&mut real, "end", 2);
+    assert_eq!((end["bytes"].as_u64(), &end["right"]), (Some(total as u64), &json!(true)));
+    judge.ask(&mut real, json!({"op": "end", "id": 2}));
+    real.until_event(&Event::Closed { stream: id, why: Why::Ended });
+}
+
 /// What two of us reach on this machine. Run with `--release -- --ignored --nocapture`.
 #[test]
 #[ignore = "a measurement"]

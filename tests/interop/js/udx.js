@@ -118,6 +118,7 @@ serve(async (ask) => {
     case 'keepalive': s.setKeepalive(ask.every); return { ok: true }
     case 'pump': return pump(s, ask.blocks, ask.seed)
     case 'write': s.write(Buffer.from(ask.hex, 'hex')); return { ok: true }
+    case 'piece': s.write(piece(ask.from, ask.len)); return { ok: true }
     case 'flush': return { flushed: await s.flush() }
     case 'end': s.end(); return { ok: true }
     case 'destroy': s.destroy(); return { ok: true }
