@@ -3,7 +3,7 @@
 //!
 //! `Udx` finds the stream of a packet and keeps the lists of streams that have something to send, to tell or to do
 //! later; `stream` is one stream, made of `send` (ring of unacked bytes and packets, loss detection), `recv` (order,
-//! receive window), `rtt`, `cc` (how many packets may be in flight) and `mtu`. No packet is made before it is polled,
+//! receive window), `rtt`, `cc` (how many packets may be in flight, and when they leave) and `mtu`. No packet is made before it is polled,
 //! so writes of one turn share packets and one ack serves all packets that came in one turn.
 
 mod cc;
@@ -27,6 +27,7 @@ use crate::base::{
 };
 use crate::wire::udx::{HEADER_LEN, Header, Kind, MAGIC, VERSION};
 use crate::wire::{self};
+pub use cc::Phase;
 use stream::{Path, Stream};
 
 /// A stream that is gone answers late packets for this long: longer than the other side tries.
@@ -120,6 +121,10 @@ pub struct Stats {
     pub rtt: Option<Span>,
     /// What the retransmission timeout is now, without its doubling.
     pub timeout: Span,
+    /// What the congestion control is at; the bandwidth it knows of, and at which packets leave, in bytes per second.
+    pub phase: Phase,
+    pub bandwidth: u64,
+    pub pacing_rate: u64,
     /// Packets that may be in flight, and that are.
     pub congestion_window: usize,
     pub in_flight: usize,

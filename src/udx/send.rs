@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 
+use super::cc::{Newest, Stamp};
 use super::seq::{Ranges, Seq};
 use crate::base::{Span, Time, limits};
 use crate::wire::udx::Block;
@@ -29,6 +30,7 @@ struct Packet {
     sending: u64,
     sent: Time,
     first_sent: Time,
+    stamp: Stamp,
     len: u16,
     sends: u8,
     timeouts: u8,
@@ -96,6 +98,9 @@ pub(super) struct Report {
     pub spurious: usize,
     /// Blocks that no honest receiver sends.
     pub bad_blocks: usize,
+    /// The packet that was sent last among those that arrived.
+    pub newest: Option<Newest>,
+    newest_sending: u64,
     sample: u64,
 }
 
@@ -194,6 +199,7 @@ impl Send {
             sending: 0,
             sent: Time::ZERO,
             first_sent: Time::ZERO,
+            stamp: Stamp::NONE,
             len: len as u16,
             sends: 0,
             timeouts: 0,
@@ -244,7 +250,7 @@ impl Send {
     }
 
     /// `seq` leaves now: marks it, says whether it has data and END and was sent before, and adds its bytes to `out`.
-    pub fn transmit(&mut self, seq: Seq, now: Time) -> Sending {
+    pub fn transmit(&mut self, seq: Seq, now: Time, stamp: Stamp) -> Sending {
         self.sendings += 1;
         let sending = self.sendings;
         let in_flight = &mut self.in_flight;
@@ -256,6 +262,7 @@ impl Send {
         }
         packet.sending = sending;
         packet.sent = now;
+        packet.stamp = stamp;
         if packet.sends == 0 {
             packet.first_sent = now;
         }
@@ -349,6 +356,10 @@ impl Send {
             }
             Fate::Lost => report.spurious += 1,
             Fate::Arrived => return,
+        }
+        if packet.sending >= report.newest_sending {
+            report.newest_sending = packet.sending;
+            report.newest = Some(Newest { stamp: packet.stamp, sent: packet.sent });
         }
         let most = now.since(packet.first_sent);
         report.most = Some(report.most.map_or(most, |known| known.min(most)));
@@ -506,7 +517,7 @@ mod tests {
         let seq = send.cut(1152).expect("something to send");
         for n in 0..300 {
             let now = Time::from_micros(n);
-            let sending = send.transmit(seq, now);
+            let sending = send.transmit(seq, now, Stamp::NONE);
             let mut bytes = Vec::new();
             send.copy(&sending, &mut bytes);
             assert_eq!(bytes, b"stubborn");
@@ -529,7 +540,7 @@ mod tests {
                 assert!(send.write(&piece));
             }
             while let Some(seq) = send.cut(64) {
-                let sending = send.transmit(seq, Time::ZERO);
+                let sending = send.transmit(seq, Time::ZERO, Stamp::NONE);
                 let mut bytes = Vec::new();
                 send.copy(&sending, &mut bytes);
                 assert_eq!(bytes.len(), sending.len());

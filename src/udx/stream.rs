@@ -6,7 +6,7 @@ mod told;
 
 use std::collections::VecDeque;
 
-use super::cc::Congestion;
+use super::cc::{Arrival, Congestion};
 use super::credit::Credit;
 use super::mtu::Mtu;
 use super::recv::{Recv, Taken};
@@ -86,6 +86,8 @@ struct Deadlines {
     reorder: Option<Time>,
     zero_window: Option<Time>,
     keep_alive: Option<Time>,
+    /// The next packet may leave then.
+    pace: Option<Time>,
 }
 
 #[derive(Debug)]
@@ -108,11 +110,6 @@ pub(super) struct Stream {
     window_from: Option<(Seq, Seq)>,
     /// Ends when all before this is acked.
     recovery: Option<Seq>,
-    /// Losses of this recovery, and those of them that were none.
-    recovery_lost: usize,
-    recovery_spurious: usize,
-    /// The congestion window is what held us back last.
-    limited: bool,
     timeouts: u32,
     probes: u32,
     probe_wanted: bool,
@@ -127,6 +124,8 @@ pub(super) struct Stream {
     /// Bytes that a flush waits for.
     flush: Option<u64>,
     hit_high_water: bool,
+    /// The writer was told to wait, and has not written since: there is more than what is here.
+    writer_waits: bool,
     reading: bool,
     news: News,
     at: Deadlines,
@@ -149,16 +148,13 @@ impl Stream {
             relay_to: None,
             rtt: Rtt::default(),
             mtu: Mtu::default(),
-            congestion: Congestion::default(),
+            congestion: Congestion::new(local_id, Mtu::default().payload() + HEADER_LEN),
             change: None,
             credit: Credit::Left(0),
             from_remote: false,
             window: limits::UDX_WINDOW_MAX as u32,
             window_from: None,
             recovery: None,
-            recovery_lost: 0,
-            recovery_spurious: 0,
-            limited: false,
             timeouts: 0,
             probes: 0,
             probe_wanted: false,
@@ -170,6 +166,7 @@ impl Stream {
             messages: VecDeque::new(),
             flush: None,
             hit_high_water: false,
+            writer_waits: false,
             reading: true,
             news: News::default(),
             at: Deadlines::default(),
@@ -251,6 +248,7 @@ impl Stream {
         }
         self.probe_closed_window(now);
         let below = self.send.unsent_bytes() < HIGH_WATER;
+        self.writer_waits = !below;
         self.hit_high_water |= !below;
         Ok(below)
     }
@@ -493,23 +491,30 @@ impl Stream {
         if let Some(sample) = report.rtt.or(report.most.filter(|&most| self.rtt.admits(now, most, timeouts)))
         {
             self.rtt.sample(now, sample);
-            self.congestion.on_sample(sample);
             // udx.34: only now is it known how long to wait; the ack of a packet sent twice says nothing of that
             self.timeouts = 0;
             self.probes = 0;
         }
         if report.spurious > 0 {
             self.stats.spurious += report.spurious as u64;
-            self.recovery_spurious += report.spurious;
             self.send.on_spurious();
         }
         if self.recovery.is_some_and(|until| self.send.first >= until) {
             self.leave_recovery();
         }
         self.look_for_loss(now);
-        let srtt = self.rtt.srtt.unwrap_or_default();
-        let in_flight = self.send.in_flight();
-        self.congestion.on_delivered(now, report.delivered, in_flight, self.limited, srtt);
+        if let Some(newest) = &report.newest {
+            let arrival = Arrival {
+                count: report.delivered,
+                newest,
+                rtt: report.rtt,
+                least_rtt: self.rtt.min(),
+                srtt: self.rtt.srtt,
+                in_flight: self.send.in_flight(),
+                packet_bytes: self.packet_bytes(),
+            };
+            self.congestion.on_ack(now, &arrival);
+        }
         if self.send.outstanding() == 0 {
             self.at.timeout = None;
             self.at.probe = None;
@@ -529,15 +534,11 @@ impl Stream {
 
     fn leave_recovery(&mut self) {
         self.recovery = None;
-        if self.recovery_spurious >= self.recovery_lost {
-            self.congestion.undo();
-        }
         self.congestion.on_recovered();
     }
 
     fn look_for_loss(&mut self, now: Time) {
         let srtt = self.rtt.srtt.unwrap_or_default();
-        let in_flight = self.send.in_flight();
         let (lost, again) = self.send.detect_loss(now, self.recovery.is_some(), self.rtt.min(), srtt);
         self.at.reorder = again;
         self.stats.losses += lost as u64;
@@ -545,12 +546,11 @@ impl Stream {
         if lost == 0 {
             return;
         }
-        self.recovery_lost += lost;
+        self.congestion.on_loss(lost);
         if self.recovery.is_none() {
             self.stats.recoveries += 1;
             self.recovery = Some(self.send.next());
-            (self.recovery_lost, self.recovery_spurious) = (lost, 0);
-            self.congestion.on_loss(in_flight);
+            self.congestion.on_recovery(self.send.in_flight());
         }
     }
 
@@ -593,6 +593,7 @@ impl Stream {
             (self.at.timeout, "udx timeout"),
             (self.at.zero_window, "udx zero window"),
             (self.at.keep_alive, "udx keep alive"),
+            (self.at.pace, "udx pace"),
         ]
         .into_iter()
         .filter_map(|(at, why)| at.map(|at| (at, why)))
@@ -602,6 +603,7 @@ impl Stream {
     /// False: the other side is gone for good.
     pub fn on_time(&mut self, now: Time) -> bool {
         let due = |at: &mut Option<Time>| at.take_if(|at| *at <= now).is_some();
+        due(&mut self.at.pace); // whoever asked for the time polls
         if due(&mut self.at.reorder) {
             self.look_for_loss(now);
         }
@@ -648,7 +650,6 @@ impl Stream {
         }
         self.timeouts += 1;
         self.recovery = Some(self.send.next());
-        (self.recovery_lost, self.recovery_spurious) = (usize::MAX / 2, 0); // never undone
         self.congestion.on_timeout(self.send.in_flight());
         self.probe_wanted = false;
         self.at.probe = None;
@@ -727,8 +728,16 @@ impl Stream {
         self.send.heap_bytes() + self.recv.heap_bytes() + queues * size_of::<(Vec<u8>, Option<u8>)>()
     }
 
+    /// Of a full packet, with its header.
+    fn packet_bytes(&self) -> usize {
+        self.mtu.payload() + HEADER_LEN
+    }
+
     pub fn stats(&self) -> Stats {
         Stats {
+            phase: self.congestion.phase(),
+            bandwidth: self.congestion.bandwidth(self.packet_bytes()),
+            pacing_rate: self.congestion.pacing_rate(),
             mtu: self.mtu.size(),
             rtt: self.rtt.srtt,
             timeout: self.rtt.rto(),

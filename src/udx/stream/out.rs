@@ -63,25 +63,22 @@ impl Stream {
     }
 
     fn poll_data(&mut self, now: Time, path: Path) -> Option<Output> {
-        let outstanding = self.send.outstanding();
-        if outstanding == 0 && self.send.has_new() && now.since(self.last_sent) > self.rtt.rto() {
-            self.congestion.on_idle();
-        }
-        let free = self.congestion.may_send(self.send.in_flight());
-        if (free || self.probe_wanted)
-            && let Some(seq) = self.send.next_lost()
-        {
-            return Some(self.transmit(now, path, seq));
-        }
+        self.at.pace = None;
         let payload = self.payload();
+        let lost = self.send.next_lost();
         let fits = self.send.has_new() && self.send.fits(self.window, payload);
-        if fits && (free || self.probe_wanted) {
-            let seq = self.send.cut(payload)?;
-            self.check_drain();
-            return Some(self.transmit(now, path, seq));
+        if lost.is_some() || fits {
+            let seq = if self.may_leave(now) { lost.or_else(|| self.send.cut(payload)) } else { None };
+            if let Some(seq) = seq {
+                self.check_drain();
+                return Some(self.transmit(now, path, seq));
+            }
+        } else if !self.writer_waits
+            && !self.send.has_new()
+            && self.congestion.may_send(self.send.in_flight())
+        {
+            self.congestion.on_nothing_to_send(self.send.in_flight()); // udx.72
         }
-        // what held us back: the congestion window, or something else
-        self.limited = !free && (fits || self.send.next_lost().is_some());
         if self.probe_wanted
             && let Some(seq) = self.send.tail()
         {
@@ -91,10 +88,23 @@ impl Stream {
         None
     }
 
+    /// The congestion window lets a packet through, and it is its time (udx.85); a probe waits for neither.
+    fn may_leave(&mut self, now: Time) -> bool {
+        if self.probe_wanted {
+            return true;
+        }
+        if !self.congestion.may_send(self.send.in_flight()) {
+            return false;
+        }
+        self.at.pace = self.congestion.held_until(now);
+        self.at.pace.is_none()
+    }
+
     fn transmit(&mut self, now: Time, path: Path, seq: Seq) -> Output {
-        let sending = self.send.transmit(seq, now);
+        let stamp = self.congestion.on_sent(now, self.send.in_flight(), self.packet_bytes());
+        let sending = self.send.transmit(seq, now, stamp);
         let padding = self.probe_path(seq, sending.again, sending.len());
-        self.congestion.on_sent();
+        self.congestion.on_bytes(HEADER_LEN + usize::from(padding) + sending.len());
         if self.probe_wanted {
             self.probe_wanted = false;
             self.stats.probes += 1;

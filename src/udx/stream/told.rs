@@ -14,7 +14,6 @@ pub(in crate::udx) struct Mark {
     changing: bool,
     reading: bool,
     recovery: bool,
-    slow_start: bool,
     closed_window: bool,
     stats: Stats,
 }
@@ -28,7 +27,6 @@ impl Stream {
             changing: self.change.is_some_and(|change| change.pending),
             reading: self.reading,
             recovery: self.recovery.is_some(),
-            slow_start: self.congestion.in_slow_start(),
             closed_window: self.window == 0,
             stats: self.stats(),
         }
@@ -88,9 +86,9 @@ impl Stream {
             let what = if is.recovery { "begins" } else { "ends" };
             trace!(cx, State, "udx", id: id, rule: "udx.39", "recovery {what}, window {window} packets");
         }
-        if was.slow_start != is.slow_start {
-            let what = if is.slow_start { "begins" } else { "ends" };
-            trace!(cx, State, "udx", id: id, rule: "udx.50", "slow start {what}, window {window} packets");
+        if was.stats.phase != is.stats.phase {
+            let (phase, rate) = (is.stats.phase, is.stats.bandwidth);
+            trace!(cx, State, "udx", id: id, rule: "udx.74", "{phase}: window {window} packets, {rate} bytes a second");
         }
         if was.closed_window != is.closed_window {
             let what = if is.closed_window { "closed" } else { "open" };
