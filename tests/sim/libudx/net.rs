@@ -51,6 +51,8 @@ pub struct Sent {
     pub from: Addr,
     pub to: Addr,
     pub bytes: Vec<u8>,
+    /// How many routers it may pass, if that is not as usual.
+    pub hops: Option<u8>,
 }
 
 impl Sent {
@@ -361,8 +363,8 @@ impl Net {
     }
 
     fn carry(&mut self, host: usize, output: Output) {
-        let Output::Send { socket, to, bytes, .. } = output;
-        let sent = Sent { at: self.now, from: addr(host, socket), to, bytes };
+        let Output::Send { socket, to, bytes, ttl: hops } = output;
+        let sent = Sent { at: self.now, from: addr(host, socket), to, bytes, hops };
         let size = sent.bytes.len() + 28;
         let carried = (self.filter)(&sent) && size <= self.mtu && !self.entropy.chance(self.loss_permille);
         self.sent.push(sent.clone());

@@ -323,6 +323,11 @@ fn bytes_and_packets_are_counted() {
     assert_eq!((stats.resends, stats.timeouts, stats.recoveries), (0, 0, 0));
     let heard: usize = net.between(1, 0).map(|sent| sent.bytes.len()).sum();
     assert_eq!(at_b.3, heard as u64);
+    for (at, counts) in [(a, at_a), (b, at_b)] {
+        let all = net.udx[at.host].traffic();
+        let all = (all.packets_in, all.bytes_in, all.packets_out, all.bytes_out);
+        assert_eq!(all, counts, "the machine has no other stream");
+    }
 }
 
 /// Follows the first part of libudx test/stream-change-remote.c, without the relay: after a third of the data the

@@ -139,6 +139,21 @@ fn a_message_has_the_size_of_a_packet() {
     assert!(matches!(net.send(unconnected, b"early"), Err(Error::NotOpen)));
 }
 
+/// Follows libudx test/socket-send-recv.c: four in a row, two of them with hops of their own, and each with its own.
+#[test]
+fn messages_with_hops_of_their_own() {
+    let (mut net, a, b) = Net::pair();
+    let all = [("one", 0), ("two", 10), ("three", 20), ("four", 0)];
+    for (text, hops) in all {
+        net.act(b, |udx, cx, id| udx.send_hops(cx, id, text.as_bytes(), hops)).expect("connected");
+    }
+    net.write(b, b"data");
+    net.run_for(secs(1));
+    let hops: Vec<_> = net.between(1, 0).map(|sent| sent.hops).collect();
+    assert_eq!(hops, [None, Some(10), Some(20), None, None], "what comes after is as usual");
+    assert_eq!(net.messages(a), all.map(|(text, _)| text.as_bytes().to_vec()));
+}
+
 /// Follows libudx test/stream-keepalive.c: half a second at rest, a heartbeat each 10 ms.
 #[test]
 fn a_stream_at_rest_is_kept_alive() {
