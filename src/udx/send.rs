@@ -312,6 +312,9 @@ impl Send {
         let mut least = self.first;
         for block in blocks {
             let (start, end) = (self.first.near(block.start), self.first.near(block.end));
+            if start < self.first && start < end && end <= self.next() {
+                continue; // udx.102: an ack that was overtaken by a later one
+            }
             if start < least || end <= start || end > self.next() {
                 report.bad_blocks += 1; // udx.35
                 continue;

@@ -372,6 +372,23 @@ fn blocks_that_go_back_are_ignored() {
     assert_eq!(stats.in_flight + stats.losses as usize, 9 - 3);
 }
 
+/// An ack that a later one overtook names what is acked by then: it is old, not wrong.
+#[test]
+fn blocks_of_an_ack_that_was_overtaken_are_not_counted() {
+    // proves udx.102
+    let mut world = pair(ms(1));
+    world.write(0, &pattern(10_000, 1));
+    assert_eq!(world.out().len(), 9);
+    let block = |start: u32, end: u32| [start.to_le_bytes(), end.to_le_bytes()].concat();
+    world.inject(packet(Kind::STATE, 0, 4, OPEN, b""));
+    let (before, stream) = (world.udx[0].stats(world.streams[0]).expect("live"), world.streams[0]);
+    for (start, end, bad) in [(1, 3, 0), (2, 4, 0), (3, 6, 0), (3, 2, 1), (2, 10, 2)] {
+        world.inject(packet(Kind::SACK, 0, 0, OPEN, &block(start, end)));
+        let stats = world.udx[0].stats(stream).expect("live");
+        assert_eq!((stats.bad_blocks, stats.in_flight), (bad, before.in_flight), "{start} {end}");
+    }
+}
+
 #[test]
 fn blocks_may_stand_in_the_data_offset() {
     // proves udx.4
