@@ -4,6 +4,7 @@
 mod net;
 
 mod closing;
+mod congestion;
 mod loss;
 mod relay;
 mod sending;
