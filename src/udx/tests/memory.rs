@@ -1,9 +1,10 @@
 //! What a stream costs that has nothing to do.
 
 use super::rules::{ms, secs};
-use super::world::{Link, World, pattern};
-use crate::udx::StreamId;
+use super::world::{Link, SERVER, World, address, at, pattern};
+use crate::base::{Machine, Span, Time};
 use crate::udx::stream::Stream;
+use crate::udx::{Event, Input, Output, StreamId, Udx};
 
 const MEGABYTE: usize = 1 << 20;
 /// What the machine keeps of each stream beside it, with the slack of its trees: its slot's age, its id, its deadline.
@@ -49,5 +50,53 @@ fn a_stream_between_two_messages_is_small() {
             let bytes = size_of::<Stream>() + stream.heap_bytes() + LISTS;
             assert!(bytes < 4096, "{bytes} bytes after messages of {len}");
         }
+    }
+}
+
+/// Ten thousand streams between two machines, a megabyte each way on each: what all of them hold together.
+#[test]
+#[ignore = "a measurement"]
+fn ten_thousand_idle_streams() {
+    const COUNT: u32 = 10_000;
+    let mut udx = [Udx::new(), Udx::new()];
+    let mut streams = Vec::new();
+    let sent = pattern(MEGABYTE, 1);
+    let mut now = Time::ZERO;
+    for id in 0..COUNT {
+        let pair = at(now, |cx| {
+            let pair = [0, 1].map(|side| udx[side].open(cx, id).expect("free"));
+            for side in 0..2 {
+                udx[side].connect(cx, pair[side], SERVER, id, address(1 - side, SERVER)).expect("new");
+                udx[side].write(cx, pair[side], &sent).expect("room");
+            }
+            pair
+        });
+        streams.push(pair);
+        let mut read = [0, 0];
+        while read != [MEGABYTE; 2] {
+            now += Span::from_micros(20);
+            for side in 0..2 {
+                at(now, |cx| udx[side].handle_timeout(cx));
+                while let Some(Output::Send { bytes, .. }) = at(now, |cx| udx[side].poll_output(cx)) {
+                    let input =
+                        Input::Datagram { socket: SERVER, from: address(side, SERVER), bytes: &bytes };
+                    at(now, |cx| udx[1 - side].handle_input(cx, input));
+                }
+            }
+            for side in 0..2 {
+                while let Some(event) = udx[side].poll_event() {
+                    if let Event::Data { bytes, .. } = event {
+                        read[side] += bytes.len();
+                    }
+                }
+            }
+        }
+    }
+    for (side, udx) in udx.iter().enumerate() {
+        let live = streams.iter().filter_map(|pair| udx.streams.get(pair[side]));
+        let bytes: usize = live.map(|stream| size_of::<Stream>() + stream.heap_bytes() + LISTS).sum();
+        let each = bytes / COUNT as usize;
+        println!("{each} bytes a stream, {} of them the stream itself", size_of::<Stream>());
+        assert!(udx.len() == COUNT as usize && each < 4096);
     }
 }

@@ -1,5 +1,6 @@
 //! What udx must do, in virtual time.
 
+mod defects;
 mod hostile;
 mod loss;
 mod memory;

@@ -134,6 +134,8 @@ pub struct World {
     pub seen: [Seen; 2],
     /// Sees every packet as it leaves; false drops it.
     pub filter: Filter,
+    /// Changes packets as they leave.
+    pub rewrite: Box<dyn FnMut(&mut Packet)>,
     pub packets: usize,
     /// The checker of worlds of whole nodes, here for two bare machines; and what it says.
     prefix: Prefix<usize>,
@@ -186,6 +188,7 @@ impl World {
             streams,
             seen: [Seen::default(), Seen::default()],
             filter: Box::new(|_, _| true),
+            rewrite: Box::new(|_| {}),
             packets: 0,
             prefix: Prefix::default(),
             verdict: Ok(()),
@@ -281,12 +284,13 @@ impl World {
     fn carry(&mut self, side: usize, Output::Send { socket, to, bytes, .. }: Output) {
         self.packets += 1;
         let other = usize::from(to.ip[3]) - 1;
-        let packet = Packet {
+        let mut packet = Packet {
             side: other,
             socket: SocketId(u32::from(to.port) - 1000),
             from: address(side, socket),
             bytes,
         };
+        (self.rewrite)(&mut packet);
         if !(self.filter)(self.now, &packet) {
             return;
         }
