@@ -528,7 +528,7 @@ impl HyperDht {
         }
     }
 
-    /// A record for a new connection, its stream opened under an id that no other has. hyperdht.31
+    /// A record for a new connection, its stream opened under an id that no other has. hyperdht.31, udx.103
     fn open_stream(&mut self, cx: &mut Cx<'_>, stage: Stage) -> (ConnId, u32) {
         let local = loop {
             let drawn = cx.entropy.u32();

@@ -224,7 +224,7 @@ impl Stream {
         Ok(())
     }
 
-    /// Follows udx.62.
+    /// Follows udx.62 and udx.106.
     pub fn change_remote(&mut self, now: Time, path: Path) -> Result<(), Error> {
         let Phase::Connected(from) = self.phase else { return Err(Error::NotOpen) };
         self.phase = Phase::Connected(path);
@@ -293,7 +293,7 @@ impl Stream {
         if self.relay_to.is_some() {
             return; // it sends nothing of its own
         }
-        self.keep_alive = every.filter(|every| *every > Span::ZERO); // udx.44
+        self.keep_alive = every.filter(|every| *every > Span::ZERO); // udx.44, udx.108
         self.at.keep_alive = None;
         self.rest(now);
     }
@@ -418,7 +418,7 @@ impl Stream {
         }
         let ack = self.send.first.near(header.ack);
         if ack > self.send.next() {
-            self.stats.bad_acks += 1; // udx.18: no ack for it either
+            self.stats.bad_acks += 1; // udx.18, udx.102: no ack for it either
             return false;
         }
         if kind.data || kind.end {

@@ -635,6 +635,40 @@ fn a_flood_of_open_callers_is_bounded() {
     world.outcome(client, conn, SHORT).expect("an honest caller gets in");
 }
 
+/// pitfalls 2.26: whoever wants to guess the id of a stream has 32 bits to guess.
+// proves udx.103
+#[test]
+fn ids_of_streams_cannot_be_foreseen() {
+    let drawn = |seed: u64| {
+        let (mut world, server) = served(seed, Shape::Open);
+        let open = NoisePayload { firewall: firewall::OPEN, ..caller(5) };
+        let mut ids = Vec::new();
+        for n in 0..400 {
+            let relayed = Handshake {
+                mode: mode::FROM_RELAY,
+                noise: message(n, 1, 2, &open),
+                peer: Some(Addr::new([7, 7, 7, 7], 7)),
+                relay: None,
+            };
+            let out = outputs(&mut world, server, handshake(1, Addr::new([66, 6, 6, 6], 6), relayed));
+            ids.extend(out.iter().find_map(|output| match output {
+                Output::StreamOpen { local, .. } => Some(*local),
+                _ => None,
+            }));
+        }
+        ids
+    };
+    let (some, others) = (drawn(1), drawn(2));
+    assert_eq!((some.len(), others.len()), (400, 400));
+    for bit in 0..32 {
+        let set = some.iter().filter(|id| *id >> bit & 1 == 1).count();
+        assert!((140..260).contains(&set), "bit {bit} is set in {set} of 400");
+    }
+    assert!(some.iter().all(|id| !others.contains(id)), "other random bytes, other ids");
+    let near = some.windows(2).filter(|two| two[0].abs_diff(two[1]) < 1 << 16);
+    assert_eq!(near.count(), 0, "none follows from the one before");
+}
+
 /// A handshake whose outcome is known makes room for a new one.
 #[test]
 fn decided_handshakes_make_room() {
