@@ -58,7 +58,7 @@ impl Subject for Laws {
         let id = ids[draw.below(ids.len() as u64) as usize];
         let socket = SocketId(draw.below(3) as u32);
         let to = Addr::new([10, 0, 0, draw.below(3) as u8], draw.below(3) as u16);
-        let _ = match draw.below(12) {
+        let _ = match draw.below(14) {
             0 => udx.expect(cx, id, 9),
             1 | 2 => udx.connect(cx, id, socket, 9, to),
             3..=5 => udx.write(cx, id, &bulk(draw, 20_000)).map(drop),
@@ -68,6 +68,12 @@ impl Subject for Laws {
             9 => udx.send(cx, id, &bulk(draw, 1300)),
             10 => udx.set_reading(cx, id, draw.chance(500)),
             11 if draw.chance(500) => udx.change_remote(cx, id, socket, 9, to),
+            12 => udx.send_hops(cx, id, &bulk(draw, 1300), draw.below(256) as u8),
+            13 if draw.chance(200) => {
+                let other = ids[draw.below(ids.len() as u64) as usize];
+                udx.relay_to(cx, id, other)
+            }
+            13 => udx.set_window(cx, id, draw.below(1 << 20) as usize),
             _ => udx.set_keep_alive(cx, id, Some(Span::from_millis(draw.below(3000)))),
         };
     }
