@@ -23,8 +23,9 @@ use seckel::udx::{Event, Input, Output, StreamId, Udx, Why};
 
 use crate::support::{Node, skipped};
 
-/// Longer than any test needs.
+/// Without a datagram in this time nothing more will come; and longer than any test needs on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
+const LONGEST: Duration = Duration::from_secs(600);
 /// Datagrams that are taken before answers leave.
 const BATCH: usize = 64;
 
@@ -167,15 +168,27 @@ impl Real {
 
     /// Turns until `done`.
     fn until(&mut self, what: &str, mut done: impl FnMut(&mut Real) -> bool) {
-        let began = Instant::now();
+        let (began, mut last, mut seen) = (Instant::now(), Instant::now(), self.udx.traffic());
         loop {
             self.turn();
             if done(self) {
                 self.settle();
                 return;
             }
-            assert!(began.elapsed() < PATIENCE, "{what}: not in {PATIENCE:?}; {:?}", self.events);
+            if seen != self.udx.traffic() {
+                (seen, last) = (self.udx.traffic(), Instant::now());
+            }
+            let patient = last.elapsed() < PATIENCE && began.elapsed() < LONGEST;
+            assert!(patient, "{what}: not in {:?}; {}", began.elapsed(), self.state());
         }
+    }
+
+    /// What a test that waits in vain says.
+    fn state(&self) -> String {
+        let ids = self.udx.local_ids().filter_map(|local| self.udx.by_local(local));
+        let streams: Vec<_> = ids.map(|id| (id, self.udx.stats(id))).collect();
+        let read = self.digest.as_ref().map(|digest| digest.bytes);
+        format!("{:?} {:?}, read {read:?}; {streams:?}", self.events, self.udx.traffic())
     }
 
     fn until_event(&mut self, event: &Event) {

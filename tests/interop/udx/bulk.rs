@@ -152,7 +152,12 @@ impl Fast {
             if seen != (self.bytes, n) {
                 (seen, last) = ((self.bytes, n), Instant::now());
             }
-            assert!(last.elapsed() < PATIENCE, "{n} of {blocks} blocks written, {} bytes read", self.bytes);
+            let stats = self.udx.stats(id);
+            assert!(
+                last.elapsed() < PATIENCE,
+                "{n} of {blocks} blocks written, {} read; {stats:?}",
+                self.bytes
+            );
         }
         assert_eq!((self.closed, self.ended), (Some(Why::Ended), true));
         assert_eq!(self.bytes, blocks * BLOCK);

@@ -116,7 +116,7 @@ impl Secret {
         let began = std::time::Instant::now();
         while !done(self) {
             self.turn();
-            assert!(began.elapsed() < super::PATIENCE, "{what}; {:?}", self.events);
+            assert!(began.elapsed() < super::LONGEST, "{what}; {:?}; {}", self.events, self.real.state());
         }
     }
 
