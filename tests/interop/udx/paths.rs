@@ -28,6 +28,30 @@ fn our_first_packet_connects_node() {
     judge.wait(&mut real, "close", 2);
 }
 
+/// Much waits for Node's first packet, which is as small as a packet can be: what a stranger gets before it has proved
+/// where it is must not keep it from proving that.
+#[test]
+fn a_word_of_node_opens_the_way_for_much() {
+    if skipped("udx::paths::a_word_of_node_opens_the_way_for_much") {
+        return;
+    }
+    let (mut real, mut judge) = (Real::new(), Judge::start());
+    let id = real.with(|udx, cx| udx.open(cx, 1)).expect("free");
+    real.with(|udx, cx| udx.expect(cx, id, 2)).expect("new");
+    let total = 200_000;
+    let bytes: Vec<u8> = (0..total).step_by(4).flat_map(|word| (word as u32).to_le_bytes()).collect();
+    real.write(id, &bytes);
+    judge.stream(&mut real, 2, 1, json!({"hash": true}));
+    judge.ask(&mut real, json!({"op": "message", "id": 2, "hex": ""}));
+    real.until_event(&Event::Message { stream: id, bytes: Vec::new() });
+    real.end(id);
+    let end = judge.wait(&mut real, "end", 2);
+    assert_eq!((end["bytes"].as_u64(), &end["right"]), (Some(total as u64), &json!(true)));
+    assert_eq!(real.udx.stats(id).map(|stats| (stats.timeouts, stats.unproven)), Some((0, false)));
+    judge.ask(&mut real, json!({"op": "end", "id": 2}));
+    real.until_event(&Event::Closed { stream: id, why: Why::Ended });
+}
+
 /// Both ways at once, with the hash of the pattern, until both have ended.
 fn both_ways(
     real: &mut Real,

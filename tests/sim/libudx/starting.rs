@@ -58,6 +58,23 @@ fn the_first_packet_connects_once() {
     net.assert_nothing_left();
 }
 
+/// The same with much that waits for the first packet, which is as small as a packet can be. Follows `preconnect flow` of
+/// udx-native test/stream.js, and what hyperdht's servers do.
+#[test]
+fn the_smallest_first_packet_opens_the_way_for_much() {
+    let mut net = Net::new(2);
+    let (a, b) = (net.open(0, 1), net.open(1, 2));
+    net.act(a, |udx, cx, id| udx.expect(cx, id, 2)).expect("new");
+    let data = super::net::pattern(200_000, 1);
+    net.write(a, &data);
+    net.connect(b, S0, 1, addr(0, S0));
+    net.send(b, b"").expect("connected");
+    net.until("all of it", secs(2), |net| net.data(b).len() == data.len());
+    assert!(net.data(b) == data);
+    let stats = net.stats(a);
+    assert_eq!((stats.timeouts, stats.unproven, net.told(a)), (0, false, &["connected", "message"][..]));
+}
+
 /// Follows `emit connect` of udx-native test/stream.js: a connect needs no packet.
 #[test]
 fn a_connect_sends_nothing() {
