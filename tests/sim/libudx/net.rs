@@ -116,7 +116,7 @@ pub struct Net {
     seen: BTreeMap<At, Seen>,
     way: BTreeMap<(Time, u64), Sent>,
     count: u64,
-    entropy: Seeded,
+    pub entropy: Seeded,
     disk: RamDisk,
 }
 

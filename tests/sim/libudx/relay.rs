@@ -1,6 +1,6 @@
 //! Two streams that relay to each other stand between two that do not know it, and the change to a path without them.
 
-use seckel::base::Error;
+use seckel::base::{Entropy, Error, Seeded, Span};
 use seckel::udx::Why;
 use seckel::wire::udx::{HEADER_LEN, Kind};
 
@@ -182,4 +182,42 @@ fn all_are_destroyed_in_the_turn_of_the_change() {
         .collect();
     assert_eq!(goodbyes, [(addr(0, S0), addr(2, S0)), (addr(2, S0), addr(0, S0))], "the new way");
     net.assert_nothing_left();
+}
+
+/// Follows libudx test/stream-change-remote.c on lines of all kinds, with data both ways; the relay goes away when both
+/// changes are complete, or as soon as both have begun, while packets that went through it are still unacked.
+#[test]
+fn the_way_from_a_relay_loses_nothing_on_any_line() {
+    for seed in 0..60 {
+        let mut draw = Seeded::new(seed);
+        let (mut net, [a, b, c, d]) = Net::chain();
+        net.entropy = Seeded::new(seed).fork("line");
+        net.delay = Span::from_micros(100 + draw.below(50_000));
+        net.jitter = Span::from_micros(draw.below(20_000));
+        net.loss_permille = draw.below(100);
+        let sent =
+            [pattern(50_000 + draw.below(150_000) as usize, 1), pattern(draw.below(100_000) as usize, 2)];
+        net.write(d, &sent[0]);
+        net.write(a, &sent[1]);
+        let far = draw.below(sent[0].len() as u64) as usize;
+        net.until("some of it", secs(600), |net| net.data(a).len() >= far);
+        net.change(a, S0, 4, addr(2, S0));
+        net.run_for(Span::from_micros(draw.below(30_000)));
+        net.change(d, S0, 1, addr(0, S0));
+        if draw.chance(500) {
+            let changed = |net: &Net| net.times(a, "connected") > 0 && net.times(d, "connected") > 0;
+            net.until("both changes", secs(600), changed);
+        }
+        net.destroy(b);
+        net.end(a);
+        net.end(d);
+        net.until_closed(&[a, b, c, d], secs(600));
+        assert!(net.data(a) == sent[0] && net.data(d) == sent[1], "seed {seed}");
+        for at in [a, d] {
+            // A change that the last ack of all completes is not told any more: the stream has ended.
+            assert!(net.times(at, "connected") <= 1, "seed {seed}: {:?}", net.told(at));
+            assert_eq!(net.closed(at), Some(Why::Ended), "seed {seed}");
+        }
+        net.assert_nothing_left();
+    }
 }
