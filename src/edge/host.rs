@@ -41,6 +41,9 @@ const INTERFACES_EVERY: Span = Span::from_secs(5);
 const RECEIVES_PER_TURN: usize = 4;
 /// Outputs that are carried out as of one moment before the clock is looked at again.
 const OUTPUTS_PER_LOOK: usize = 16;
+/// What waits to leave waits no longer than about this for the end of its turn: when each piece of work is long
+/// (a handshake takes some 100 µs), the other side has its share of it while we go on.
+const TURN: Span = Span::from_micros(100);
 /// Events in a row that the program takes before what it asked for meanwhile is carried out.
 const EVENTS_PER_TURN: usize = 256;
 
@@ -74,8 +77,11 @@ pub struct Host {
     inbox: Inbox,
     /// Sockets that may have more than was taken.
     unread: BTreeSet<Token>,
-    /// Events that the program took since outputs were last carried out.
+    /// Events that the program took since outputs were last carried out, and when it took the first.
     told: usize,
+    told_at: Time,
+    /// When a node was last touched by the program.
+    net_at: Time,
     transcript: Option<Transcript>,
 }
 
@@ -108,6 +114,8 @@ impl Host {
             inbox: Inbox::default(),
             unread: BTreeSet::new(),
             told: 0,
+            told_at: Time::ZERO,
+            net_at: Time::ZERO,
             transcript: None,
         })
     }
@@ -176,6 +184,7 @@ impl Host {
     /// What a program can do with node `id`. Panics if it was removed: the caller's own mistake.
     pub fn net(&mut self, id: NodeId) -> Net<'_> {
         let now = self.now();
+        self.net_at = now;
         self.touched.insert(id);
         let seat = self.seats.get_mut(id.0).and_then(Option::as_mut).expect("a node that was not removed");
         let Seat { node, disk, entropy, trace, .. } = seat;
@@ -211,11 +220,15 @@ impl Host {
 
     /// Events come before outputs: what the program does about them leaves in the same datagrams.
     fn next_event(&mut self) -> Option<(NodeId, Event)> {
-        if self.told < EVENTS_PER_TURN {
+        let late = self.told > 0 && self.net_at >= self.told_at + TURN;
+        if self.told < EVENTS_PER_TURN && !late {
             if self.pending.is_empty() {
                 self.collect();
             }
             if let Some(event) = self.pending.pop_front() {
+                if self.told == 0 {
+                    self.told_at = self.now();
+                }
                 self.told += 1;
                 return Some(event);
             }
@@ -318,21 +331,21 @@ impl Host {
     }
 
     fn receive(&mut self, token: Token) -> Left {
-        let now = self.now();
         let Some(&(id, socket)) = self.owners.get(&token) else { return Left::Nothing };
-        let Some(seat) = self.seats.get_mut(id.0).and_then(Option::as_mut) else { return Left::Nothing };
-        let Seat { node, disk, entropy, trace, sockets } = seat;
-        let Some((udp, _)) = sockets.get_mut(&socket) else { return Left::Nothing };
-        let mut cx = Cx { now, entropy, disk, trace: &mut **trace };
         self.touched.insert(id);
+        let mut carried = self.now();
         for _ in 0..RECEIVES_PER_TURN {
+            let seat = self.seats.get(id.0).and_then(Option::as_ref);
+            let Some((udp, _)) = seat.and_then(|seat| seat.sockets.get(&socket)) else {
+                return Left::Nothing;
+            };
             let (count, left) = self.inbox.receive(udp);
             for index in 0..count {
-                if let Some((from, bytes, each)) = self.inbox.get(index)
-                    && each <= limits::DATAGRAM_MAX
-                {
-                    udp.traffic.came(bytes.len().div_ceil(each), bytes.len());
-                    node.handle_input(&mut cx, Input::Datagrams { socket, from, bytes, each });
+                self.take_in(id, socket, index);
+                let now = self.now();
+                if now.since(carried) >= TURN {
+                    self.carry_out_one(id);
+                    carried = now;
                 }
             }
             if left == Left::Nothing {
@@ -340,6 +353,19 @@ impl Host {
             }
         }
         Left::Perhaps
+    }
+
+    /// Hands what lies in a buffer of the inbox to a node.
+    fn take_in(&mut self, id: NodeId, socket: SocketId, index: usize) {
+        let now = self.now();
+        let Some(seat) = self.seats.get_mut(id.0).and_then(Option::as_mut) else { return };
+        let Seat { node, disk, entropy, trace, .. } = seat;
+        if let Some((from, bytes, each)) = self.inbox.get(index)
+            && each <= limits::DATAGRAM_MAX
+        {
+            let mut cx = Cx { now, entropy, disk, trace: &mut **trace };
+            node.handle_input(&mut cx, Input::Datagrams { socket, from, bytes, each });
+        }
     }
 
     fn send_waiting(&mut self, token: Token) {
