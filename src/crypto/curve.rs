@@ -2,7 +2,7 @@
 
 use curve25519_dalek::edwards::CompressedEdwardsY;
 use curve25519_dalek::traits::IsIdentity;
-use ed25519_dalek::hazmat::ExpandedSecretKey;
+use sodiumoxide::crypto::hash::sha512;
 
 use super::secret::Secret;
 use crate::base::Key;
@@ -25,12 +25,20 @@ pub fn dh(seed: &[u8; 32], public: &Key) -> Option<Secret> {
     if is_usable(public) { multiply(seed, public) } else { None }
 }
 
-/// `dh` with a point that is, or will be, asked about by `is_usable` before anything of the result leaves.
+/// `dh` with a point that is, or will be, asked about by `is_usable` before anything is opened with the result.
 ///
 /// The scalar is the one that signs: the first half of SHA-512 of the seed, its bits cleared and set (noise.3). It is
-/// then used as it is, and the result is hashed no further (noise.4, noise.6).
+/// then used as it is, and the result is hashed no further (noise.4, noise.6). A multiple of eight, it leaves nothing
+/// of a point's part of small order, so that the product tells nothing of the scalar whatever the point.
 pub fn multiply(seed: &[u8; 32], public: &Key) -> Option<Secret> {
-    // Reducing the scalar changes nothing in the group of prime order.
-    let product = CompressedEdwardsY(*public).decompress()? * ExpandedSecretKey::from(seed).scalar;
+    if !is_canonical(public) {
+        return None;
+    }
+    let point = CompressedEdwardsY(*public).decompress()?;
+    let mut digest = sha512::hash(seed).0;
+    let mut scalar = Secret([0; 32]);
+    scalar.0.copy_from_slice(&digest[..32]);
+    sodiumoxide::utils::memzero(&mut digest);
+    let product = point.mul_clamped(scalar.0);
     if product.is_identity() { None } else { Some(Secret(product.compress().to_bytes())) }
 }

@@ -93,6 +93,8 @@ pub struct Noise {
     public: Key,
     /// The other side's static key is known to be one that may be used. noise.5
     remote_usable: bool,
+    /// Its keys are asked about when this is finished, and not before it is answered. noise.5
+    answers_first: bool,
     own: log::Own,
 }
 
@@ -132,6 +134,7 @@ impl Noise {
         prologue: &[u8],
     ) -> Noise {
         let survives_reading = initiator && pattern == HandshakePattern::IK;
+        let answers_first = !initiator && pattern == HandshakePattern::IK;
         let params = NoiseParams::new(
             name(pattern).to_owned(),
             BaseChoice::Noise,
@@ -171,6 +174,7 @@ impl Noise {
             over: false,
             public: own.public,
             remote_usable: false,
+            answers_first,
             own: kept,
         }
     }
@@ -204,7 +208,8 @@ impl Noise {
             return Err(NoiseError::OutOfTurn);
         }
         // noise.5: the other side's first message begins with its ephemeral key.
-        if self.own.remote_ephemeral.is_none()
+        if !self.answers_first
+            && self.own.remote_ephemeral.is_none()
             && message.first_chunk().is_some_and(|ephemeral| !curve::is_usable(ephemeral))
         {
             self.over = !self.survives_reading;
@@ -233,7 +238,7 @@ impl Noise {
 
     /// Asks about the other side's static key as soon as it is known, before anything is said that hangs on it. noise.5
     fn check_remote(&mut self) -> Result<(), NoiseError> {
-        if self.remote_usable {
+        if self.remote_usable || self.answers_first {
             return Ok(());
         }
         let Some(remote) = self.remote_public() else { return Ok(()) };
@@ -259,8 +264,14 @@ impl Noise {
         !self.over && self.state.is_handshake_finished()
     }
 
-    /// The keys; `OutOfTurn` unless `finished`.
-    pub fn finish(mut self) -> Result<NoiseKeys, NoiseError> {
+    /// The keys; `OutOfTurn` unless `finished`, `BadPoint` if the other side's keys may not be used.
+    pub fn finish(self) -> Result<NoiseKeys, NoiseError> {
+        let (keys, unproven) = self.finish_unproven()?;
+        if unproven.are_usable() { Ok(keys) } else { Err(NoiseError::BadPoint) }
+    }
+
+    /// `finish`, but the other side's keys are still to be asked about before anything is opened. (noise.5)
+    pub fn finish_unproven(mut self) -> Result<(NoiseKeys, Unproven), NoiseError> {
         if !self.finished() {
             return Err(NoiseError::OutOfTurn);
         }
@@ -269,7 +280,20 @@ impl Noise {
         let (tx, rx) = if self.initiator { (first, second) } else { (second, first) };
         let handshake_hash = self.state.get_handshake_hash().try_into().expect("BLAKE2b-512 gives 64 bytes");
         let remote_public = self.remote_public().expect("IK and XX both move the static keys");
-        Ok(NoiseKeys { tx, rx, handshake_hash, remote_public })
+        let ephemeral = self.own.remote_ephemeral.filter(|_| self.answers_first);
+        let unproven = Unproven(ephemeral.map(|ephemeral| [ephemeral, remote_public]));
+        Ok((NoiseKeys { tx, rx, handshake_hash, remote_public }, unproven))
+    }
+}
+
+/// Keys of the other side of which it is not known whether they may be used. noise.5
+#[derive(Clone, Copy, Debug)]
+pub struct Unproven(Option<[Key; 2]>);
+
+impl Unproven {
+    /// Whether nothing is wrong with them.
+    pub fn are_usable(&self) -> bool {
+        self.0.is_none_or(|keys| keys.iter().all(curve::is_usable))
     }
 }
 

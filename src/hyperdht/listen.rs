@@ -7,7 +7,7 @@ use super::payload::Sealed;
 use super::punch::Owner;
 use super::*;
 use crate::base::Error;
-use crate::crypto::noise::Noise;
+use crate::crypto::noise::{Noise, Unproven};
 use crate::wire::hyperdht::{
     HolepunchInfo, HolepunchPayload, NoisePayload, UdxInfo, command, error, firewall,
 };
@@ -130,6 +130,8 @@ enum Progress {
 #[derive(Debug)]
 struct Pending {
     keys: NoiseKeys,
+    /// Asked about when the caller shows itself: its answer does not wait for that. noise.5
+    unproven: Unproven,
     sealed: Sealed,
     punch: Option<PunchId>,
     round: u64,
@@ -360,10 +362,10 @@ impl HyperDht {
         let reply = self.server_payload(server, session, local);
         let reply = noise.write(&wire::encode(&reply)).ok();
         noise.log(cx.trace); // key_log.4
-        let answer = reply.zip(noise.finish().ok());
+        let answer = reply.zip(noise.finish_unproven().ok());
         let entry = self.session(server, session)?;
         entry.conn = Some(conn);
-        let Some((reply, keys)) = answer else {
+        let Some((reply, (keys, unproven))) = answer else {
             self.drop_session(cx, server, session);
             self.forget(server, session);
             return None;
@@ -384,8 +386,15 @@ impl HyperDht {
         let before = entry.weight();
         entry.reply = reply.clone();
         entry.reply_from = reply_from;
-        entry.stage =
-            Progress::Pending(Box::new(Pending { keys, sealed, punch, round: 0, waiting: Vec::new(), open }));
+        entry.stage = Progress::Pending(Box::new(Pending {
+            keys,
+            unproven,
+            sealed,
+            punch,
+            round: 0,
+            waiting: Vec::new(),
+            open,
+        }));
         entry.dialled = matches!(plan, Plan::Dial(_));
         self.census.moved(host, before, entry.weight());
         let from = request.from;
@@ -494,6 +503,11 @@ impl HyperDht {
         pooled: Option<SocketId>,
         path: Path,
     ) {
+        let Some(pending) = self.pending(server, session) else { return };
+        if !pending.unproven.are_usable() {
+            self.malformed();
+            return self.abort_session(cx, server, session);
+        }
         let Some(entry) = self.servers.get_mut(server).and_then(|record| record.sessions.get_mut(session))
         else {
             return;

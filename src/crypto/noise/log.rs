@@ -91,15 +91,15 @@ impl Noise {
 }
 
 /// The chaining key of a handshake. noise.7
-struct Chain([u8; 64]);
+pub(super) struct Chain([u8; 64]);
 
 impl Chain {
-    fn new(pattern: HandshakePattern) -> Chain {
+    pub fn new(pattern: HandshakePattern) -> Chain {
         Chain(padded(name(pattern)))
     }
 
     /// The key that follows from the next shared secret.
-    fn mix(&mut self, shared: Option<Secret>) -> Option<Secret> {
+    pub fn mix(&mut self, shared: Option<Secret>) -> Option<Secret> {
         let shared = shared?;
         let mut hash = DefaultResolver.resolve_hash(&HashChoice::Blake2b)?;
         let (mut next, mut key) = ([0; 64], [0; 64]);
@@ -136,16 +136,16 @@ pub struct IkKeys {
 
 /// The digest of a handshake, which every part that is read moves on. noise.8 (noise.20)
 #[derive(Clone)]
-struct Digest([u8; 64]);
+pub(super) struct Digest(pub [u8; 64]);
 
 impl Digest {
-    fn new(pattern: HandshakePattern, prologue: &[u8]) -> Digest {
+    pub fn new(pattern: HandshakePattern, prologue: &[u8]) -> Digest {
         let mut digest = Digest(padded(name(pattern)));
         digest.mix(prologue);
         digest
     }
 
-    fn mix(&mut self, bytes: &[u8]) {
+    pub fn mix(&mut self, bytes: &[u8]) {
         self.0 = hash::blake2b_512(&[&self.0, bytes]);
     }
 

@@ -1,5 +1,6 @@
 //! Handshakes against transcripts of the real packages.
 
+use curve25519_dalek::edwards::{CompressedEdwardsY, EdwardsPoint};
 use serde_json::Value;
 
 use super::super::tests::{array, bytes, small_order_points, vectors};
@@ -182,6 +183,50 @@ fn points_outside_the_group_of_prime_order_are_refused() {
     }));
     not_reduced[0] = 0xec;
     assert!(curve::is_canonical(&not_reduced));
+}
+
+/// The first message of IK, made by hand, its two keys moved by a point of small order each.
+fn moved(to: &Key, moves: [EdwardsPoint; 2]) -> Vec<u8> {
+    let (own, ephemeral) = (KeyPair::from_seed([1; 32]), KeyPair::from_seed([3; 32]));
+    let mut keys = [&ephemeral, &own].into_iter().zip(moves).map(|(pair, by)| {
+        let point = CompressedEdwardsY(pair.public).decompress().expect("a public key");
+        (point + by).compress().to_bytes()
+    });
+    let mut message = keys.next().expect("the ephemeral key").to_vec();
+    let (mut chain, mut digest) =
+        (log::Chain::new(HandshakePattern::IK), log::Digest::new(HandshakePattern::IK, b""));
+    digest.mix(to);
+    digest.mix(&message);
+    let parts = [keys.next().expect("the static key").to_vec(), b"hello".to_vec()];
+    for (pair, part) in [&ephemeral, &own].into_iter().zip(parts) {
+        let mut cipher = DefaultResolver.resolve_cipher(&CipherChoice::ChaChaPoly).expect("ChaChaPoly");
+        cipher.set(&chain.mix(curve::multiply(pair.seed(), to)).expect("a key").0);
+        let mut sealed = vec![0; part.len() + MAC];
+        cipher.encrypt(0, &digest.0, &part, &mut sealed);
+        digest.mix(&sealed);
+        message.extend_from_slice(&sealed);
+    }
+    message
+}
+
+/// A caller whose key is no key gets an answer, and nothing more.
+/// proves noise.5
+#[test]
+fn a_responder_that_answered_opens_nothing_to_a_wrong_key() {
+    use curve25519_dalek::constants::EIGHT_TORSION;
+    let own = KeyPair::from_seed([2; 32]);
+    let outcome = |moves| {
+        let mut responder = Noise::ik_responder(&mut Seeded::new(2), &own, b"");
+        assert_eq!(responder.read(&moved(&own.public, moves)).as_deref(), Ok(&b"hello"[..]));
+        responder.write(b"").expect("an answer");
+        responder.finish().map(|keys| keys.remote_public)
+    };
+    let none = EIGHT_TORSION[0];
+    assert_eq!(outcome([none, none]), Ok(KeyPair::from_seed([1; 32]).public));
+    for by in &EIGHT_TORSION[1..] {
+        assert_eq!(outcome([*by, none]), Err(NoiseError::BadPoint));
+        assert_eq!(outcome([none, *by]), Err(NoiseError::BadPoint));
+    }
 }
 
 fn pairs() -> (KeyPair, KeyPair) {
