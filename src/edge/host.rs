@@ -359,10 +359,13 @@ impl Host {
     fn take_in(&mut self, id: NodeId, socket: SocketId, index: usize) {
         let now = self.now();
         let Some(seat) = self.seats.get_mut(id.0).and_then(Option::as_mut) else { return };
-        let Seat { node, disk, entropy, trace, .. } = seat;
+        let Seat { node, disk, entropy, trace, sockets } = seat;
         if let Some((from, bytes, each)) = self.inbox.get(index)
             && each <= limits::DATAGRAM_MAX
         {
+            if let Some((udp, _)) = sockets.get_mut(&socket) {
+                udp.traffic.came(bytes.len().div_ceil(each), bytes.len());
+            }
             let mut cx = Cx { now, entropy, disk, trace: &mut **trace };
             node.handle_input(&mut cx, Input::Datagrams { socket, from, bytes, each });
         }
