@@ -201,7 +201,7 @@ fn ours_to_ours_through_nodes_relay_and_without_it() {
         udx.connect(cx, id, SocketId::CLIENT, 3, Addr::loopback(far)).expect("new");
         id
     });
-    let sent: Vec<u8> = (0..400_000_u32).map(|n| (n * 7 >> 5) as u8).collect();
+    let sent: Vec<u8> = (0..400_000_u32).map(|n| ((n * 7) >> 5) as u8).collect();
     real.write(d, &sent[..200_000]);
     real.write(a, b"and back");
     real.until("a part", |real| real.data.get(&a).is_some_and(|data| data.len() > 50_000));
