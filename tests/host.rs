@@ -147,7 +147,19 @@ fn a_fast_sender_waits_for_the_network() {
 /// Datagrams that leave in one call arrive one by one, as they were sent, at sockets that know nothing of that.
 #[test]
 fn joined_datagrams_arrive_apart() {
+    arrive_apart(usize::MAX);
+}
+
+/// The same datagrams where the kernel takes only one by one, or two.
+#[test]
+fn datagrams_arrive_where_the_kernel_joins_none() {
+    arrive_apart(1);
+    arrive_apart(2);
+}
+
+fn arrive_apart(joined_max: usize) {
     let mut udp = Udp::bind([127, 0, 0, 1], 0).expect("a socket");
+    udp.join_at_most(joined_max);
     let others: Vec<_> = (0..2)
         .map(|_| {
             let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("a socket");

@@ -57,6 +57,8 @@ pub struct Udp {
     waiting: VecDeque<Burst>,
     /// Datagrams in `waiting`.
     waiting_count: usize,
+    /// Datagrams that may leave in one call, whatever the kernel could take.
+    joined_max: usize,
     /// What the kernel took, and what whoever receives says that came. (udx.105)
     pub traffic: Traffic,
     /// Datagrams dropped because the queue was full, or because the kernel refused them.
@@ -83,6 +85,7 @@ impl Udp {
             burst: Burst::default(),
             waiting: VecDeque::new(),
             waiting_count: 0,
+            joined_max: usize::MAX,
             traffic: Traffic::default(),
             dropped: 0,
         })
@@ -104,9 +107,16 @@ impl Udp {
         self.state.may_fragment()
     }
 
+    /// From now on at most `count` datagrams leave in one call. With 1 each has a call of its own, as where the kernel or
+    /// the way out takes no joined ones, which is found out by itself.
+    pub fn join_at_most(&mut self, count: usize) {
+        self.joined_max = count.max(1);
+    }
+
     /// Sends a datagram at the latest at the next `flush`.
     pub fn send(&mut self, to: Addr, bytes: &[u8], ttl: Option<u8>) {
-        if !self.burst.takes(to, bytes.len(), ttl, self.state.max_gso_segments()) {
+        let most = self.state.max_gso_segments().min(self.joined_max);
+        if !self.burst.takes(to, bytes.len(), ttl, most) {
             self.flush();
             (self.burst.to, self.burst.each, self.burst.ttl) = (Some(to), bytes.len(), ttl);
         }

@@ -68,7 +68,8 @@ impl Streams {
             if let Some(event) = self.udx.poll_event() {
                 return Some(event);
             }
-            while let Some(Output::Send { to, bytes, ttl, .. }) = self.udx.poll_output(&mut self.bench.cx()) {
+            let mut cx = self.bench.cx();
+            while let Some(Output::Send { to, bytes, ttl, .. }) = self.udx.poll_output(&mut cx) {
                 self.udp.send(to, &bytes, ttl);
                 self.udx.reuse(bytes);
             }
@@ -91,11 +92,12 @@ impl Streams {
         if self.unread || self.ready.iter().any(|event| event.token() == SOCKET) {
             let (count, left) = self.inbox.receive(&self.udp);
             self.unread = left == Left::Perhaps;
+            let mut cx = self.bench.cx();
             for index in 0..count {
                 let Some((from, joined, each)) = self.inbox.get(index) else { continue };
                 for bytes in joined.chunks(each) {
                     let input = Input::Datagram { socket: SocketId::SERVER, from, bytes };
-                    self.udx.handle_input(&mut self.bench.cx(), input);
+                    self.udx.handle_input(&mut cx, input);
                 }
             }
         }
@@ -258,6 +260,8 @@ pub fn run(args: &Args) -> Report {
     let mut server = Peer::start("udx", "server", &json!({}));
     let port = server.read()["port"].as_u64().expect("a port");
     let mut client = Client { streams: Streams::open(), server, port };
+    // 1: as where the kernel takes no joined datagrams
+    client.streams.udp.join_at_most(args.number("joined", u64::from(u32::MAX)) as usize);
     let (bytes, chunk) = (args.number("mb", 1000) * 1_000_000, args.number("chunk", 65_536) as usize);
     client.bulk(&mut report, 1, "warm", 32_000_000, chunk);
     client.bulk(&mut report, 2, "bulk", bytes, chunk);
