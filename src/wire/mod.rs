@@ -69,6 +69,8 @@ impl core::fmt::Display for Value {
     }
 }
 
+/// The methods that a datagram's header is made of are always inlined: where it is known which way a walk goes, the
+/// rest of each is left out.
 enum Way<'a> {
     Read { bytes: &'a [u8], rows: Option<&'a mut Vec<Row>> },
     Write { out: &'a mut Vec<u8> },
@@ -217,7 +219,7 @@ impl Cursor<'_> {
         Malformed { format: self.format, field, at, reason }
     }
 
-    #[inline]
+    #[inline(always)]
     fn take(&mut self, field: &'static str, len: usize) -> Result<&[u8], Malformed> {
         let (at, end) = (self.at, self.end);
         if len > end - at {
@@ -230,7 +232,7 @@ impl Cursor<'_> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn put(&mut self, bytes: &[u8]) {
         if let Way::Write { out } = &mut self.way {
             out.extend_from_slice(bytes);
@@ -255,7 +257,7 @@ impl Cursor<'_> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn fixed_int<const N: usize>(
         &mut self,
         field: &'static str,
@@ -302,7 +304,7 @@ impl Cursor<'_> {
     }
 
     /// One byte. (compact_encoding.4)
-    #[inline]
+    #[inline(always)]
     pub fn u8(&mut self, field: &'static str, value: &mut u8) -> Result<(), Malformed> {
         let mut wide = u64::from(*value);
         self.fixed_int::<1>(field, &mut wide, false)?;
@@ -327,7 +329,7 @@ impl Cursor<'_> {
     }
 
     /// Little endian.
-    #[inline]
+    #[inline(always)]
     pub fn u32(&mut self, field: &'static str, value: &mut u32) -> Result<(), Malformed> {
         let mut wide = u64::from(*value);
         self.fixed_int::<4>(field, &mut wide, false)?;
@@ -416,7 +418,7 @@ impl Cursor<'_> {
     }
 
     /// Flags as one bare byte, lowest bit first. Unknown bits are ignored. (compact_encoding.13)
-    #[inline]
+    #[inline(always)]
     pub fn bits8<const N: usize>(
         &mut self,
         field: &'static str,
@@ -447,7 +449,7 @@ impl Cursor<'_> {
     }
 
     /// One legal byte.
-    #[inline]
+    #[inline(always)]
     pub fn exactly_u8(&mut self, field: &'static str, legal: u8) -> Result<(), Malformed> {
         let at = self.at;
         let mut value = legal;

@@ -62,7 +62,7 @@ impl Wire for Header {
         ("seq", "udx.10"),
         ("ack", "udx.10"),
     ];
-    #[inline] // once for each datagram in and out
+    #[inline(always)] // once for each datagram in and out
     fn walk(&mut self, c: &mut Cursor<'_>) -> Result<(), Malformed> {
         c.exactly_u8("magic", MAGIC)?;
         c.exactly_u8("version", VERSION)?;

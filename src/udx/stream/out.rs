@@ -185,7 +185,9 @@ impl Stream {
     fn packet(&mut self, path: Path, kind: Kind, seq: Seq, len: usize) -> Vec<u8> {
         let mut bytes = core::mem::take(&mut self.spare);
         bytes.clear();
-        bytes.reserve(HEADER_LEN + len);
+        if bytes.capacity() < HEADER_LEN + len {
+            bytes = Vec::with_capacity(HEADER_LEN + len);
+        }
         let mut header = Header {
             kind,
             data_offset: 0,

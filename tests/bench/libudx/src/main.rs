@@ -162,7 +162,7 @@ async fn client(mb: u64, pings: usize, writes: usize) {
     let port = peer.read()["port"].as_u64().expect("a port");
     let (runtime, socket, own) = open().await;
     let mut figures = Map::new();
-    for (id, prefix, bytes) in [(1, "warm", 32_000_000), (2, "bulk", mb * 1_000_000)] {
+    for (id, prefix, bytes) in [(1, "warm", mb * 100_000), (2, "bulk", mb * 1_000_000)] {
         peer.ask(&json!({ "mode": "sink", "id": id, "remoteId": 1000 + id, "port": own }));
         let stream = connect(&runtime, &socket, 1000 + id, id, port).await;
         let (got, s, used) = bulk(stream, &mut peer, bytes, writes).await;
