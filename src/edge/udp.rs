@@ -107,8 +107,8 @@ impl Udp {
         self.state.may_fragment()
     }
 
-    /// From now on at most `count` datagrams leave in one call. With 1 each has a call of its own, as where the kernel or
-    /// the way out takes no joined ones, which is found out by itself.
+    /// From now on at most `count` datagrams leave in one call. With 1 each has a call of its own, as where the kernel
+    /// or the way out takes no joined ones, which is found out by itself.
     pub fn join_at_most(&mut self, count: usize) {
         self.joined_max = count.max(1);
     }

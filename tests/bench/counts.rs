@@ -1,5 +1,5 @@
-//! Instructions per datagram: two machines in one process, no sockets, a clock that is counted up. Run by valgrind, whose
-//! counts are the same on every run and on a busy machine too.
+//! Instructions per datagram: two machines in one process, no sockets, a clock that is counted up. Run by valgrind,
+//! whose counts are the same on every run and on a busy machine too.
 //!
 //! `counts` runs itself under `valgrind --tool=callgrind`, for each load and each of the four functions below;
 //! `counts --load LOAD` is such a run. Each function does what the edge does, without the kernel's part.
@@ -381,7 +381,7 @@ fn instructions(load: &str, part: &str, datagrams: u64) -> (f64, Value) {
 }
 
 pub fn run(args: &Args) -> Report {
-    let datagrams = args.number("datagrams", 20_000);
+    let datagrams = args.number("datagrams", 5_000);
     if let Some(name) = args.text("load") {
         inner(name, datagrams);
         std::process::exit(0);

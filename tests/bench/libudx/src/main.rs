@@ -1,5 +1,5 @@
-//! The bench `udx` of `seckel-bench` for the crate `libudx` (peeroxide): the same work, names and lines of JSON, so that
-//! both take turns on one machine. A package of its own, so that nobody else builds what it needs.
+//! The bench `udx` of `seckel-bench` for the crate `libudx` (peeroxide): the same work, names and lines of JSON, so
+//! that both take turns on one machine. A package of its own, so that nobody else builds what it needs.
 //!
 //! `libudx-bench udx [--mb N] [--pings N] [--writes N]`. A write of that crate ends when all of it is acked, so several
 //! are under way at once (`--writes`); the order in which they begin is the order of their bytes.
