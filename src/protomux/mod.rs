@@ -510,7 +510,7 @@ impl Protomux {
         }
         let asked = self.corks > 0 || self.answering;
         let small = message.len() <= limits::MUX_GATHERED_MAX / 4;
-        if !asked && !(self.gathering && small) {
+        if !(asked || self.gathering && small) {
             self.write_gathered();
             self.emit(plain(channel, &message));
             return;
