@@ -221,6 +221,7 @@ impl Stream {
     pub fn change_remote(&mut self, now: Time, path: Path) -> Result<(), Error> {
         let Phase::Connected(from) = self.phase else { return Err(Error::NotOpen) };
         self.phase = Phase::Connected(path);
+        self.credit = Credit::Proven; // the caller named it
         self.mtu.reset();
         let pending = self.send.outstanding() > 0;
         let socket = self.change.map_or(from.socket, |change| change.from.socket);
