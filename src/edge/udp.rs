@@ -163,22 +163,18 @@ impl Udp {
         let sent = if burst.count > 1 {
             self.send_joined(target, burst)
         } else {
-            self.send_one(target, &burst.bytes)
+            self.send_one(target, &burst.bytes).map(|()| (1, burst.bytes.len()))
         };
         if burst.ttl.is_some() {
             let _ = self.socket.set_ttl(u32::from(TTL));
         }
-        match sent {
-            Err(error) if error.kind() == ErrorKind::WouldBlock => false,
-            Err(_) => {
-                self.dropped += 1;
-                true
-            }
-            Ok(()) => {
-                self.traffic.left(burst.count, burst.bytes.len());
-                true
-            }
+        if sent.as_ref().is_err_and(|error| error.kind() == ErrorKind::WouldBlock) {
+            return false;
         }
+        let (packets, bytes) = sent.unwrap_or((0, 0));
+        self.traffic.left(packets, bytes);
+        self.dropped += (burst.count - packets) as u64;
+        true
     }
 
     fn send_one(&self, target: SocketAddr, bytes: &[u8]) -> io::Result<()> {
@@ -190,7 +186,8 @@ impl Udp {
         }
     }
 
-    fn send_joined(&self, target: SocketAddr, burst: &Burst) -> io::Result<()> {
+    /// Says how many datagrams left, and their bytes.
+    fn send_joined(&self, target: SocketAddr, burst: &Burst) -> io::Result<(usize, usize)> {
         let transmit = Transmit {
             destination: target,
             ecn: None,
@@ -199,15 +196,15 @@ impl Udp {
             src_ip: None,
         };
         match self.socket.try_io(|| self.state.try_send((&self.socket).into(), &transmit)) {
-            Err(error) if error.kind() != ErrorKind::WouldBlock => {
-                // This way out does not take them joined: one by one, as far as it takes them. One may be too long for
-                // the interface (udx.98), and the next may not.
-                burst.bytes.chunks(burst.each).fold(Ok(()), |all, bytes| match self.send_one(target, bytes) {
-                    Err(error) if error.kind() == ErrorKind::WouldBlock => all,
-                    one => all.and(one),
-                })
+            Ok(()) => Ok((burst.count, burst.bytes.len())),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Err(error),
+            // This way out does not take them joined: one by one, as far as it takes them. One may be too long for the
+            // interface (udx.98), and the next may not.
+            Err(_) => {
+                let one_by_one = burst.bytes.chunks(burst.each);
+                let left = one_by_one.filter(|bytes| self.send_one(target, bytes).is_ok());
+                Ok(left.fold((0, 0), |(packets, sum), bytes| (packets + 1, sum + bytes.len())))
             }
-            other => other,
         }
     }
 }

@@ -27,8 +27,8 @@ fn an_idle_stream_is_small() {
             }
         }
         world.run_for(secs(300));
-        for side in 0..2 {
-            assert!(world.seen[1 - side].data == sent[side], "all of it arrived");
+        for (side, sent) in sent.iter().enumerate() {
+            assert!(world.seen[1 - side].data == *sent, "all of it arrived");
             let stream = world.udx[side].streams.get(world.streams[side]).expect("live");
             let bytes = size_of::<Stream>() + stream.heap_bytes() + LISTS;
             assert!(bytes < 4096, "{bytes} bytes, {} of them behind it, loss {loss}", stream.heap_bytes());

@@ -14,6 +14,9 @@ const LEGS: [u32; 2] = [11, 21];
 const RELAY: usize = 1;
 const DELAY: Span = Span::from_millis(5);
 
+/// A packet: who sent it from which socket to whom.
+type Sent = (usize, SocketId, Addr, Vec<u8>);
+
 struct Trio {
     now: Time,
     udx: [Udx; 3],
@@ -24,9 +27,9 @@ struct Trio {
     closed: BTreeMap<(usize, StreamId), Why>,
     loss_permille: u64,
     draw: Seeded,
-    way: BTreeMap<(Time, u64), (usize, SocketId, Addr, Vec<u8>)>,
-    /// Every packet: who sent it from which socket to whom.
-    log: Vec<(usize, SocketId, Addr, Vec<u8>)>,
+    way: BTreeMap<(Time, u64), Sent>,
+    /// Every packet.
+    log: Vec<Sent>,
 }
 
 impl Trio {
@@ -135,8 +138,8 @@ fn a_relay_carries_a_stream() {
         let mut trio = Trio::new(seed);
         trio.loss_permille = loss;
         let sent = [pattern(200_000, 1), pattern(300_000, 2)];
-        for side in 0..2 {
-            trio.write(side, &sent[side]);
+        for (side, sent) in sent.iter().enumerate() {
+            trio.write(side, sent);
             trio.end(side);
         }
         trio.run_for(secs(120));
@@ -148,7 +151,7 @@ fn a_relay_carries_a_stream() {
         for (_, socket, to, bytes) in from_relay {
             let side = usize::from(to.ip[3] == 3);
             assert_eq!((*socket, header(bytes).remote_id), ([SERVER, CLIENT][side], ENDS[side]));
-            let same = |(machine, _, _, other): &(usize, SocketId, Addr, Vec<u8>)| {
+            let same = |(machine, _, _, other): &Sent| {
                 *machine == 2 * (1 - side) && other[..4] == bytes[..4] && other[8..] == bytes[8..]
             };
             assert!(trio.log.iter().any(same), "an end sent this but for the id");
