@@ -4,8 +4,8 @@
 //! `Udx` finds the stream of a packet and keeps the lists of streams that have something to send, to tell or to do
 //! later; `stream` is one stream, made of `send` (ring of unacked bytes and packets, loss detection), `recv` (order,
 //! receive window), `rtt`, `cc` (how many packets may be in flight, and when they leave), `mtu` (how long they are) and
-//! `credit` (what may go to an address that proved nothing). No packet is made before it is polled, so writes of one turn
-//! share packets and one ack serves all packets that came in one turn.
+//! `credit` (what may go to an address that proved nothing). No packet is made before it is polled, so writes of one
+//! turn share packets and one ack serves all packets that came in one turn.
 
 mod cc;
 mod credit;

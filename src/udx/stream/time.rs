@@ -1,5 +1,5 @@
-//! What a stream does when nothing comes: timeouts, probes of the tail and of a closed window, keep-alive. Follows udx.36
-//! and udx.40 to udx.46.
+//! What a stream does when nothing comes: timeouts, probes of the tail and of a closed window, keep-alive. Follows
+//! udx.36 and udx.40 to udx.46.
 
 use super::Stream;
 use crate::base::{Span, Time};
