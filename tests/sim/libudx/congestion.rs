@@ -46,8 +46,8 @@ fn plenty(net: &mut Net, at: At, seconds: u64) -> (Vec<Phase>, Stats) {
     })
 }
 
-/// Follows libudx test/stream-bbr-state.c: a word a second, then as much as goes, then a word a second, then as much as
-/// goes again.
+/// Follows libudx test/stream-bbr-state.c: a word a second, then as much as goes, then a word a second, then as much
+/// as goes again.
 #[test]
 fn scarce_data_then_plenty_then_scarce_then_plenty() {
     let (mut net, a, b) = Net::pair();
@@ -82,8 +82,8 @@ fn scarce_data_then_plenty_then_scarce_then_plenty() {
     net.assert_nothing_left();
 }
 
-/// The least round trip is looked for when it was not seen for ten seconds: with four packets in flight, for a moment.
-/// Follows the goals that libudx test/stream-bbr-state.c names and does not reach.
+/// The least round trip is looked for when it was not seen for ten seconds: with four packets in flight, for a
+/// moment. Follows the goals that libudx test/stream-bbr-state.c names and does not reach.
 #[test]
 fn the_round_trip_is_probed_when_it_was_not_seen_for_long() {
     let (mut net, a, _) = Net::pair();

@@ -184,8 +184,8 @@ fn all_are_destroyed_in_the_turn_of_the_change() {
     net.assert_nothing_left();
 }
 
-/// Follows libudx test/stream-change-remote.c on lines of all kinds, with data both ways; the relay goes away when both
-/// changes are complete, or as soon as both have begun, while packets that went through it are still unacked.
+/// Follows libudx test/stream-change-remote.c on lines of all kinds, with data both ways; the relay goes away when
+/// both changes are complete, or as soon as both have begun, while packets that went through it are still unacked.
 #[test]
 fn the_way_from_a_relay_loses_nothing_on_any_line() {
     for seed in 0..60 {

@@ -58,8 +58,8 @@ fn the_first_packet_connects_once() {
     net.assert_nothing_left();
 }
 
-/// The same with much that waits for the first packet, which is as small as a packet can be. Follows `preconnect flow` of
-/// udx-native test/stream.js, and what hyperdht's servers do.
+/// The same with much that waits for the first packet, which is as small as a packet can be. Follows `preconnect
+/// flow` of udx-native test/stream.js, and what hyperdht's servers do.
 #[test]
 fn the_smallest_first_packet_opens_the_way_for_much() {
     let mut net = Net::new(2);
