@@ -72,15 +72,17 @@ fn ten_thousand_idle_streams() {
             pair
         });
         streams.push(pair);
-        let mut read = [0, 0];
-        while read != [MEGABYTE; 2] {
+        let (mut read, mut rests) = ([0, 0], false);
+        while read != [MEGABYTE; 2] || !rests {
             now += Span::from_micros(20);
+            rests = true;
             for side in 0..2 {
                 at(now, |cx| udx[side].handle_timeout(cx));
                 while let Some(Output::Send { bytes, .. }) = at(now, |cx| udx[side].poll_output(cx)) {
                     let input =
                         Input::Datagram { socket: SERVER, from: address(side, SERVER), bytes: &bytes };
                     at(now, |cx| udx[1 - side].handle_input(cx, input));
+                    rests = false;
                 }
             }
             for side in 0..2 {
