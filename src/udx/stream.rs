@@ -22,6 +22,8 @@ use crate::wire::{self};
 /// Unsent bytes above which a writer should wait, and below which it is told to go on.
 const HIGH_WATER: usize = 256 * 1024;
 const LOW_WATER: usize = 128 * 1024;
+/// An ack that names so many ranges may not name all. (udx.21)
+const BLOCKS_MAX: usize = 50;
 
 /// Where packets go.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -500,6 +502,7 @@ impl Stream {
         if let Some(newest) = &report.newest {
             let arrival = Arrival {
                 count: report.delivered,
+                blind: sack.blocks.len() >= BLOCKS_MAX,
                 newest,
                 rtt: report.rtt,
                 least_rtt: self.rtt.min(),

@@ -1,5 +1,5 @@
 //! A model of the path, its bandwidth and its least round trip, and what follows from it: how fast packets leave and
-//! how many may be in flight. Follows udx.73 to udx.84 and udx.87.
+//! how many may be in flight. Follows udx.73 to udx.84 udx.87 and udx.88.
 
 use super::filters::RoundMax;
 use super::rate::{Rate, Sample};
@@ -100,6 +100,19 @@ pub(super) struct Acked {
     pub rtt: Option<Span>,
     pub srtt: Option<Span>,
     pub sample: Option<Sample>,
+    /// More may have arrived than the ack could say.
+    pub blind: bool,
+}
+
+/// Which rates may be too high, because acks named late what had arrived long before. (udx.88)
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Blind {
+    /// Those of packets that left before so many had arrived.
+    Until(u64),
+    /// All, as long as recovery lasts.
+    Yes,
+    /// Recovery has ended, with the next ack.
+    Ending,
 }
 
 /// Rounds: each ends when a packet is acked that left after the one before had ended.
@@ -153,6 +166,7 @@ pub(super) struct Bbr {
     window_before: u64,
     /// More than this in flight was lost. (udx.87)
     ceiling: Option<u64>,
+    blind: Blind,
     draw: u64,
 }
 
@@ -180,6 +194,7 @@ impl Bbr {
             conserving: false,
             window_before: 0,
             ceiling: None,
+            blind: Blind::Until(0),
             draw: u64::from(draw),
         }
     }
@@ -244,7 +259,13 @@ impl Bbr {
     }
 
     pub fn on_ack(&mut self, now: Time, acked: &Acked) {
+        if acked.blind && self.recovering {
+            self.blind = Blind::Yes;
+        }
         self.update_bandwidth(acked);
+        if self.blind == Blind::Ending {
+            self.blind = Blind::Until(acked.delivered);
+        }
         self.update_ceiling(acked);
         self.update_aggregation(now, acked);
         self.update_cycle(now, acked);
@@ -265,6 +286,9 @@ impl Bbr {
     }
 
     pub fn on_recovered(&mut self) {
+        if self.blind == Blind::Yes {
+            self.blind = Blind::Ending;
+        }
         if core::mem::take(&mut self.recovering) {
             self.window = self.window.max(self.window_before);
             self.conserving = false;
@@ -297,8 +321,14 @@ impl Bbr {
             self.conserving = false;
         }
         self.rounds.was_busy |= !sample.limited;
-        if !sample.limited || sample.rate >= self.bandwidth.get() {
-            self.bandwidth.add(self.rounds.busy, sample.rate); // udx.71, udx.72
+        let known = self.bandwidth.get();
+        let blind = match self.blind {
+            Blind::Until(delivered) => sample.prior_delivered < delivered,
+            Blind::Yes | Blind::Ending => true,
+        };
+        let rate = if blind { sample.rate.min(known) } else { sample.rate }; // udx.88
+        if !sample.limited || rate >= known {
+            self.bandwidth.add(self.rounds.busy, rate); // udx.71, udx.72
         }
     }
 

@@ -1,6 +1,6 @@
 //! How many packets may be in flight, and when the next may leave. `rate` measures how fast packets arrive, `bbr` makes
 //! of that a model of the path, `pacing` lets packets go at its pace; all in whole numbers, so that it is the same on
-//! every machine. Follows udx.50, udx.51 and udx.70 to udx.87.
+//! every machine. Follows udx.50, udx.51 and udx.70 to udx.88.
 
 mod bbr;
 mod filters;
@@ -32,6 +32,8 @@ pub(super) struct Congestion {
 pub(super) struct Arrival<'a> {
     /// Packets that arrived.
     pub count: usize,
+    /// More may have arrived than the ack could say. (udx.88)
+    pub blind: bool,
     pub newest: &'a Newest,
     /// From a packet that was sent once.
     pub rtt: Option<Span>,
@@ -109,6 +111,7 @@ impl Congestion {
             rtt: arrival.rtt,
             srtt: arrival.srtt,
             sample,
+            blind: arrival.blind,
         };
         self.bbr.on_ack(now, &acked);
         if self.bbr.phase() == Phase::ProbeRtt {

@@ -33,6 +33,7 @@ struct Line {
     lose: Option<usize>,
     acked: usize,
     recover_at: Option<u64>,
+    blind: bool,
     delivered: u64,
     least: Option<Span>,
 }
@@ -52,6 +53,7 @@ impl Line {
             lose: None,
             acked: 0,
             recover_at: None,
+            blind: false,
             delivered: 0,
             least: None,
         }
@@ -102,6 +104,7 @@ impl Line {
         self.least = Some(least);
         let arrival = Arrival {
             count: 1,
+            blind: self.blind,
             newest: &newest,
             rtt: Some(rtt),
             least_rtt: least,
@@ -338,6 +341,29 @@ fn what_is_lost_round_after_round_is_not_sent_again_and_again() {
     line.lose = None;
     line.run_for(ms(9000));
     assert!(line.cc.window() >= free, "{} of {free}", line.cc.window());
+}
+
+/// Acks that cannot name all that arrived name it later, all at once: that is no bandwidth.
+#[test]
+fn what_was_told_late_is_no_bandwidth() {
+    // proves udx.88
+    for blind in [false, true] {
+        let mut line = line();
+        line.run_for(ms(3000));
+        let known = line.bandwidth();
+        line.cc.on_loss(1);
+        line.cc.on_recovery(line.flight.len());
+        line.blind = blind;
+        // as if the path brought five packets at a time that it had long
+        line.each = Span::from_micros(200);
+        line.run_for(ms(500));
+        line.cc.on_recovered();
+        line.blind = false;
+        line.run_for(ms(50));
+        assert_eq!(line.bandwidth() > known * 5 / 4, !blind, "{known} {}", line.bandwidth());
+        line.run_for(ms(3000));
+        assert!(line.bandwidth() > known * 3 / 2, "a round later all counts again: {}", line.bandwidth());
+    }
 }
 
 #[test]
