@@ -40,7 +40,7 @@ const EXTRA_MAX: Span = Span::from_millis(100);
 
 /// udx.87: a round that loses more than one packet in so many, and at least so many, shows a queue that is too short;
 /// what is taken off then, and what is given back in each cycle, in thousandths; and what always may be in flight.
-const LOSSY_ROUND: u64 = 50;
+const LOSSY_ROUND: u64 = 12;
 const LOSSY_LEAST: u64 = 8;
 const CEILING_CUT: u64 = 800;
 const CEILING_GROWTH: u64 = 1125;

@@ -86,7 +86,7 @@ impl Line {
         let Some((at, newest)) = self.flight.pop_front() else { return };
         self.now = at;
         self.acked += 1;
-        if self.lose.is_some_and(|every| self.acked % every == 0) {
+        if self.lose.is_some_and(|every| self.acked.is_multiple_of(every)) {
             self.cc.on_loss(1);
             if self.recover_at.is_none() {
                 self.recover_at = Some(self.delivered + self.flight.len() as u64);
