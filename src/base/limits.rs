@@ -251,3 +251,5 @@ pub const EXPLAIN_ROWS: usize = 1 << 14;
 pub const EXPLAIN_DEPTH: usize = 4;
 /// Keys of a hyperbee that an audit remembers to find what cannot be reached; with more of them that is not judged.
 pub const AUDIT_KEYS: usize = 1 << 22;
+/// Lines of a chat that wait for one peer to read; with more of them it is parted with.
+pub const CHAT_WAITING_MAX: usize = 1 << 12;

@@ -25,6 +25,7 @@ pub use crate::hypercore::Durability;
 pub use crate::hyperdht::{ConnId, ConnectError, LookupId, Path, ServerId};
 pub use crate::protomux_rpc::Failure;
 pub use crate::secret_stream::{Stats as StreamStats, Why as StreamWhy};
+pub use crate::udx::Why as TransportWhy;
 pub use net::{CoreInfo, JoinOptions, Net, NetStatus};
 pub use stores::{CoreId, CoreKind, StoreId, StoreKind};
 

@@ -2,6 +2,7 @@
 //!
 //! Each command acts at once and returns; what comes of it is told by events. Nothing blocks.
 
+use super::route::PATIENCE;
 use super::stores::{CoreId, StoreId, StoreState};
 use super::swarm::SwarmState;
 use super::{
@@ -186,6 +187,21 @@ impl<'a> Net<'a> {
     pub fn set_timeout(&mut self, conn: ConnId, silence: Option<Span>) -> Result<(), Error> {
         let open = self.node.conns.get_mut(&conn).ok_or(Error::NotOpen)?;
         self.cx.within(conn.place(), |cx| open.secret.set_timeout(cx, silence));
+        self.node.touch(conn);
+        self.node.settle(&mut self.cx);
+        Ok(())
+    }
+
+    /// Off: no more `Event::Data` of a connection without channels, once what has come is told; its other side
+    /// is slowed
+    /// down. Whoever turns it off waits with the silence, too: a message that has begun may take any time.
+    pub fn set_reading(&mut self, conn: ConnId, on: bool) -> Result<(), Error> {
+        let open = self.node.conns.get_mut(&conn).ok_or(Error::NotOpen)?;
+        if open.mux.is_some() {
+            return Err(Error::Invalid("a connection with channels"));
+        }
+        self.cx.within(conn.place(), |cx| open.secret.set_patience(cx, on.then_some(PATIENCE)));
+        self.node.udx.set_reading(&mut self.cx, open.stream, on)?;
         self.node.touch(conn);
         self.node.settle(&mut self.cx);
         Ok(())
@@ -401,6 +417,14 @@ impl<'a> Net<'a> {
         trace!(self.cx, Call, "node", peer: Short(&key_pair.public), "take part in topics");
         if self.node.swarm.is_none() {
             self.node.swarm = Some(Box::new(SwarmState::new(&mut self.cx, key_pair.clone())));
+        }
+    }
+
+    /// The same, with plain messages on its connections instead of channels.
+    pub fn swarm_of_messages(&mut self, key_pair: &KeyPair) {
+        self.swarm(key_pair);
+        if let Some(swarm) = &mut self.node.swarm {
+            swarm.channels = false;
         }
     }
 

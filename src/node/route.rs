@@ -23,6 +23,9 @@ use crate::protomux::{self, Protomux};
 use crate::secret_stream::{self, SecretStream};
 use crate::{dht_rpc, hyperdht, hyperswarm, udx};
 
+/// How long the rest of a message may take that has begun. (secret_stream.27)
+pub(super) const PATIENCE: Span = Span::from_secs(60);
+
 /// Channels whose small messages wait for the end of the turn (`Node::let_go`).
 fn gathering() -> Protomux {
     let mut mux = Protomux::new();
@@ -251,7 +254,7 @@ impl Node {
         trace!(cx, State, "node", id: id, peer: Short(&connected.remote_key), "open on {stream}");
         let mut secret = cx.within(id.place(), |cx| SecretStream::with_keys(cx, keys));
         secret.set_keep_alive(cx, Some(crate::base::Span::from_secs(5)));
-        secret.set_patience(cx, Some(crate::base::Span::from_secs(60))); // secret_stream.27
+        secret.set_patience(cx, Some(PATIENCE));
         let conn = Conn {
             key: connected.remote_key,
             server: connected.server,

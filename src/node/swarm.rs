@@ -13,6 +13,8 @@ pub(super) struct SwarmState {
     pub machine: Hyperswarm,
     pub key_pair: KeyPair,
     pub server: Option<ServerId>,
+    /// Its connections carry channels, else plain messages.
+    pub channels: bool,
     /// Questions under way, by their number in hyperdht.
     queries: BTreeMap<LookupId, (QueryId, Key)>,
     unannounces: BTreeMap<AnnounceId, Key>,
@@ -29,6 +31,7 @@ impl SwarmState {
             machine: Hyperswarm::new(cx, hyperswarm::Config::new(key_pair.public)),
             key_pair,
             server: None,
+            channels: true,
             queries: BTreeMap::new(),
             unannounces: BTreeMap::new(),
             dialing: BTreeMap::new(),
@@ -80,8 +83,8 @@ impl Node {
                 match self.dht.listen(cx, hyperdht::ListenOptions::new(swarm.key_pair.clone())) {
                     Ok(server) => {
                         swarm.server = Some(server);
-                        let public = swarm.key_pair.public;
-                        self.servers.insert(server, Serving { public, channels: true, swarm: true });
+                        let (public, channels) = (swarm.key_pair.public, swarm.channels);
+                        self.servers.insert(server, Serving { public, channels, swarm: true });
                     }
                     Err(_) => swarm.machine.handle_input(cx, hyperswarm::Input::ListenFailed),
                 }
@@ -117,10 +120,10 @@ impl Node {
             hyperswarm::Output::Connect { key, relays, .. } => {
                 let mut options = hyperdht::ConnectOptions::new(swarm.key_pair.clone());
                 options.relays = relays;
-                let public = swarm.key_pair.public;
+                let (public, channels) = (swarm.key_pair.public, swarm.channels);
                 let conn = self.dht.connect(cx, key, options);
                 swarm.dialing.insert(key, conn);
-                let dialing = Dialing { key, public, channels: true, swarm: true, since: cx.now };
+                let dialing = Dialing { key, public, channels, swarm: true, since: cx.now };
                 self.dialing.insert(conn, dialing);
             }
             hyperswarm::Output::Abort { key } => {

@@ -2,6 +2,7 @@
 
 mod grammar;
 mod keys;
+mod peers;
 mod seckel;
 mod sim;
 mod transcript;

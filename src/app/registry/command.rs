@@ -2,6 +2,8 @@
 
 use core::fmt;
 
+use crate::app::text::shown;
+
 /// A line of the prompt.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Command {
@@ -72,19 +74,6 @@ pub fn parse(line: &str) -> Result<Option<Command>, Mistake> {
     }
 }
 
-/// Text from elsewhere, fit for a terminal: control characters are written as escapes.
-pub fn shown(text: &str) -> String {
-    let mut safe = String::with_capacity(text.len());
-    for c in text.chars() {
-        if c.is_control() {
-            safe.extend(c.escape_default());
-        } else {
-            safe.push(c);
-        }
-    }
-    safe
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -108,12 +97,5 @@ mod tests {
         for word in ["register", "lookup", "list", "delete", "whoami", "status", "help", "exit"] {
             assert!(HELP.lines().any(|line| line.starts_with(word)), "{word}");
         }
-    }
-
-    /// A name from a replica cannot move the cursor of the terminal.
-    #[test]
-    fn control_characters_are_shown_as_escapes() {
-        assert_eq!(shown("a\u{1b}[2J\nb"), "a\\u{1b}[2J\\nb");
-        assert_eq!(shown("\u{e6}\u{1f350}"), "\u{e6}\u{1f350}");
     }
 }

@@ -1,6 +1,7 @@
 //! What a user sees: the result of a command, as text and as JSON, with its exit code. Follows registry.10.
 
-use super::command::{HELP, shown};
+use super::command::HELP;
+use crate::app::text::{object, quoted, shown};
 use crate::base::{Key, hex};
 
 /// How a command ended.
@@ -161,8 +162,7 @@ impl Outcome {
         if stale {
             fields.push(("stale", "true".to_owned()));
         }
-        let fields: Vec<String> = fields.iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
-        format!("{{{}}}", fields.join(","))
+        object(&fields)
     }
 
     /// One word or two for what it is.
@@ -185,22 +185,6 @@ impl Outcome {
             Outcome::Failed { .. } => "failed",
         }
     }
-}
-
-/// A JSON string.
-fn quoted(text: &str) -> String {
-    let mut json = String::from("\"");
-    for c in text.chars() {
-        match c {
-            '"' => json.push_str("\\\""),
-            '\\' => json.push_str("\\\\"),
-            '\n' => json.push_str("\\n"),
-            c if (c as u32) < 0x20 || c == '\u{7f}' => json.push_str(&format!("\\u{:04x}", c as u32)),
-            c => json.push(c),
-        }
-    }
-    json.push('"');
-    json
 }
 
 #[cfg(test)]

@@ -5,12 +5,13 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use seckel::base::{Addr, Key, hex};
+use seckel::crypto::hash::blake2b_256;
 use seckel::edge::trace::Wanted;
 
 /// Where `registry` looks for its network unless told otherwise.
 const PRIVATE: &str = "127.0.0.1:30001";
 /// The nodes that keep the public network together.
-const PUBLIC: &str = "88.99.3.86:49737,142.93.90.113:49737,138.68.147.8:49737";
+pub const PUBLIC: &str = "88.99.3.86:49737,142.93.90.113:49737,138.68.147.8:49737";
 /// The port of a bootstrap node unless told otherwise.
 pub const BOOTSTRAP_PORT: u16 = 49737;
 
@@ -64,6 +65,21 @@ Examples:
     /// A registry of names: its server, and clients
     #[command(subcommand)]
     Registry(Registry),
+    /// A key pair: its public key is what others know it by
+    #[command(after_help = super::keys::EXAMPLES)]
+    Keygen(super::keys::Keygen),
+    /// Standard input and output through an encrypted stream: waits for the other end
+    #[command(after_help = super::pipe::LISTEN)]
+    Listen(super::pipe::Listen),
+    /// Standard input and output through an encrypted stream: connects to the one that listens
+    #[command(after_help = super::pipe::CONNECT)]
+    Connect(super::pipe::Connect),
+    /// A chat by key: listens, or joins one that does
+    #[command(after_help = super::talk::CHAT)]
+    Chat(super::talk::ChatArgs),
+    /// A chat with everybody on a topic
+    #[command(after_help = super::talk::SWARM)]
+    Swarm(super::talk::SwarmArgs),
     /// A world from a seed: a DHT, a registry, NATs, faults; the same every time
     #[command(after_help = super::sim::EXAMPLES)]
     Sim(super::sim::Sim),
@@ -263,8 +279,17 @@ pub struct OneName {
     pub one: One,
 }
 
-fn key(text: &str) -> Result<Key, &'static str> {
+pub fn key(text: &str) -> Result<Key, &'static str> {
     hex::key_from_text(text).ok_or("not a key: 64 hex digits, or 52 letters of z-base-32")
+}
+
+/// A topic: 64 hex digits, or the hash of any other text. It is the hash that the reference has as `DHT.hash`.
+pub fn topic(text: &str) -> Result<Key, &'static str> {
+    if text.is_empty() {
+        return Err("a topic is 64 hex digits or some text");
+    }
+    let digits = hex::decode(text).and_then(|bytes| Key::try_from(bytes).ok());
+    Ok(digits.unwrap_or_else(|| blake2b_256(&[text.as_bytes()])))
 }
 
 /// The addresses in a comma separated list of HOST:PORT; a host may be a name.
@@ -386,6 +411,13 @@ mod tests {
         );
         assert!(addresses("127.0.0.1").is_err());
         assert!(addresses("127.0.0.1:70000").is_err());
+    }
+
+    #[test]
+    fn a_topic_is_hex_or_text() {
+        assert_eq!(topic(&"0A".repeat(32)), Ok([10; 32]));
+        assert_eq!(topic("pears"), Ok(blake2b_256(&[b"pears"])));
+        assert!(topic("").is_err());
     }
 
     #[test]

@@ -3,8 +3,12 @@
 mod args;
 mod audit;
 mod explain;
+mod keys;
+mod network;
+mod pipe;
 mod run;
 mod sim;
+mod talk;
 mod terminal;
 mod tracing;
 
@@ -38,6 +42,11 @@ fn start(command: Command) -> Result<u8, run::Bad> {
         Command::Testnet(testnet) => run::testnet(testnet.nodes, testnet.port),
         Command::Audit(args::Audit::Core(args)) => audit::core(&args),
         Command::Sim(args) => sim::sim(&args),
+        Command::Keygen(args) => keys::keygen(&args),
+        Command::Listen(args) => pipe::listen(&args),
+        Command::Connect(args) => pipe::connect(&args),
+        Command::Chat(args) => talk::chat(&args),
+        Command::Swarm(args) => talk::swarm(&args),
         Command::Registry(registry) => match registry {
             Registry::Server(server) => run::server(&server),
             Registry::Client(client) => run::client(&client),

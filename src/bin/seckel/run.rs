@@ -37,16 +37,16 @@ impl From<String> for Bad {
 /// After how long a server says that it does not find its network.
 const HINT: Span = Span::from_secs(5);
 /// How long leaving may take.
-const LEAVE: Span = Span::from_millis(2_000);
+pub const LEAVE: Span = Span::from_millis(2_000);
 
-fn config(dht: DhtConfig) -> Config {
+pub fn config(dht: DhtConfig) -> Config {
     let epoch = SystemTime::now().duration_since(UNIX_EPOCH).ok();
     let epoch_millis = epoch.and_then(|since| u64::try_from(since.as_millis()).ok());
     Config { dht, epoch_millis }
 }
 
 /// A node that joins through `bootstrap`.
-fn joining(bootstrap: Vec<Addr>, host: Option<[u8; 4]>, port: Option<u16>) -> DhtConfig {
+pub fn joining(bootstrap: Vec<Addr>, host: Option<[u8; 4]>, port: Option<u16>) -> DhtConfig {
     DhtConfig {
         bootstrap,
         host: host.unwrap_or([0; 4]),
@@ -66,7 +66,7 @@ fn loopback(bootstrap: Addr) -> DhtConfig {
     }
 }
 
-fn add(host: &mut Host, config: Config, folder: &Path) -> Result<NodeId, Bad> {
+pub fn add(host: &mut Host, config: Config, folder: &Path) -> Result<NodeId, Bad> {
     if let Some(transcript) = super::tracing::transcript() {
         host.set_transcript(transcript);
     }
@@ -86,11 +86,11 @@ fn patience(now: Time, deadline: Option<Time>) -> Option<Duration> {
 }
 
 /// Nodes that keep no files need no folder of their own.
-fn nowhere() -> PathBuf {
+pub fn nowhere() -> PathBuf {
     std::env::temp_dir()
 }
 
-fn no_port(port: u16) -> Bad {
+pub fn no_port(port: u16) -> Bad {
     Bad { text: format!("port {port} cannot be bound: another process may have it"), code: 1 }
 }
 

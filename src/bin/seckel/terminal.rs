@@ -40,6 +40,12 @@ impl Terminal {
             std::thread::spawn(move || edit(history.as_deref(), &ready, &to_loop, wake));
             return Terminal { typed, go: Some(go), ended: false };
         }
+        Terminal::lines(wake)
+    }
+
+    /// Begins to read plain lines, without a prompt.
+    pub fn lines(wake: impl Fn() + Send + 'static) -> Terminal {
+        let (to_loop, typed) = sync_channel(LINES_AHEAD);
         std::thread::spawn(move || read(std::io::stdin().lock(), &to_loop, wake));
         Terminal { typed, go: None, ended: false }
     }

@@ -1,7 +1,8 @@
 //! What people type and what the registry's calls carry: commands, names, keys, addresses.
 
-use seckel::app::registry::command::{self, shown};
+use seckel::app::registry::command;
 use seckel::app::registry::rules::{self, Answer, check_name};
+use seckel::app::text::shown;
 use seckel::base::{Addr, hex};
 
 pub fn run(input: &[u8], _: bool) -> String {

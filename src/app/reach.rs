@@ -1,0 +1,53 @@
+//! Why a peer was not reached, and what the user can do about it.
+
+use crate::base::Key;
+use crate::base::hex;
+use crate::node::{Closed, ConnectError, TransportWhy};
+
+/// The peer of `key` was not reached: what happened, and a way out.
+pub fn unreached(key: &Key, why: ConnectError) -> String {
+    format!("{} was not reached: {why} ({}). {}", hex::encode(key), why.code(), way_out(why))
+}
+
+fn way_out(why: ConnectError) -> &'static str {
+    match why {
+        ConnectError::PeerNotFound => {
+            "Is it listening, on the same network (--bootstrap), and is the key right?"
+        }
+        ConnectError::PeerConnectionFailed => {
+            "It was announced, but nobody has it any more: start it again, or try again in a minute."
+        }
+        ConnectError::HandshakeInvalid | ConnectError::ServerIncompatible | ConnectError::ServerError => {
+            "It was found, but does not take this connection: does it run the same program?"
+        }
+        ConnectError::DoubleRandomizedNats | ConnectError::RandomizedNat => {
+            "`seckel nat` on both sides shows which NAT it is; one side needs another network or an open port."
+        }
+        ConnectError::CannotHolepunch
+        | ConnectError::HolepunchAborted
+        | ConnectError::HolepunchInvalid
+        | ConnectError::HolepunchProbeTimeout
+        | ConnectError::RemoteAborted
+        | ConnectError::RemoteNotHolepunching
+        | ConnectError::RemoteNotHolepunchable
+        | ConnectError::BadHolepunchReply => {
+            "Try again; `seckel nat` on both sides shows which NATs there are between them."
+        }
+        ConnectError::RequestTimeout | ConnectError::TimedOut | ConnectError::StreamClosed => {
+            "Try again; `--trace FILE` shows how far it came."
+        }
+    }
+}
+
+/// Why an open connection ended before its time.
+pub fn broken(why: Closed) -> &'static str {
+    match why {
+        Closed::Ended => "it was ended",
+        Closed::Dropped => "it was given up here",
+        Closed::Transport(TransportWhy::Reset) => "the other side gave it up",
+        Closed::Transport(TransportWhy::TimedOut) => "the other side does not answer any more",
+        Closed::Transport(TransportWhy::Ended | TransportWhy::Destroyed) => "its transport is gone",
+        Closed::Stream(_) => "the other side broke the rules of the stream, or fell silent",
+        Closed::Channels(_) | Closed::Replication => "the other side broke the rules of the channels",
+    }
+}

@@ -1,0 +1,103 @@
+//! A node of this process's own in a network: the public one unless told otherwise.
+
+use std::time::Duration;
+
+use clap::Args;
+use seckel::base::{Span, Time};
+use seckel::edge::host::{Host, NodeId, Wake};
+
+use super::args::{PUBLIC, addresses, host_address};
+use super::run::{self, Bad};
+use super::terminal::warn;
+
+/// After how long it is said that the network is not found.
+const HINT: Span = Span::from_secs(5);
+/// How long a process stays after its last connection has ended.
+const LINGER: Span = Span::from_millis(100);
+
+#[derive(Args, Debug)]
+pub struct Joining {
+    /// The nodes to join through, comma separated [the public network's]
+    #[arg(long, value_name = "HOST:PORT,..", env = "SECKEL_BOOTSTRAP")]
+    pub bootstrap: Option<String>,
+    /// The address to bind
+    #[arg(long)]
+    pub host: Option<String>,
+    /// The port to bind [any]
+    #[arg(long)]
+    pub port: Option<u16>,
+}
+
+impl Joining {
+    fn through(&self) -> &str {
+        self.bootstrap.as_deref().unwrap_or(PUBLIC)
+    }
+
+    /// A host with one node that joins.
+    pub fn open(&self) -> Result<Joined, Bad> {
+        self.open_with(|_| {})
+    }
+
+    pub fn open_with(&self, change: impl FnOnce(&mut seckel::node::DhtConfig)) -> Result<Joined, Bad> {
+        let bootstrap = addresses(self.through())?;
+        let ip = self.host.as_deref().map(host_address).transpose()?;
+        let mut host = Host::open()?;
+        host.catch_signals()?;
+        let mut dht = run::joining(bootstrap, ip, self.port);
+        change(&mut dht);
+        let id = run::add(&mut host, run::config(dht), &run::nowhere())?;
+        let hint = Some(host.now() + HINT);
+        Ok(Joined { host, id, hint, through: self.through().to_owned() })
+    }
+}
+
+/// A node that joins, or has joined.
+pub struct Joined {
+    pub host: Host,
+    pub id: NodeId,
+    hint: Option<Time>,
+    through: String,
+}
+
+impl Joined {
+    pub fn net(&mut self) -> seckel::node::Net<'_> {
+        self.host.net(self.id)
+    }
+
+    /// Waits for what happens next, at most until `until`; says once if the network is not found.
+    pub fn wait(&mut self, until: Option<Time>) -> Result<Wake, Bad> {
+        loop {
+            let now = self.host.now();
+            if self.hint.is_some_and(|at| at <= now) {
+                self.hint = None;
+                let status = self.net().status();
+                if status.nodes.is_empty() {
+                    warn(&format!("still looking for the network; is there a node at {}?", self.through));
+                }
+            }
+            let deadline = [self.hint, until].into_iter().flatten().min();
+            let patience = deadline.map(|at| Duration::from_micros(at.since(now).as_micros()));
+            match self.host.wait(patience)? {
+                Wake::TimedOut if until.is_none_or(|until| self.host.now() < until) => {}
+                wake => return Ok(wake),
+            }
+        }
+    }
+
+    /// Lets what is asked for leave, and late packets of the other side have their answer: else it would wait for that.
+    pub fn linger(&mut self) -> Result<(), Bad> {
+        let until = self.host.now() + LINGER;
+        while self.host.now() < until {
+            if let Wake::Interrupted = self.wait(Some(until))? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// What to say when no node of the network answers.
+    pub fn nobody(&self) -> Bad {
+        let text = format!("no answer from the network; is there a node at {}? (--bootstrap)", self.through);
+        Bad { text, code: 3 }
+    }
+}

@@ -1,0 +1,283 @@
+//! `seckel listen` and `seckel connect`: standard input and output through an encrypted stream.
+
+use std::collections::VecDeque;
+use std::io::{IsTerminal, Read, Write};
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
+use std::thread::JoinHandle;
+
+use clap::Args;
+use seckel::app::pipe::{CHUNK_MAX, Pipe, Told};
+use seckel::app::reach;
+use seckel::base::{Error, Key, hex};
+use seckel::edge::host::Wake;
+use seckel::node::{Closed, Event};
+
+use super::args;
+use super::keys;
+use super::network::{Joined, Joining};
+use super::run::{Bad, LEAVE};
+use super::terminal::warn;
+
+pub const LISTEN: &str = "\
+Examples:
+  seckel listen > got.tar              says on standard error `listening on: KEY`
+  seckel connect KEY < sent.tar        elsewhere
+  seckel listen --key backup.key       the same KEY every time; the file is made if there is none
+The first who connects is served, and nobody else; when both sides have ended it ends. Bytes go as they come; the end of
+the input ends that direction only, and a slow reader slows the writer down.
+Exit codes: 0 both sides ended, 2 wrong command line, 3 the connection broke, 4 the key file cannot be used,
+130 Ctrl-C.";
+
+pub const CONNECT: &str = "\
+Examples:
+  tar c photos | seckel connect KEY
+  seckel connect KEY < /dev/null > got.tar
+  seckel connect KEY --bootstrap 127.0.0.1:30001
+KEY is what `seckel listen` shows, in hex or z-base-32.
+Exit codes: 0 both sides ended, 2 wrong command line, 3 not reached or broken, 4 the key file cannot be used,
+130 Ctrl-C.";
+
+#[derive(Args, Debug)]
+pub struct Listen {
+    /// Be this key; the file is made if there is none [a new key]
+    #[arg(long, value_name = "FILE")]
+    pub key: Option<PathBuf>,
+    #[command(flatten)]
+    pub joining: Joining,
+}
+
+#[derive(Args, Debug)]
+pub struct Connect {
+    /// Who listens, hex or z-base-32
+    #[arg(value_name = "KEY", value_parser = args::key)]
+    pub to: Key,
+    /// Be this key; the file is made if there is none [a new key]
+    #[arg(long, value_name = "FILE")]
+    pub key: Option<PathBuf>,
+    #[command(flatten)]
+    pub joining: Joining,
+}
+
+/// Pieces that are read ahead of the network, or wait for the reader of standard output.
+const AHEAD: usize = 4;
+
+/// `seckel listen`.
+pub fn listen(args: &Listen) -> Result<u8, Bad> {
+    let pair = keys::read_or_make(args.key.as_deref())?;
+    let mut joined = args.joining.open()?;
+    let pipe = Pipe::listen(&mut joined.net(), &pair)?;
+    Plumbing::new(joined, pipe, pair.public).run()
+}
+
+/// `seckel connect`.
+pub fn connect(args: &Connect) -> Result<u8, Bad> {
+    let pair = keys::read_or_make(args.key.as_deref())?;
+    let mut joined = args.joining.open()?;
+    let pipe = Pipe::connect(&mut joined.net(), args.to, &pair)?;
+    Plumbing::new(joined, pipe, args.to).run()
+}
+
+/// Standard input, read on a thread of its own.
+fn input(wake: impl Fn() + Send + 'static) -> Receiver<Vec<u8>> {
+    let (to_loop, chunks) = sync_channel(AHEAD);
+    std::thread::spawn(move || {
+        let mut input = std::io::stdin().lock();
+        let mut chunk = vec![0; CHUNK_MAX];
+        // What cannot be read is as good as its end.
+        while let Ok(count @ 1..) = input.read(&mut chunk) {
+            if to_loop.send(chunk[..count].to_vec()).is_err() {
+                return;
+            }
+            wake();
+        }
+        drop(to_loop);
+        wake();
+    });
+    chunks
+}
+
+/// Standard output, written on a thread of its own.
+struct Out {
+    /// `None`: nothing more comes, or nobody reads.
+    to_writer: Option<SyncSender<Vec<u8>>>,
+    writer: Option<JoinHandle<()>>,
+    waiting: VecDeque<Vec<u8>>,
+}
+
+impl Out {
+    fn new(wake: impl Fn() + Send + 'static) -> Out {
+        let (to_writer, chunks) = sync_channel::<Vec<u8>>(AHEAD);
+        let writer = std::thread::spawn(move || {
+            let mut output = std::io::stdout().lock();
+            while let Ok(chunk) = chunks.recv() {
+                if output.write_all(&chunk).and_then(|()| output.flush()).is_err() {
+                    break;
+                }
+                wake();
+            }
+            drop(chunks);
+            wake();
+        });
+        Out { to_writer: Some(to_writer), writer: Some(writer), waiting: VecDeque::new() }
+    }
+
+    /// Hands over what fits. False: the reader of standard output is gone.
+    fn push(&mut self) -> bool {
+        while let Some(chunk) = self.waiting.pop_front() {
+            let Some(to_writer) = &self.to_writer else { return false };
+            match to_writer.try_send(chunk) {
+                Ok(()) => {}
+                Err(TrySendError::Full(chunk)) => {
+                    self.waiting.push_front(chunk);
+                    return true;
+                }
+                Err(TrySendError::Disconnected(_)) => return false,
+            }
+        }
+        true
+    }
+
+    /// Writes the rest, however long its reader takes.
+    fn finish(&mut self) {
+        if let Some(to_writer) = self.to_writer.take() {
+            for chunk in self.waiting.drain(..) {
+                if to_writer.send(chunk).is_err() {
+                    break;
+                }
+            }
+        }
+        if let Some(writer) = self.writer.take() {
+            let _ = writer.join();
+        }
+    }
+}
+
+struct Plumbing {
+    joined: Joined,
+    pipe: Pipe,
+    /// Ours if we listen, else the other side's.
+    key: Key,
+    out: Out,
+    input: Receiver<Vec<u8>>,
+    /// Read, but not sent yet.
+    chunk: Option<Vec<u8>>,
+    input_ended: bool,
+    reading: bool,
+}
+
+impl Plumbing {
+    fn new(joined: Joined, pipe: Pipe, key: Key) -> Plumbing {
+        let wakers = [joined.host.waker(), joined.host.waker()];
+        let [first, second] = wakers.map(|waker| {
+            move || {
+                let _ = waker.wake();
+            }
+        });
+        let (input, out) = (input(first), Out::new(second));
+        Plumbing { joined, pipe, key, out, input, chunk: None, input_ended: false, reading: true }
+    }
+
+    fn run(mut self) -> Result<u8, Bad> {
+        loop {
+            if let Some(code) = self.tell()? {
+                self.out.finish();
+                return self.leave(code);
+            }
+            self.send();
+            if !self.out.push() {
+                // As other tools do, when their reader has enough: quietly.
+                return self.leave(0);
+            }
+            self.throttle();
+            match self.joined.wait(None)? {
+                Wake::Event(_, Event::BindFailed) => {
+                    return Err(Bad {
+                        text: "no socket could be bound; is --port in use?".to_owned(),
+                        code: 1,
+                    });
+                }
+                Wake::Event(id, event) => self.pipe.on_event(&mut self.joined.host.net(id), event),
+                Wake::Interrupted => return self.leave(130),
+                Wake::Woken | Wake::TimedOut => {}
+            }
+        }
+    }
+
+    /// Acts on what happened. Some: it is over, with this exit code.
+    fn tell(&mut self) -> Result<Option<u8>, Bad> {
+        while let Some(told) = self.pipe.poll() {
+            match told {
+                Told::Listening => warn(&format!("listening on: {}", hex::encode(&self.key))),
+                Told::Opened(key) => warn(&format!("connected with: {}", hex::encode(&key))),
+                Told::Data(bytes) => self.out.waiting.push_back(bytes),
+                Told::Ended => {
+                    warn("the other side has ended its direction");
+                    // Nobody types on when there is nothing more to answer.
+                    if std::io::stdin().is_terminal() {
+                        self.input_ended = true;
+                        self.pipe.end(&mut self.joined.host.net(self.joined.id));
+                    }
+                }
+                Told::Closed(Closed::Ended) => return Ok(Some(0)),
+                Told::Closed(why) => {
+                    warn(&format!("the connection broke: {}; what came may not be all", reach::broken(why)));
+                    return Ok(Some(3));
+                }
+                Told::Failed(why) => {
+                    return Err(Bad { text: reach::unreached(&self.key, why), code: 3 });
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Sends what was read, while there is room for it.
+    fn send(&mut self) {
+        let id = self.joined.id;
+        while self.pipe.takes_input() && !self.input_ended {
+            let chunk = match self.chunk.take() {
+                Some(chunk) => chunk,
+                None => match self.input.try_recv() {
+                    Ok(chunk) => chunk,
+                    Err(TryRecvError::Empty) => return,
+                    Err(TryRecvError::Disconnected) => {
+                        self.input_ended = true;
+                        self.pipe.end(&mut self.joined.host.net(id));
+                        return;
+                    }
+                },
+            };
+            // One that is gone is told of by an event.
+            if self.pipe.write(&mut self.joined.host.net(id), &chunk) == Err(Error::Full) {
+                self.chunk = Some(chunk);
+            }
+        }
+    }
+
+    /// The other side waits while our reader does.
+    fn throttle(&mut self) {
+        let reading = self.out.waiting.is_empty();
+        if reading != self.reading {
+            self.reading = reading;
+            let id = self.joined.id;
+            self.pipe.set_reading(&mut self.joined.host.net(id), reading);
+        }
+    }
+
+    /// Takes the announcement back, if there is time for it.
+    fn leave(mut self, code: u8) -> Result<u8, Bad> {
+        let id = self.joined.id;
+        self.pipe.leave(&mut self.joined.host.net(id));
+        let until = self.joined.host.now() + LEAVE;
+        while !self.pipe.left() && self.joined.host.now() < until {
+            match self.joined.wait(Some(until))? {
+                Wake::Event(id, event) => self.pipe.on_event(&mut self.joined.host.net(id), event),
+                Wake::Interrupted => break,
+                Wake::Woken | Wake::TimedOut => {}
+            }
+        }
+        self.joined.linger()?;
+        Ok(code)
+    }
+}
