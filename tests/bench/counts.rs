@@ -300,7 +300,7 @@ fn joined(out: &mut Outbox, start: &mut usize) -> Option<(std::ops::Range<usize>
     while let Some(&(end, ..)) = out.ends.front()
         && end - *start <= each
         && count < JOINED as u64
-        && (*start - from) % each == 0
+        && (*start - from).is_multiple_of(each)
     {
         *start = end;
         count += 1;
