@@ -40,6 +40,7 @@
 
 pub mod app;
 pub mod base;
+pub mod blind_relay;
 pub mod corestore;
 pub mod crypto;
 pub mod dht_rpc;

@@ -253,3 +253,15 @@ pub const EXPLAIN_DEPTH: usize = 4;
 pub const AUDIT_KEYS: usize = 1 << 22;
 /// Lines of a chat that wait for one peer to read; with more of them it is parted with.
 pub const CHAT_WAITING_MAX: usize = 1 << 12;
+/// Requests to a blind relay, and pairs, of one channel; one more is refused, or dropped by the relay.
+pub const BLIND_RELAY_REQUESTS_MAX: usize = 16;
+/// Connections of a node that ask for a blind relay, use one or are about to leave it; further ones do without.
+pub const HYPERDHT_RELAYED_MAX: usize = 1024;
+/// Messages of a blind relay that wait to be taken; beyond, what comes in is dropped.
+pub const BLIND_RELAY_QUEUE_MAX: usize = 1 << 14;
+/// Channels that a blind relay serves; further ones are refused.
+pub const BLIND_RELAY_SESSIONS_MAX: usize = 4096;
+/// Pairs of streams that a blind relay passes on for; further requests are dropped.
+pub const BLIND_RELAY_PAIRS_MAX: usize = 1024;
+/// Requests to a blind relay that wait for the other side; further ones are dropped.
+pub const BLIND_RELAY_WAITING_MAX: usize = 4096;

@@ -7,7 +7,9 @@ use super::punch::Owner;
 use super::rounds::Punch;
 use super::*;
 use crate::crypto::noise::Noise;
-use crate::wire::hyperdht::{Handshake, NoisePayload, RelayInfo, UdxInfo, command, error, firewall, mode};
+use crate::wire::hyperdht::{
+    Handshake, NoisePayload, RelayInfo, RelayThrough, UdxInfo, command, error, firewall, mode,
+};
 
 /// Nothing takes longer than this.
 const ATTEMPT: Span = Span::from_secs(60);
@@ -18,6 +20,9 @@ const PARALLEL_KNOWN: usize = 3;
 const PARALLEL: usize = 2;
 /// What is known beforehand has so long before a walk begins beside it. hyperdht.98
 const HEAD_START: Span = Span::from_millis(250);
+/// Of the connection to a blind relay. blind_relay.21
+pub const RELAY_KEEP_ALIVE: Span = Span::from_secs(5);
+
 /// How to connect.
 #[derive(Clone, Debug)]
 pub struct ConnectOptions {
@@ -29,11 +34,25 @@ pub struct ConnectOptions {
     pub local_connection: bool,
     /// Whether to open our NAT towards the server before the first round.
     pub fast_open: bool,
+    /// Blind relays, one of which is used, unless a direct way is found first: drawn for each attempt. blind_relay.20
+    pub relay_through: Vec<Key>,
+    /// The keep-alive of the connection to the relay. blind_relay.21
+    pub relay_keep_alive: Span,
+    /// Whether the server may name the relay. Not for connections to relays. blind_relay.22
+    pub follow_relay: bool,
 }
 
 impl ConnectOptions {
     pub fn new(key_pair: KeyPair) -> ConnectOptions {
-        ConnectOptions { key_pair, relays: Vec::new(), local_connection: true, fast_open: true }
+        ConnectOptions {
+            key_pair,
+            relays: Vec::new(),
+            local_connection: true,
+            fast_open: true,
+            relay_through: Vec::new(),
+            relay_keep_alive: RELAY_KEEP_ALIVE,
+            follow_relay: true,
+        }
     }
 }
 
@@ -45,6 +64,8 @@ pub struct Client {
     pub(super) options: ConnectOptions,
     /// Our handshake says that anybody can reach us.
     pub(super) told_open: bool,
+    /// The blind relay that we want.
+    through: Option<RelayThrough>,
     /// Relays that were asked.
     pub(super) tried: Vec<Addr>,
     pub(super) phase: Phase,
@@ -83,7 +104,8 @@ pub(super) struct Finding {
 #[derive(Debug)]
 pub(super) struct Answered {
     pub(super) payload: NoisePayload,
-    pub(super) keys: NoiseKeys,
+    /// Taken when the stream was opened through a blind relay; then only a better path is looked for.
+    pub(super) keys: Option<NoiseKeys>,
     pub(super) remote: u32,
     pub(super) sealed: Sealed,
     /// The relay that the handshake went through.
@@ -139,7 +161,9 @@ impl HyperDht {
             head_start,
             attempts: 0,
         };
+        let through = through::draw(cx, &options.relay_through);
         let client = Client {
+            through,
             key,
             target,
             local: 0,
@@ -287,6 +311,7 @@ impl HyperDht {
                 addresses4,
                 udx: Some(UdxInfo { id: client.local, ..UdxInfo::default() }),
                 secret_stream: Some(1),
+                relay_through: client.through.clone(),
                 ..NoisePayload::default()
             };
             let request = finding.noise.as_mut().and_then(|noise| noise.write(&wire::encode(&payload)).ok());
@@ -369,6 +394,10 @@ impl HyperDht {
         let open = payload.firewall == firewall::OPEN;
         let relays = payload.holepunch.as_ref().map_or(&[][..], |holepunch| &holepunch.relays);
         let relays: Vec<RelayInfo> = relays.iter().copied().filter(|r| r.relay.port != 0).collect();
+        let theirs = payload.relay_through.as_ref().filter(|_| client.options.follow_relay);
+        let chosen = through::choose(client.through.as_ref(), theirs, false);
+        let keep_alive = client.options.relay_keep_alive;
+        let keys = Some(keys);
         let answered =
             Answered { payload, keys, remote, sealed, relay, server, lan: false, punch: None, failed: None };
         trace!(
@@ -392,6 +421,7 @@ impl HyperDht {
         }
         // From here on a packet of the server's may come first. pitfalls 9.15
         self.outputs.push_back(Output::StreamExpect { conn, remote });
+        self.begin_relay(cx, conn, remote, chosen, keep_alive);
         // hyperdht.82
         if told_open {
             trace!(cx, Step, "hyperdht", id: conn, rule: "hyperdht.82", "waits for the server's packet");
@@ -438,7 +468,7 @@ impl HyperDht {
     }
 
     /// The server's first packet came before anything of ours led to it.
-    pub(super) fn client_called(&mut self, cx: &mut Cx<'_>, conn: ConnId, socket: SocketId) {
+    pub(super) fn client_called(&mut self, cx: &mut Cx<'_>, conn: ConnId, socket: SocketId, from: Addr) {
         let told_open = self.client(conn).is_some_and(|client| client.told_open);
         let path = match (self.sockets.contains_key(&socket), told_open) {
             (true, _) => Path::Punched,
@@ -446,8 +476,61 @@ impl HyperDht {
             (false, false) => Path::Lan,
         };
         if self.reached(conn).is_some() {
-            self.open_client(cx, conn, socket, None, path);
+            let from = self.is_relayed(conn).then_some(from);
+            self.open_client(cx, conn, socket, from, path);
         }
+    }
+
+    /// The stream was opened through a blind relay; the search for a better path goes on. blind_relay.24
+    pub(super) fn client_relayed(&mut self, conn: ConnId) {
+        let Some(client) = self.client(conn) else { return };
+        let (key, tried) = (client.key, core::mem::take(&mut client.tried));
+        let Phase::Answered(answered) = &mut client.phase else { return };
+        let Some(keys) = answered.keys.take() else { return };
+        let named = answered.payload.relay_addresses.take();
+        let over = answered.failed.is_some() && !answered.lan;
+        self.tell_connected(conn, key, keys, Path::Relayed, named, tried);
+        if over {
+            self.settle_for_relay(conn);
+        }
+    }
+
+    /// No better path than the relay was found. blind_relay.24
+    fn settle_for_relay(&mut self, conn: ConnId) {
+        self.end_client_work(conn, None);
+        if let Some(record) = self.conns.get_mut(conn) {
+            record.stage = Stage::Open { socket: None };
+        }
+    }
+
+    /// The blind relay cannot be had. blind_relay.23
+    pub(super) fn client_lost_relay(&mut self, conn: ConnId) {
+        if self.reached(conn).is_some_and(|answered| answered.failed.is_some() && !answered.lan) {
+            self.fail_client(conn, ConnectError::RelayAborted);
+        }
+    }
+
+    fn tell_connected(
+        &mut self,
+        conn: ConnId,
+        key: Key,
+        keys: NoiseKeys,
+        path: Path,
+        named: Option<Vec<Addr>>,
+        tried: Vec<Addr>,
+    ) {
+        // hyperdht.18: what the server names comes first, it knows best.
+        let mut relays = named.filter(|relays| !relays.is_empty()).unwrap_or(tried);
+        relays.truncate(limits::HYPERDHT_RELAYS_TRIED);
+        self.relay_addresses.set(key, relays);
+        self.events.push_back(Event::Connected(Connected {
+            conn,
+            server: None,
+            initiator: true,
+            remote_key: key,
+            keys,
+            path,
+        }));
     }
 
     /// The path is found: connect the stream (to `to`, unless a packet connected it already) and say so.
@@ -467,26 +550,19 @@ impl HyperDht {
             return;
         };
         let Phase::Answered(answered) = client.phase else { return };
+        let Some(keys) = answered.keys else {
+            return to.into_iter().for_each(|to| self.upgrade(cx, conn, socket, to, path));
+        };
+        self.end_relay(conn);
         if let Some(to) = to {
             self.outputs.push_back(Output::StreamConnect { conn, socket, remote: answered.remote, to });
             if pooled.is_none() {
                 self.routes.set(client.key, to); // hyperdht.97
             }
         }
-        // hyperdht.18: what the server names comes first, it knows best.
-        let named = answered.payload.relay_addresses.filter(|relays| !relays.is_empty());
-        let mut relays = named.unwrap_or(client.tried);
-        relays.truncate(limits::HYPERDHT_RELAYS_TRIED);
-        self.relay_addresses.set(client.key, relays);
         trace!(cx, State, "hyperdht", id: conn, rule: path.rule(), "connected: {path:?}, from {socket}");
-        self.events.push_back(Event::Connected(Connected {
-            conn,
-            server: None,
-            initiator: true,
-            remote_key: client.key,
-            keys: answered.keys,
-            path,
-        }));
+        let named = answered.payload.relay_addresses;
+        self.tell_connected(conn, client.key, keys, path, named, client.tried);
     }
 
     /// The punch came to nothing; a ping on the local network may still be under way.
@@ -507,7 +583,17 @@ impl HyperDht {
         if self.client(conn).is_none() {
             return;
         }
+        // blind_relay.23, blind_relay.24: without a direct path there may still be the relay.
+        if self.is_relayed(conn) {
+            return self.settle_for_relay(conn);
+        }
         self.end_client_work(conn, None);
+        if self.asks_relay(conn)
+            && let Some(answered) = self.reached(conn)
+        {
+            answered.failed = Some(why);
+            return;
+        }
         if let Some(record) = self.conns.get_mut(conn) {
             record.stage = Stage::Ended;
         }

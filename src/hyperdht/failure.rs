@@ -24,6 +24,8 @@ pub enum ConnectError {
     RequestTimeout,
     /// The attempt took longer than anything may.
     TimedOut,
+    /// The blind relay could not be had, and there was no other way.
+    RelayAborted,
     /// The stream was closed before it had its peer.
     StreamClosed,
 }
@@ -48,6 +50,7 @@ impl ConnectError {
             ConnectError::BadHolepunchReply => "BAD_HOLEPUNCH_REPLY",
             ConnectError::RequestTimeout => "REQUEST_TIMEOUT",
             ConnectError::TimedOut => "CONNECT_TIMED_OUT",
+            ConnectError::RelayAborted => "RELAY_ABORTED",
             ConnectError::StreamClosed => "STREAM_CLOSED",
         }
     }
@@ -73,6 +76,7 @@ impl fmt::Display for ConnectError {
             ConnectError::BadHolepunchReply => "a relay answered a holepunch wrongly",
             ConnectError::RequestTimeout => "a relay does not answer",
             ConnectError::TimedOut => "connecting took too long",
+            ConnectError::RelayAborted => "neither a direct way nor the relay led to the server",
             ConnectError::StreamClosed => "the stream was closed while connecting",
         })
     }

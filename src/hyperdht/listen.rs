@@ -25,11 +25,21 @@ pub struct ListenOptions {
     pub share_local_address: bool,
     /// False: callers that cannot reach us are not punched towards.
     pub holepunch: bool,
+    /// Blind relays, one of which is used with each caller, unless a direct way is found first. blind_relay.20
+    pub relay_through: Vec<Key>,
+    /// The keep-alive of connections to relays. blind_relay.21
+    pub relay_keep_alive: Span,
 }
 
 impl ListenOptions {
     pub fn new(key_pair: KeyPair) -> ListenOptions {
-        ListenOptions { key_pair, share_local_address: true, holepunch: true }
+        ListenOptions {
+            key_pair,
+            share_local_address: true,
+            holepunch: true,
+            relay_through: Vec::new(),
+            relay_keep_alive: super::connect::RELAY_KEEP_ALIVE,
+        }
     }
 }
 
@@ -129,7 +139,8 @@ enum Progress {
 
 #[derive(Debug)]
 struct Pending {
-    keys: NoiseKeys,
+    /// Taken when the stream was opened through a blind relay; then only a better path is looked for.
+    keys: Option<NoiseKeys>,
     /// Asked about when the caller shows itself: its answer does not wait for that. noise.5
     unproven: Unproven,
     sealed: Sealed,
@@ -197,6 +208,12 @@ impl HyperDht {
     /// Keys that are not let in: their handshakes get no answer at all. hyperdht.35, pitfalls 7.2
     pub fn set_denied(&mut self, server: ServerId, keys: impl IntoIterator<Item = Key>) -> Result<(), Error> {
         self.servers.get_mut(server).ok_or(Error::Gone)?.denied = keys.into_iter().collect();
+        Ok(())
+    }
+
+    /// Through which blind relays callers are met from now on; none: as they wish. blind_relay.20
+    pub fn set_relay_through(&mut self, server: ServerId, relays: Vec<Key>) -> Result<(), Error> {
+        self.servers.get_mut(server).ok_or(Error::Gone)?.options.relay_through = relays;
         Ok(())
     }
 
@@ -359,7 +376,16 @@ impl HyperDht {
             None
         };
         let (conn, local) = self.open_stream(cx, Stage::Session { server, session });
-        let reply = self.server_payload(server, session, local);
+        // blind_relay.22: who can be reached by anybody needs no relay.
+        let relayable = self.status.remote.is_none()
+            && matches!(plan, Plan::Wait | Plan::Punch { .. })
+            && client.is_some();
+        let options = self.servers.get(server).map(|record| &record.options).filter(|_| relayable);
+        let keep_alive = options.map_or(Span::ZERO, |options| options.relay_keep_alive);
+        let ours = options.and_then(|options| through::draw(cx, &options.relay_through));
+        let chosen =
+            through::choose(ours.as_ref(), payload.relay_through.as_ref(), true).filter(|_| relayable);
+        let reply = NoisePayload { relay_through: ours, ..self.server_payload(server, session, local) };
         let reply = noise.write(&wire::encode(&reply)).ok();
         noise.log(cx.trace); // key_log.4
         let answer = reply.zip(noise.finish_unproven().ok());
@@ -387,7 +413,7 @@ impl HyperDht {
         entry.reply = reply.clone();
         entry.reply_from = reply_from;
         entry.stage = Progress::Pending(Box::new(Pending {
-            keys,
+            keys: Some(keys),
             unproven,
             sealed,
             punch,
@@ -407,11 +433,12 @@ impl HyperDht {
             Plan::Dial(to) => {
                 let socket = self.status.current;
                 self.outputs.push_back(Output::StreamConnect { conn, socket, remote: remote_id, to });
-                self.session_open(cx, server, session, conn, None, Path::Direct);
+                self.session_open(cx, server, session, conn, None, Path::Direct, (socket, to));
             }
             Plan::Wait | Plan::Punch { .. } => {
                 self.outputs.push_back(Output::StreamExpect { conn, remote: remote_id });
                 self.timers.set(Timer::SessionAbort(server, session), cx.now + ABORT);
+                self.begin_relay(cx, conn, remote_id, chosen, keep_alive);
             }
         }
         Some((reply, reply_from))
@@ -481,7 +508,7 @@ impl HyperDht {
         session: SessionId,
         conn: ConnId,
         socket: SocketId,
-        _: Addr,
+        from: Addr,
     ) {
         let Some(pending) = self.pending(server, session) else { return };
         let open = pending.open;
@@ -491,9 +518,62 @@ impl HyperDht {
             (None, true) => Path::Passive,
             (None, false) => Path::Lan,
         };
-        self.session_open(cx, server, session, conn, pooled, path);
+        self.session_open(cx, server, session, conn, pooled, path, (socket, from));
     }
 
+    /// The stream was opened through a blind relay; the search for a better path goes on. blind_relay.24
+    pub(super) fn session_relayed(
+        &mut self,
+        cx: &mut Cx<'_>,
+        server: ServerId,
+        session: SessionId,
+        conn: ConnId,
+    ) {
+        let Some(pending) = self.pending(server, session) else { return };
+        if !pending.unproven.are_usable() {
+            self.malformed();
+            self.end_relay(conn);
+            return self.abort_session(cx, server, session);
+        }
+        let Some(keys) = pending.keys.take() else { return };
+        let over = pending.punch.is_none() && self.timers.get(Timer::SessionAbort(server, session)).is_none();
+        self.tell_accepted(cx, server, conn, keys, Path::Relayed);
+        if over {
+            self.abort_session(cx, server, session);
+        }
+    }
+
+    /// The blind relay cannot be had. blind_relay.23
+    pub(super) fn session_lost_relay(&mut self, cx: &mut Cx<'_>, server: ServerId, session: SessionId) {
+        let Some(pending) = self.pending(server, session) else { return };
+        if pending.punch.is_none() && self.timers.get(Timer::SessionAbort(server, session)).is_none() {
+            self.abort_session(cx, server, session);
+        }
+    }
+
+    fn tell_accepted(
+        &mut self,
+        cx: &mut Cx<'_>,
+        server: ServerId,
+        conn: ConnId,
+        keys: NoiseKeys,
+        path: Path,
+    ) {
+        self.stats.accepts += 1;
+        trace!(cx, State, "hyperdht", id: conn, rule: "hyperdht.31", "connected: {path:?}, called {server}");
+        let remote_key = keys.remote_public;
+        let server = Some(server);
+        self.events.push_back(Event::Connected(Connected {
+            conn,
+            server,
+            initiator: false,
+            remote_key,
+            keys,
+            path,
+        }));
+    }
+
+    #[allow(clippy::too_many_arguments)]
     fn session_open(
         &mut self,
         cx: &mut Cx<'_>,
@@ -502,10 +582,12 @@ impl HyperDht {
         conn: ConnId,
         pooled: Option<SocketId>,
         path: Path,
+        at: (SocketId, Addr),
     ) {
         let Some(pending) = self.pending(server, session) else { return };
         if !pending.unproven.are_usable() {
             self.malformed();
+            self.end_relay(conn);
             return self.abort_session(cx, server, session);
         }
         let Some(entry) = self.servers.get_mut(server).and_then(|record| record.sessions.get_mut(session))
@@ -526,17 +608,9 @@ impl HyperDht {
         if let Some(record) = self.conns.get_mut(conn) {
             record.stage = Stage::Open { socket: pooled };
         }
-        self.stats.accepts += 1;
-        trace!(cx, State, "hyperdht", id: conn, rule: "hyperdht.31", "connected: {path:?}, called {server} {session}");
-        let remote_key = pending.keys.remote_public;
-        self.events.push_back(Event::Connected(Connected {
-            conn,
-            server: Some(server),
-            initiator: false,
-            remote_key,
-            keys: pending.keys,
-            path,
-        }));
+        let Some(keys) = pending.keys else { return self.upgrade(cx, conn, at.0, at.1, path) };
+        self.end_relay(conn);
+        self.tell_accepted(cx, server, conn, keys, path);
     }
 
     /// A holepunch round came through a relay. hyperdht.39
@@ -680,8 +754,28 @@ impl HyperDht {
     /// It came to nothing: end what it holds; keep its reply a while. pitfalls 7.7
     pub(super) fn abort_session(&mut self, cx: &mut Cx<'_>, server: ServerId, session: SessionId) {
         trace!(cx, State, "hyperdht", id: SessionName(server, session), rule: "hyperdht.36", "given up");
+        // blind_relay.23: without a direct path there may still be the relay.
+        let conn = self.session(server, session).and_then(|entry| entry.conn);
+        if conn.is_some_and(|conn| self.asks_relay(conn)) {
+            return self.end_session_punch(server, session);
+        }
         self.drop_session(cx, server, session);
         self.remember(cx, server, session);
+    }
+
+    /// No direct path was found, and the relay has not answered.
+    fn end_session_punch(&mut self, server: ServerId, session: SessionId) {
+        self.timers.clear(Timer::SessionAbort(server, session));
+        let Some(entry) = self.session(server, session) else { return };
+        let before = entry.weight();
+        let Progress::Pending(pending) = &mut entry.stage else { return };
+        pending.waiting.clear();
+        let punch = pending.punch.take();
+        let (host, after) = (entry.host, entry.weight());
+        self.census.moved(host, before, after);
+        if let Some(punch) = punch {
+            self.end_puncher(punch, None);
+        }
     }
 
     /// The stream is gone, or about to be.
@@ -707,6 +801,11 @@ impl HyperDht {
             self.end_puncher(punch, None);
         }
         if let Some(conn) = conn
+            && self.is_relayed(conn)
+            && let Some(record) = self.conns.get_mut(conn)
+        {
+            record.stage = Stage::Open { socket: None }; // blind_relay.24
+        } else if let Some(conn) = conn
             && let Some(record) = self.conns.get_mut(conn)
         {
             record.stage = Stage::Ended;

@@ -32,12 +32,14 @@ mod relay;
 mod rounds;
 #[cfg(test)]
 mod tests;
+mod through;
 mod told;
 mod values;
 
 pub use connect::ConnectOptions;
 pub use failure::ConnectError;
 pub use listen::ListenOptions;
+pub use through::PATIENCE as RELAY_PATIENCE;
 
 use announce::Withdrawal;
 use cache::Cache;
@@ -46,6 +48,7 @@ use listen::{Census, Server, SessionId};
 use lookup::Lookup;
 use punch::{PunchId, Puncher};
 use records::{Forward, Storage};
+use through::Through;
 use told::{SessionName, View, firewall_name};
 
 /// Nodes of the public network that are never asked or remembered; port 0 is any. (hyperdht.96)
@@ -134,6 +137,31 @@ pub enum Input {
         socket: SocketId,
         from: Addr,
     },
+    /// A packet for a stream that goes through a relay came on another socket than its.
+    StreamCalled {
+        conn: ConnId,
+        socket: SocketId,
+        from: Addr,
+    },
+    /// Answers `Output::StreamLook`: packets that came from the remote since the last change of it, and from
+    /// elsewhere; and whether something that was sent before is not acked.
+    StreamHeard {
+        conn: ConnId,
+        direct: u64,
+        elsewhere: u64,
+        changing: bool,
+    },
+    /// The relay that was asked for `conn` has paired the sides: its end is stream `stream` at `to`.
+    RelayPaired {
+        conn: ConnId,
+        socket: SocketId,
+        to: Addr,
+        stream: u32,
+    },
+    /// The relay of `conn` cannot be had, or is gone.
+    RelayClosed {
+        conn: ConnId,
+    },
     /// The stream is no more, for whatever reason. The last that is heard of `conn`.
     StreamClosed {
         conn: ConnId,
@@ -202,6 +230,35 @@ pub enum Output {
     StreamDestroy {
         conn: ConnId,
     },
+    /// Change the remote of a connected stream.
+    StreamMove {
+        conn: ConnId,
+        socket: SocketId,
+        remote: u32,
+        to: Addr,
+    },
+    /// Send an empty message on the stream, and answer with `Input::StreamHeard`.
+    StreamLook {
+        conn: ConnId,
+    },
+    /// Nothing passes any more on the path from before the last change of the remote.
+    StreamForget {
+        conn: ConnId,
+    },
+    /// Connect to the blind relay `relay` (under `HyperDht::relay_key_pair`), with this keep-alive, and ask it to pair
+    /// our stream of that id. Answered with `Input::RelayPaired` or `Input::RelayClosed`.
+    RelayAsk {
+        conn: ConnId,
+        relay: Key,
+        initiator: bool,
+        token: Key,
+        stream: u32,
+        keep_alive: Span,
+    },
+    /// End the connection to the relay.
+    RelayEnd {
+        conn: ConnId,
+    },
 }
 
 /// Told to the layer above.
@@ -220,6 +277,11 @@ pub enum Event {
     Failed {
         conn: ConnId,
         why: ConnectError,
+    },
+    /// An open connection goes another way from now on: it left its relay for the direct path, or went back.
+    Moved {
+        conn: ConnId,
+        path: Path,
     },
     /// Found by a lookup. Each key comes once per lookup.
     Peer {
@@ -280,6 +342,8 @@ pub enum Path {
     Lan,
     /// Through both sides' NATs, on a socket of its own.
     Punched,
+    /// By a blind relay that passes the packets on.
+    Relayed,
 }
 
 impl Path {
@@ -290,6 +354,7 @@ impl Path {
             Path::Passive => "hyperdht.82",
             Path::Lan => "hyperdht.83",
             Path::Punched => "hyperdht.89",
+            Path::Relayed => "blind_relay.23",
         }
     }
 }
@@ -309,6 +374,11 @@ pub struct Stats {
     pub denied: u64,
     pub sockets_opened: u64,
     pub sockets_closed: u64,
+    /// Blind relays that were asked, that paired, that did not, and connections that went on directly.
+    pub relays_asked: u64,
+    pub relays_used: u64,
+    pub relays_failed: u64,
+    pub relays_left: u64,
 }
 
 /// What there is now.
@@ -356,6 +426,8 @@ enum Timer {
     Announce(ServerId),
     AnnounceStuck(ServerId),
     Unlisten(ServerId),
+    /// A connection is about to leave its relay.
+    Leaving(ConnId),
     /// Rotate what is kept for 20 minutes.
     Records,
     /// Rotate what is kept for 48 hours.
@@ -386,7 +458,7 @@ enum Stage {
 
 /// The machine. Commands: `connect`, `destroy`, `listen`, `unlisten`, `set_denied`, `find_peer`, `lookup`, `announce`,
 /// `unannounce`, `find_nodes`, `ping`, `find_immutable`, `store_immutable`, `find_mutable`, `store_mutable`.
-/// Not done: blind relays, random NATs (refused with `ConnectError::RandomizedNat`), reusable sockets,
+/// Not done: random NATs (refused with `ConnectError::RandomizedNat`), reusable sockets,
 /// plugins, suspend.
 #[derive(Debug)]
 pub struct HyperDht {
@@ -401,6 +473,8 @@ pub struct HyperDht {
     tags: BTreeMap<Tag, Purpose>,
     next_tag: u64,
     conns: Slab<ConnKind, Conn>,
+    /// Those that have to do with a blind relay.
+    through: BTreeMap<ConnId, Through>,
     /// Ids of live streams on this side.
     streams: BTreeSet<u32>,
     servers: Slab<ServerKind, Server>,
@@ -438,6 +512,7 @@ impl HyperDht {
             tags: BTreeMap::new(),
             next_tag: 0,
             conns: Slab::new(),
+            through: BTreeMap::new(),
             streams: BTreeSet::new(),
             servers: Slab::new(),
             by_target: BTreeMap::new(),
@@ -555,9 +630,28 @@ impl HyperDht {
         addresses::local_addresses(self.status.server, &self.interfaces)
     }
 
+    /// A relayed stream's other side has found a direct way to us. blind_relay.25
+    fn stream_called(&mut self, cx: &mut Cx<'_>, conn: ConnId, socket: SocketId, from: Addr) {
+        if self.is_relayed(conn) && from.port != 0 {
+            match self.conns.get(conn).map(|record| &record.stage) {
+                Some(Stage::Client(_)) => self.client_called(cx, conn, socket, from),
+                Some(&Stage::Session { server, session }) => {
+                    self.session_called(cx, server, session, conn, socket, from);
+                }
+                Some(Stage::Open { .. } | Stage::Ended) | None => {}
+            }
+        }
+    }
+
     fn stream_connected(&mut self, cx: &mut Cx<'_>, conn: ConnId, socket: SocketId, from: Addr) {
         match self.conns.get(conn).map(|record| &record.stage) {
-            Some(Stage::Client(_)) => self.client_called(cx, conn, socket),
+            // The relay and a direct packet came together; else a change of the remote is complete.
+            _ if self.through.contains_key(&conn) && !self.asks_relay(conn) => {
+                if self.came_directly(conn, socket, from) {
+                    self.stream_called(cx, conn, socket, from);
+                }
+            }
+            Some(Stage::Client(_)) => self.client_called(cx, conn, socket, from),
             Some(&Stage::Session { server, session }) => {
                 self.session_called(cx, server, session, conn, socket, from);
             }
@@ -567,11 +661,15 @@ impl HyperDht {
 
     fn stream_closed(&mut self, cx: &mut Cx<'_>, conn: ConnId) {
         let Some(record) = self.conns.remove(conn) else { return };
+        let relayed = self.is_relayed(conn);
+        self.end_relay(conn);
         self.streams.remove(&record.local);
         match record.stage {
             Stage::Client(_) => {
                 self.end_client_work(conn, None);
-                self.events.push_back(Event::Failed { conn, why: ConnectError::StreamClosed });
+                if !relayed {
+                    self.events.push_back(Event::Failed { conn, why: ConnectError::StreamClosed });
+                }
             }
             Stage::Session { server, session } => self.end_session(cx, server, session),
             // The other side may still ask for the end of the stream.
@@ -662,6 +760,7 @@ impl HyperDht {
             Timer::SessionClear(server, session) => self.clear_session(server, session),
             Timer::Punch(punch) => self.punch_again(cx, punch),
             Timer::Socket(socket) => self.close_socket(socket),
+            Timer::Leaving(conn) => self.look(cx, conn),
             Timer::Announce(server) => self.announce_due(cx, server),
             Timer::AnnounceStuck(server) => self.announce_stuck(cx, server),
             Timer::Unlisten(server) => self.unlistened(server),
@@ -719,6 +818,14 @@ impl Machine for HyperDht {
             Input::BindFailed { socket } => self.bind_failed(cx, socket),
             Input::StreamConnected { conn, socket, from } => self.stream_connected(cx, conn, socket, from),
             Input::StreamClosed { conn } => self.stream_closed(cx, conn),
+            Input::StreamCalled { conn, socket, from } => self.stream_called(cx, conn, socket, from),
+            Input::StreamHeard { conn, direct, elsewhere, changing } => {
+                self.stream_heard(cx, conn, direct, elsewhere, changing);
+            }
+            Input::RelayPaired { conn, socket, to, stream } => {
+                self.relay_paired(cx, conn, socket, to, stream);
+            }
+            Input::RelayClosed { conn } => self.relay_closed(cx, conn),
             Input::Status(status) => self.status_changed(cx, status),
             Input::Interfaces(interfaces) => {
                 let known = core::mem::replace(&mut self.interfaces, interfaces);

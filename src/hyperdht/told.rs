@@ -68,6 +68,10 @@ impl HyperDht {
             | Input::BindFailed { .. }
             | Input::StreamConnected { .. }
             | Input::StreamClosed { .. }
+            | Input::StreamCalled { .. }
+            | Input::StreamHeard { .. }
+            | Input::RelayPaired { .. }
+            | Input::RelayClosed { .. }
             | Input::Status(_)
             | Input::Interfaces(_) => {}
         }
@@ -104,7 +108,12 @@ impl HyperDht {
             | Output::StreamOpen { .. }
             | Output::StreamExpect { .. }
             | Output::StreamConnect { .. }
-            | Output::StreamDestroy { .. } => {}
+            | Output::StreamDestroy { .. }
+            | Output::StreamMove { .. }
+            | Output::StreamLook { .. }
+            | Output::StreamForget { .. }
+            | Output::RelayAsk { .. }
+            | Output::RelayEnd { .. } => {}
         }
     }
 
@@ -116,6 +125,7 @@ impl HyperDht {
             Timer::SessionAbort(..) | Timer::SessionClear(..) => "hyperdht.36",
             Timer::Punch(_) => "hyperdht.66",
             Timer::Socket(_) => "",
+            Timer::Leaving(_) => "blind_relay.26",
             Timer::Announce(_) => "hyperdht.52",
             Timer::AnnounceStuck(_) => "hyperdht.56",
             Timer::Unlisten(_) => "hyperdht.58",
@@ -136,6 +146,7 @@ impl Timer {
             Timer::SessionClear(..) => "forget a handshake",
             Timer::Punch(_) => "punch",
             Timer::Socket(_) => "close a socket",
+            Timer::Leaving(_) => "look whether packets come directly",
             Timer::Announce(_) => "announce or ping relays",
             Timer::AnnounceStuck(_) => "an announcement is stuck",
             Timer::Unlisten(_) => "withdrawing takes too long",
@@ -148,7 +159,9 @@ impl Timer {
 impl Display for Timer {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
-            Timer::Attempt(conn) | Timer::Client(conn) | Timer::Walk(conn) => conn.fmt(f),
+            Timer::Attempt(conn) | Timer::Client(conn) | Timer::Walk(conn) | Timer::Leaving(conn) => {
+                conn.fmt(f)
+            }
             Timer::SessionAbort(server, session) | Timer::SessionClear(server, session) => {
                 SessionName(*server, *session).fmt(f)
             }

@@ -7,6 +7,7 @@ use super::stores::{CoreId, StoreId};
 use super::{CallId, CallState, Closed, Event, Node, RpcId, told};
 use crate::base::hex::Short;
 use crate::base::{Cx, Deadline, Error, Key, Machine, Span, limits, trace};
+use crate::blind_relay::{self, ClientInput, RelayInput};
 use crate::hypercore::replicate;
 use crate::hyperdht::{ConnId, ServerId};
 use crate::protomux::{self, ChannelId, Protomux};
@@ -18,6 +19,10 @@ use crate::udx::StreamId;
 pub(super) enum Use {
     Rpc(RpcId, Box<Rpc>),
     Core(CoreId, replicate::PeerId),
+    /// We ask a blind relay.
+    Pairing(Box<blind_relay::Client>),
+    /// We are a blind relay, and the other side asks.
+    Relay(blind_relay::SessionId),
 }
 
 /// A connection whose keys are known.
@@ -60,6 +65,7 @@ impl Node {
             let mut moved = self.take_messages(cx, id);
             moved |= self.take_channel_events(cx, id);
             moved |= self.take_calls(cx, id);
+            moved |= self.take_pairings(cx, id);
             moved |= self.send_messages(cx, id);
             if !moved {
                 break;
@@ -72,7 +78,8 @@ impl Node {
         }
         let deadline = conn.channels.values().fold(conn.secret.poll_timeout(), |earliest, used| match used {
             Use::Rpc(_, rpc) => Deadline::earliest(earliest, rpc.poll_timeout()),
-            Use::Core(..) => earliest,
+            Use::Pairing(client) => Deadline::earliest(earliest, client.poll_timeout()),
+            Use::Core(..) | Use::Relay(_) => earliest,
         });
         // One that moved away is seen to when it would have come: each message moves the keep-alive.
         if let Some(deadline) = deadline
@@ -138,8 +145,10 @@ impl Node {
         cx.within(id.place(), |cx| {
             conn.secret.handle_timeout(cx);
             for used in conn.channels.values_mut() {
-                if let Use::Rpc(_, rpc) = used {
-                    rpc.handle_timeout(cx);
+                match used {
+                    Use::Rpc(_, rpc) => rpc.handle_timeout(cx),
+                    Use::Pairing(client) => client.handle_timeout(cx),
+                    Use::Core(..) | Use::Relay(_) => {}
                 }
             }
         });
@@ -202,6 +211,10 @@ impl Node {
             }
             match event {
                 protomux::Event::Wanted { protocol, id: name } => {
+                    if protocol == blind_relay::PROTOCOL && self.accept_session(cx, id, name.as_deref()) {
+                        continue;
+                    }
+                    let Some(conn) = self.conns.get_mut(&id) else { return moved };
                     conn.wanted.push((protocol, name));
                     self.wanting.insert(id);
                     self.serve_wanted_cores(cx, id);
@@ -219,6 +232,7 @@ impl Node {
                         conn.rtt = Span::ZERO;
                         self.open_peer(cx, core, peer, &handshake, &hash, initiator);
                     }
+                    Some(Use::Pairing(_) | Use::Relay(_)) => {}
                     None => {
                         let _ = mux.close(cx, channel);
                     }
@@ -233,6 +247,9 @@ impl Node {
                     Some(Use::Core(core, peer)) => {
                         let (core, peer) = (*core, *peer);
                         self.tell_core(cx, core, replicate::Input::Message { peer, kind, bytes: &bytes });
+                    }
+                    Some(Use::Pairing(_) | Use::Relay(_)) => {
+                        self.relay_message(cx, id, channel, kind, &bytes);
                     }
                     None => {}
                 },
@@ -254,7 +271,7 @@ impl Node {
             .values()
             .filter_map(|used| match used {
                 Use::Core(core, peer) => Some((*core, *peer)),
-                Use::Rpc(..) => None,
+                Use::Rpc(..) | Use::Pairing(_) | Use::Relay(_) => None,
             })
             .collect();
         for (core, peer) in peers {
@@ -280,6 +297,11 @@ impl Node {
                 }
                 self.tell_core(cx, core, replicate::Input::PeerClosed { peer });
             }
+            Some(Use::Pairing(mut client)) => {
+                client.handle_input(cx, ClientInput::Closed);
+                self.leg_over(cx, id);
+            }
+            Some(Use::Relay(session)) => self.tell_relay(cx, RelayInput::Closed { session }),
             None => {}
         }
     }
@@ -437,6 +459,7 @@ impl Node {
         };
         trace!(cx, State, "node", id: id, peer: Short(&conn.key), "closed: {why:?}");
         self.swarm_closed(cx, id);
+        self.leg_closed(cx, id);
         if conn.told {
             self.tell(Event::Closed { conn: id, why });
         }
@@ -464,7 +487,7 @@ impl Node {
         let &(id, channel) = self.rpcs.get(rpc)?;
         match self.conns.get_mut(&id)?.channels.get_mut(&channel)? {
             Use::Rpc(_, machine) => Some((id, machine)),
-            Use::Core(..) => None,
+            Use::Core(..) | Use::Pairing(_) | Use::Relay(_) => None,
         }
     }
 

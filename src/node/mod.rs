@@ -7,6 +7,7 @@ mod conn;
 pub mod inspect;
 mod lookups;
 mod net;
+mod relays;
 mod route;
 mod stores;
 mod swarm;
@@ -18,11 +19,14 @@ use conn::Conn;
 use stores::{CoreState, Place, StoreState};
 use swarm::SwarmState;
 
+pub use crate::blind_relay::{Bounds as RelayBounds, Stats as RelayStats};
 pub use crate::crypto::sign::KeyPair;
 pub use crate::dht_rpc::Config as DhtConfig;
 pub use crate::hyperbee::{Bee, Change, Range};
 pub use crate::hypercore::Durability;
-pub use crate::hyperdht::{ConnId, ConnectError, LookupId, Path, ServerId};
+pub use crate::hyperdht::{
+    ConnId, ConnectError, ConnectOptions, ListenOptions, LookupId, Path, ServerId, Stats as ConnectStats,
+};
 pub use crate::protomux_rpc::Failure;
 pub use crate::secret_stream::{Stats as StreamStats, Why as StreamWhy};
 pub use crate::udx::Why as TransportWhy;
@@ -154,6 +158,11 @@ pub enum Event {
         /// From the moment we began to connect; zero if the other side did.
         took: Span,
     },
+    /// A connection goes another way from now on: from its blind relay to a direct path, or back.
+    Moved {
+        conn: ConnId,
+        path: Path,
+    },
     ConnectFailed {
         conn: ConnId,
         key: Key,
@@ -267,6 +276,7 @@ pub struct Node {
     dht: HyperDht,
     udx: Udx,
     swarm: Option<Box<SwarmState>>,
+    relays: Box<relays::Relays>,
 
     conns: BTreeMap<ConnId, Conn>,
     /// Transport streams of connections, from the handshake on.
@@ -345,6 +355,7 @@ impl Node {
             dht: HyperDht::new(dht),
             udx: Udx::new(),
             swarm: None,
+            relays: Box::default(),
             conns: BTreeMap::new(),
             streams: BTreeMap::new(),
             stream_owners: BTreeMap::new(),
@@ -409,6 +420,7 @@ impl Node {
             self.udx.handle_timeout(cx);
         }
         self.swarm_timeout(cx);
+        self.relay_timeout(cx);
         while let Some(conn) = self.conn_deadlines.pop_due(cx.now) {
             self.conn_timeout(cx, conn);
         }
@@ -514,6 +526,7 @@ impl Machine for Node {
             self.dht.poll_timeout(),
             self.udx.poll_timeout(),
             self.swarm_deadline(),
+            self.relays.deadline(),
             self.conn_deadlines.deadline(|_| "a connection"),
             self.core_deadlines.deadline(|_| "a core"),
         ]

@@ -6,13 +6,13 @@ use super::route::PATIENCE;
 use super::stores::{CoreId, StoreId, StoreState};
 use super::swarm::SwarmState;
 use super::{
-    CallId, CallState, ConnId, Dialing, Durability, KeyPair, Node, RpcId, ServerId, Serving, StreamStats,
+    CallId, CallState, ConnId, ConnectOptions, ConnectStats, Dialing, Durability, KeyPair, ListenOptions,
+    Node, RelayBounds, RelayStats, RpcId, ServerId, Serving, StreamStats,
 };
 use crate::base::hex::Short;
 use crate::base::{Addr, Cx, Error, Key, Span, Time, Traffic, trace};
 use crate::corestore::{Corestore, Namespace};
 use crate::hyperbee::Range;
-use crate::hyperdht::{ConnectOptions, ListenOptions};
 use crate::hyperswarm::Join;
 
 /// Borrows a node and its world for one statement.
@@ -98,9 +98,15 @@ impl<'a> Net<'a> {
 
     /// Opens a server under a key; `channels`: its connections carry calls and cores, else plain messages.
     pub fn listen(&mut self, key_pair: &KeyPair, channels: bool) -> Result<ServerId, Error> {
-        let server = self.node.dht.listen(&mut self.cx, ListenOptions::new(key_pair.clone()))?;
-        self.node.servers.insert(server, Serving { public: key_pair.public, channels, swarm: false });
-        trace!(self.cx, Call, "node", id: server, peer: Short(&key_pair.public), "listen, channels: {channels}");
+        self.listen_with(ListenOptions::new(key_pair.clone()), channels)
+    }
+
+    /// As `listen`, with options: who may call, how callers are met, and through which blind relays.
+    pub fn listen_with(&mut self, options: ListenOptions, channels: bool) -> Result<ServerId, Error> {
+        let public = options.key_pair.public;
+        let server = self.node.dht.listen(&mut self.cx, options)?;
+        self.node.servers.insert(server, Serving { public, channels, swarm: false });
+        trace!(self.cx, Call, "node", id: server, peer: Short(&public), "listen, channels: {channels}");
         self.node.settle(&mut self.cx);
         Ok(server)
     }
@@ -114,14 +120,51 @@ impl<'a> Net<'a> {
 
     /// Connects to the server of `key` under our own key pair.
     pub fn connect(&mut self, key: Key, key_pair: &KeyPair, channels: bool) -> Result<ConnId, Error> {
-        let options = ConnectOptions::new(key_pair.clone());
+        self.connect_with(key, ConnectOptions::new(key_pair.clone()), channels)
+    }
+
+    /// As `connect`, with options: which nodes are asked, what is tried, and through which blind relay.
+    pub fn connect_with(
+        &mut self,
+        key: Key,
+        options: ConnectOptions,
+        channels: bool,
+    ) -> Result<ConnId, Error> {
+        let public = options.key_pair.public;
         let conn = self.node.dht.connect(&mut self.cx, key, options);
         trace!(self.cx, Call, "node", id: conn, peer: Short(&key), "connect, channels: {channels}");
         let since = self.cx.now;
-        let dialing = Dialing { key, public: key_pair.public, channels, swarm: false, since };
+        let dialing = Dialing { key, public, channels, swarm: false, since };
         self.node.dialing.insert(conn, dialing);
         self.node.settle(&mut self.cx);
         Ok(conn)
+    }
+
+    /// From now on callers of `server` are met through one of these blind relays, unless there is a direct way. None:
+    /// as the caller wishes. (blind_relay.20)
+    pub fn set_relay_through(&mut self, server: ServerId, relays: &[Key]) -> Result<(), Error> {
+        self.node.dht.set_relay_through(server, relays.to_vec())
+    }
+
+    /// From now on this node is a blind relay for whoever connects to a server of its with channels.
+    pub fn serve_relay(&mut self, bounds: RelayBounds) {
+        self.node.serve_relay(bounds);
+    }
+
+    /// What the blind relay of this node has done, if it is one.
+    pub fn relay_stats(&self) -> Option<RelayStats> {
+        self.node.relay_stats()
+    }
+
+    /// The blind relay of this node passes nothing on any more, and takes nobody.
+    pub fn close_relay(&mut self) {
+        self.node.close_relay(&mut self.cx);
+        self.node.settle(&mut self.cx);
+    }
+
+    /// What came of connecting and being called: connections, punches, relays.
+    pub fn connect_stats(&self) -> ConnectStats {
+        self.node.dht.stats()
     }
 
     /// Ends our side: what was sent still arrives, the other side can still send.

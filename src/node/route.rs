@@ -5,11 +5,13 @@
 //! | dht_rpc | Request, Answer, QueryReply, QueryDone, Bootstrapped, Persistent, NetworkUpdate | hyperdht |
 //! | dht_rpc | Status (when it changed) | hyperdht |
 //! | hyperdht | Ask, Cancel, Respond, Relay, Query, CancelQuery | dht_rpc |
-//! | hyperdht | StreamOpen, StreamExpect, StreamConnect, StreamDestroy | udx |
+//! | hyperdht | StreamOpen, StreamExpect, StreamConnect, StreamDestroy, StreamMove, StreamForget, StreamLook | udx |
+//! | hyperdht | RelayAsk, RelayEnd | a connection to a blind relay (`relays.rs`) |
+//! | blind_relay | messages, streams that pass on to each other | channels, udx (`relays.rs`) |
 //! | hyperdht | Probe, Bind, Close | the world |
 //! | hyperdht | Connected | a new connection |
 //! | hyperdht | Peer, Value, LookupDone, Announced, Stored, Failed | hyperswarm, the program |
-//! | udx | Connected, Closed | hyperdht |
+//! | udx | Connected, Called, Closed | hyperdht |
 //! | udx | Data, Message, Ended, Drained, Closed | the connection |
 //! | hyperswarm | Listen, Lookup, Announce, Connect, … | hyperdht |
 //! | connection | messages | protomux → protomux_rpc, hypercore (`conn.rs`, `stores.rs`) |
@@ -63,6 +65,7 @@ impl Node {
             moved |= self.settle_dht(cx);
             moved |= self.settle_udx(cx);
             moved |= self.settle_swarm(cx);
+            moved |= self.settle_relay(cx);
             while let Some(conn) = self.touched_conns.pop_first() {
                 self.settle_conn(cx, conn);
                 moved = true;
@@ -194,6 +197,21 @@ impl Node {
                     let _ = self.udx.destroy(cx, stream);
                 }
             }
+            hyperdht::Output::StreamMove { conn, socket, remote, to } => {
+                if let Some(&stream) = self.streams.get(&conn) {
+                    let _ = self.udx.change_remote(cx, stream, socket, remote, to);
+                }
+            }
+            hyperdht::Output::StreamLook { conn } => self.look_at_stream(cx, conn),
+            hyperdht::Output::StreamForget { conn } => {
+                if let Some(&stream) = self.streams.get(&conn) {
+                    let _ = self.udx.abandon_old_path(cx, stream);
+                }
+            }
+            hyperdht::Output::RelayAsk { conn, relay, initiator, token, stream, keep_alive } => {
+                self.ask_relay(cx, conn, relay, (initiator, token, stream, keep_alive));
+            }
+            hyperdht::Output::RelayEnd { conn } => self.end_leg(cx, conn),
         }
     }
 
@@ -202,9 +220,17 @@ impl Node {
             hyperdht::Event::Connected(connected) => self.add_conn(cx, connected),
             hyperdht::Event::Failed { conn, why } => {
                 let Some(dialing) = self.dialing.remove(&conn) else { return };
+                if self.relays.is_leg(conn) {
+                    return self.leg_closed(cx, conn);
+                }
                 self.swarm_failed(cx, dialing, why);
                 let took = cx.now.since(dialing.since);
                 self.tell(Event::ConnectFailed { conn, key: dialing.key, why, took });
+            }
+            hyperdht::Event::Moved { conn, path } => {
+                if self.conns.get(&conn).is_some_and(|conn| conn.told) {
+                    self.tell(Event::Moved { conn, path });
+                }
             }
             hyperdht::Event::Listening { server } => {
                 self.swarm_listening(cx, server);
@@ -270,10 +296,13 @@ impl Node {
             full: false,
             rtt: crate::base::Span::ZERO,
             took,
-            told: !swarm,
+            told: !swarm && !self.relays.is_leg(id),
         };
         self.conns.insert(id, conn);
         self.touch(id);
+        if self.relays.is_leg(id) {
+            return self.leg_open(cx, id, public);
+        }
         if swarm {
             // The program is told once hyperswarm has decided which of two connections to keep.
             self.swarm_connected(cx, id, connected.path);
@@ -308,6 +337,12 @@ impl Node {
                 // The connection must be there before its data is.
                 self.settle_dht(cx);
             }
+            udx::Event::Called { stream, socket, from } => {
+                let Some(&conn) = self.stream_owners.get(&stream) else { return };
+                self.dht.handle_input(cx, hyperdht::Input::StreamCalled { conn, socket, from });
+            }
+            // Proof that a path carries, and no more. (blind_relay.26)
+            udx::Event::Message { bytes, .. } if bytes.is_empty() => {}
             udx::Event::Data { stream, bytes } => {
                 self.tell_secret(cx, stream, secret_stream::Input::Bytes(&bytes));
             }
@@ -326,6 +361,7 @@ impl Node {
                 self.touch(id);
             }
             udx::Event::Flushed { .. } => {}
+            udx::Event::Closed { stream, .. } if self.relay_stream_closed(cx, stream) => {}
             udx::Event::Closed { stream, why } => {
                 let Some(id) = self.stream_owners.remove(&stream) else { return };
                 self.streams.remove(&id);

@@ -108,7 +108,7 @@ pub(super) fn dht_event(cx: &mut Cx<'_>, event: &hyperdht::Event) {
             trace!(cx, State, "hyperdht", id: announce, rule: "hyperdht.93", "over, answered: {ok}");
         }
         // The connection tells of itself.
-        hyperdht::Event::Connected(_) => {}
+        hyperdht::Event::Connected(_) | hyperdht::Event::Moved { .. } => {}
     }
 }
 
@@ -124,6 +124,7 @@ pub(super) fn event(cx: &mut Cx<'_>, event: &Event) {
         Event::Connected { conn, key, path, .. } => {
             trace!(cx, Event, "node", id: conn, peer: Short(key), "connected: {path:?}");
         }
+        Event::Moved { conn, path } => trace!(cx, Event, "node", id: conn, "goes on: {path:?}"),
         Event::ConnectFailed { conn, key, why, took } => {
             let code = why.code();
             trace!(cx, Event, "node", id: conn, peer: Short(key), "not connected after {took}, {code}: {why}");

@@ -63,6 +63,8 @@ pub enum Event {
     /// The first packet came for a stream that expected one, or everything sent before a change of the remote is
     /// acked.
     Connected { stream: StreamId, socket: SocketId, from: Addr },
+    /// A packet came to a stream that roams, on a socket that is neither its own nor one of before. (udx.130)
+    Called { stream: StreamId, socket: SocketId, from: Addr },
     /// The next bytes in order. How they are cut means nothing.
     Data { stream: StreamId, bytes: Vec<u8> },
     /// An unordered message.
@@ -156,6 +158,11 @@ pub struct Stats {
     pub refused: u64,
     /// Packets from another socket than the stream's.
     pub strangers: u64,
+    /// Since the last change of the remote: packets that came from the new remote, and from elsewhere.
+    pub from_remote: u64,
+    pub from_elsewhere: u64,
+    /// Not all that was sent before the last change of the remote is acked.
+    pub changing: bool,
     /// Packets that acked what was never sent, and blocks of a SACK that no honest receiver sends.
     pub bad_acks: u64,
     pub bad_blocks: u64,
@@ -381,6 +388,24 @@ impl Udx {
         }
         let now = cx.now;
         self.with(cx, id, |stream| stream.change_remote(now, Path { socket, to, remote_id: remote }))
+    }
+
+    /// From now on packets are taken from whatever socket they come, and `Called` tells of those. (udx.130)
+    pub fn set_roaming(&mut self, cx: &mut Cx<'_>, id: StreamId, roaming: bool) -> Result<(), Error> {
+        self.with(cx, id, |stream| {
+            stream.roaming = roaming;
+            Ok(())
+        })
+    }
+
+    /// The way from before the last change of the remote is known to be gone: what is in flight there is sent again, to
+    /// the new remote. (udx.131)
+    pub fn abandon_old_path(&mut self, cx: &mut Cx<'_>, id: StreamId) -> Result<(), Error> {
+        let now = cx.now;
+        self.with(cx, id, |stream| {
+            stream.abandon_old_path(now);
+            Ok(())
+        })
     }
 
     /// Where packets go.

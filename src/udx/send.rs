@@ -453,6 +453,22 @@ impl Send {
         true
     }
 
+    /// All that is in flight counts as lost, which says nothing of how much a path holds. (udx.131)
+    pub fn lose_all(&mut self) {
+        self.lost.clear();
+        let mut seq = self.first;
+        for packet in &mut self.flight {
+            if packet.fate == Fate::InFlight {
+                packet.fate = Fate::Lost;
+                self.in_flight -= 1;
+            }
+            if packet.fate == Fate::Lost {
+                self.lost.push_back(seq);
+            }
+            seq = seq.next();
+        }
+    }
+
     /// All that is not acked is an END without data.
     pub fn lacks_only_end(&self) -> bool {
         self.flight.len() == 1 && self.flight.front().is_some_and(|packet| packet.end && packet.len == 0)

@@ -58,12 +58,15 @@ struct Change {
     pending: bool,
     /// The socket before that, if two changes followed each other.
     socket: SocketId,
+    /// Nothing passes there any more. (udx.131)
+    gone: bool,
 }
 
 /// What the layer above has not been told yet, in the order in which it is told.
 #[derive(Default, Debug)]
 struct News {
     connected: bool,
+    called: Option<(SocketId, Addr)>,
     messages: VecDeque<Vec<u8>>,
     drained: bool,
     flushed: bool,
@@ -93,6 +96,8 @@ pub(super) struct Stream {
     pub recv: Recv,
     /// Where its packets go instead of being taken.
     pub relay_to: Option<StreamId>,
+    /// Packets are taken from any socket. (udx.130)
+    pub roaming: bool,
     rtt: Rtt,
     mtu: Mtu,
     congestion: Congestion,
@@ -141,6 +146,7 @@ impl Stream {
             send: Send::new(Seq::first(seq)),
             recv: Recv::new(Seq::first(ack)),
             relay_to: None,
+            roaming: false,
             rtt: Rtt::default(),
             mtu: Mtu::default(),
             congestion: Congestion::new(local_id, Mtu::default().payload() + HEADER_LEN),
@@ -227,10 +233,22 @@ impl Stream {
         self.mtu.reset();
         let pending = self.send.outstanding() > 0;
         let socket = self.change.map_or(from.socket, |change| change.from.socket);
-        self.change = Some(Change { from, at: self.send.next(), pending, socket });
+        self.change = Some(Change { from, at: self.send.next(), pending, socket, gone: false });
+        (self.stats.from_remote, self.stats.from_elsewhere) = (0, 0);
         self.news.connected |= !pending; // udx.60
         self.rest(now);
         Ok(())
+    }
+
+    /// Follows udx.131.
+    pub fn abandon_old_path(&mut self, now: Time) {
+        let Some(change) = self.change.as_mut().filter(|change| change.pending && !change.gone) else {
+            return;
+        };
+        change.gone = true;
+        self.send.lose_all();
+        self.at.timeout = Some(now + self.backed_off());
+        (self.at.probe, self.at.reorder, self.probe_wanted) = (None, None, false);
     }
 
     /// Follows udx.28.
@@ -365,7 +383,16 @@ impl Stream {
             Phase::Connected(path) => {
                 let before =
                     || self.change.is_some_and(|old| [old.from.socket, old.socket].contains(&socket));
-                (path.socket == socket || before(), path.to)
+                let known = path.socket == socket || before();
+                if !known && self.roaming {
+                    self.news.called = Some((socket, from)); // udx.130
+                }
+                if (socket, from) == (path.socket, path.to) {
+                    self.stats.from_remote += 1;
+                } else {
+                    self.stats.from_elsewhere += 1;
+                }
+                (known || self.roaming, path.to)
             }
             Phase::Closed => return false,
         };
@@ -590,6 +617,9 @@ impl Stream {
                 return Some(Event::Connected { stream, socket: path.socket, from: path.to });
             }
         }
+        if let Some((socket, from)) = self.news.called.take() {
+            return Some(Event::Called { stream, socket, from });
+        }
         if matches!(self.phase, Phase::Open { .. } | Phase::Expecting { .. }) {
             return None; // what came is kept until the stream is connected
         }
@@ -644,6 +674,7 @@ impl Stream {
             held_bytes: self.recv.bytes(),
             unproven: !self.credit.is_proven(),
             send_window: self.window,
+            changing: self.change.is_some_and(|change| change.pending),
             ..self.stats
         }
     }

@@ -1,6 +1,5 @@
 //! Formats of blind_relay: how two peers ask a third to pass bytes between them. Follows blind_relay.1 to
 //! blind_relay.4.
-//! There is no machine for it yet.
 
 use super::{Cursor, Format, Wire, format};
 use crate::base::{Key, Malformed};

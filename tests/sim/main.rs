@@ -15,6 +15,7 @@ mod line;
 mod nat;
 mod power;
 mod registry;
+mod relay;
 mod stores;
 mod swarm;
 mod transcript;

@@ -129,6 +129,8 @@ pub struct Host {
     /// Outputs are kept in `muted` instead of being carried out.
     pub mute: bool,
     pub muted: Vec<Output>,
+    /// What has to do with blind relays; a test answers it.
+    pub relaying: Vec<Output>,
 }
 
 pub struct World {
@@ -207,6 +209,7 @@ impl World {
             asked: Vec::new(),
             mute: false,
             muted: Vec::new(),
+            relaying: Vec::new(),
         };
         host.bind(SocketId::SERVER);
         host.bind(SocketId::CLIENT);
@@ -338,6 +341,15 @@ impl World {
                     self.input(index, Input::StreamClosed { conn });
                 }
             }
+            Output::StreamMove { conn, socket, remote, to } => {
+                if let Some(stream) = self.hosts[index].streams.get_mut(&conn) {
+                    stream.remote = Some((socket, remote, to));
+                }
+            }
+            Output::StreamLook { .. }
+            | Output::StreamForget { .. }
+            | Output::RelayAsk { .. }
+            | Output::RelayEnd { .. } => self.hosts[index].relaying.push(output),
         }
     }
 

@@ -120,7 +120,7 @@ impl Stream {
         }
         self.arm_probe(now);
         let path = match self.change {
-            Some(old) if seq < old.at && sending.timeouts == 0 => old.from, // udx.61
+            Some(old) if seq < old.at && sending.timeouts == 0 && !old.gone => old.from, // udx.61
             Some(_) | None => path,
         };
         let kind = Kind { data: sending.len() > 0 || !sending.end, end: sending.end, ..Kind::STATE };

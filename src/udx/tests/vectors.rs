@@ -49,7 +49,10 @@ impl Player {
                     "close".to_owned()
                 }
                 Event::Closed { .. } => "close".to_owned(),
-                Event::Connected { .. } | Event::Drained { .. } | Event::Flushed { .. } => continue,
+                Event::Connected { .. }
+                | Event::Called { .. }
+                | Event::Drained { .. }
+                | Event::Flushed { .. } => continue,
             };
             self.events.push(line);
         }

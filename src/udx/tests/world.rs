@@ -116,6 +116,7 @@ pub struct Seen {
     pub data: Vec<u8>,
     pub messages: Vec<Vec<u8>>,
     pub connected: Vec<(SocketId, Addr)>,
+    pub called: Vec<(SocketId, Addr)>,
     pub ended: bool,
     pub drained: usize,
     pub flushed: usize,
@@ -258,6 +259,7 @@ impl World {
         let seen = &mut self.seen[side];
         match event {
             Event::Connected { socket, from, .. } => seen.connected.push((socket, from)),
+            Event::Called { socket, from, .. } => seen.called.push((socket, from)),
             Event::Data { bytes, .. } => {
                 assert!(!seen.ended && seen.closed.is_none(), "no data after the end");
                 let read = self.prefix.read(1 - side, &bytes);

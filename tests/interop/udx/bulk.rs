@@ -99,6 +99,7 @@ impl Fast {
                 Event::Ended { .. } => self.ended = true,
                 Event::Closed { why, .. } => self.closed = Some(why),
                 Event::Connected { .. }
+                | Event::Called { .. }
                 | Event::Message { .. }
                 | Event::Drained { .. }
                 | Event::Flushed { .. } => {}

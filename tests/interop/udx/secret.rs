@@ -74,7 +74,10 @@ impl Secret {
                 udx::Event::Ended { .. } => self.input(Input::Ended),
                 udx::Event::Closed { .. } => self.input(Input::Closed),
                 udx::Event::Drained { .. } => self.full = false,
-                udx::Event::Connected { .. } | udx::Event::Data { .. } | udx::Event::Flushed { .. } => {}
+                udx::Event::Connected { .. }
+                | udx::Event::Called { .. }
+                | udx::Event::Data { .. }
+                | udx::Event::Flushed { .. } => {}
             }
         }
         let now = self.real.now();

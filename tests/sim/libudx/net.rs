@@ -331,6 +331,7 @@ impl Net {
 
     fn note(&mut self, host: usize, event: Event) {
         let (Event::Connected { stream: id, .. }
+        | Event::Called { stream: id, .. }
         | Event::Data { stream: id, .. }
         | Event::Message { stream: id, .. }
         | Event::Ended { stream: id }
@@ -341,6 +342,7 @@ impl Net {
         assert_eq!(seen.closed, None, "nothing is told after it closed: {event:?}");
         let name = match event {
             Event::Connected { .. } => "connected",
+            Event::Called { .. } => "called",
             Event::Data { bytes, .. } => {
                 seen.data.extend(bytes);
                 "data"
