@@ -21,7 +21,11 @@ fn way_out(why: ConnectError) -> &'static str {
             "It was found, but does not take this connection: does it run the same program?"
         }
         ConnectError::DoubleRandomizedNats | ConnectError::RandomizedNat => {
-            "`seckel nat` on both sides shows which NAT it is; one side needs another network or an open port."
+            "`seckel nat` on both sides shows which NAT it is; a blind relay helps (`seckel relay` on an open host, then \
+             `--relay-through KEY`), or another network or an open port for one side."
+        }
+        ConnectError::RelayAborted => {
+            "Is the relay running, on the same network, and is its key right? Without it these two cannot meet."
         }
         ConnectError::CannotHolepunch
         | ConnectError::HolepunchAborted

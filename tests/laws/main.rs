@@ -38,6 +38,12 @@ fn obeys_the_laws<S: Subject>(seeds: u64, pokes: u32) {
 }
 
 #[test]
+fn blind_relay() {
+    obeys_the_laws::<machines::blind_relay::Asking>(40, 500);
+    obeys_the_laws::<machines::blind_relay::Serving>(60, 1_000);
+}
+
+#[test]
 fn dht_rpc() {
     obeys_the_laws::<machines::dht_rpc::Node>(6, 1_500);
 }

@@ -45,6 +45,7 @@ pub const TARGETS: &[Target] = &[
     of_machine::<machines::hyperswarm::Swarm>("hyperswarm"),
     of_machine::<machines::secret_stream::Stream>("secret_stream"),
     of_machine::<machines::protomux::Mux>("protomux"),
+    of_machine::<machines::blind_relay::Serving>("blind_relay"),
     of_machine::<machines::protomux_rpc::Calls>("protomux_rpc"),
     of_machine::<machines::hypercore::Core>("replication"),
     of_machine::<machines::node::Whole>("node"),

@@ -128,6 +128,12 @@ fn call(cx: &mut Cx<'_>, draw: &mut dyn Entropy) -> Input {
         firewall: draw.below(4),
         udx: maybe(draw, |draw| formats::UdxInfo { id: draw.u32(), ..Default::default() }),
         addresses4: vec![addr(draw)],
+        relay_through: maybe(draw, |draw| formats::RelayThrough {
+            version: 1,
+            flags: 0,
+            key: pair(draw).public,
+            token: draw.bytes32(),
+        }),
         ..Default::default()
     };
     let message = formats::Handshake {
@@ -178,7 +184,9 @@ impl Subject for Subjected {
             4 => call(cx, draw),
             5 => Input::Request(request(draw)),
             6 => {
-                dht.connect(cx, pair(draw).public, ConnectOptions::new(pair(draw)));
+                let relay_through = maybe(draw, |draw| pair(draw).public).into_iter().collect();
+                let options = ConnectOptions { relay_through, ..ConnectOptions::new(pair(draw)) };
+                dht.connect(cx, pair(draw).public, options);
                 return;
             }
             7 => {
@@ -214,7 +222,18 @@ impl Subject for Subjected {
                 Some(conn) if draw.chance(500) => Input::StreamClosed { conn },
                 Some(conn) => {
                     let socket = SocketId(draw.below(4) as u32);
-                    Input::StreamConnected { conn, socket, from: addr(draw) }
+                    match draw.below(6) {
+                        0 => Input::RelayClosed { conn },
+                        1 => Input::StreamCalled { conn, socket, from: addr(draw) },
+                        2 => Input::StreamHeard {
+                            conn,
+                            direct: draw.below(3),
+                            elsewhere: draw.below(50),
+                            changing: draw.chance(500),
+                        },
+                        3 => Input::RelayPaired { conn, socket, to: addr(draw), stream: draw.u32() },
+                        _ => Input::StreamConnected { conn, socket, from: addr(draw) },
+                    }
                 }
                 None => Input::Interfaces(vec![[10, 0, 0, 1]]),
             },

@@ -4,6 +4,7 @@
 //! A machine takes part with a file here that implements `Subject`: how to make one, and how to poke it (a command or
 //! an input, legal or not, as drawn).
 
+pub mod blind_relay;
 pub mod dht_rpc;
 pub mod hypercore;
 pub mod hyperdht;
