@@ -153,6 +153,13 @@ impl Chat {
         }
     }
 
+    /// Ends what is still open, whether its other side has heard everything or not.
+    pub fn give_up(&mut self, net: &mut Net<'_>) {
+        for &conn in self.peers.keys() {
+            net.destroy(conn);
+        }
+    }
+
     /// The announcement is taken back, and all connections have ended.
     pub fn left(&self) -> bool {
         self.peers.is_empty()

@@ -1,6 +1,8 @@
 //! Programs over `Net`.
 
+pub mod ask;
 pub mod chat;
+pub mod nat;
 pub mod pipe;
 pub mod reach;
 pub mod registry;

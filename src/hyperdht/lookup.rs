@@ -203,6 +203,9 @@ impl HyperDht {
         let Some(lookup) = self.lookups.get_mut(id) else { return };
         lookup.pending -= 1;
         lookup.heard |= result.is_ok();
+        if let (What::Ping, Ok(reply)) = (&lookup.what, &result) {
+            self.events.push_back(Event::Pinged { lookup: id, from: reply.from, seen: reply.to });
+        }
         if announce && result.is_ok_and(|reply| reply.error == 0) {
             lookup.taken += 1;
         }

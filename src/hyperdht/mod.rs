@@ -39,6 +39,7 @@ mod values;
 pub use connect::ConnectOptions;
 pub use failure::ConnectError;
 pub use listen::ListenOptions;
+pub use nat::{Nat, SAMPLES};
 pub use through::PATIENCE as RELAY_PATIENCE;
 
 use announce::Withdrawal;
@@ -300,6 +301,12 @@ pub enum Event {
         /// The number of a mutable value.
         seq: u64,
         value: Vec<u8>,
+    },
+    /// The node that was pinged answered, and sees us as `seen`. `LookupDone` follows.
+    Pinged {
+        lookup: LookupId,
+        from: Addr,
+        seen: Addr,
     },
     /// Storing a value has ended: so many nodes took it.
     Stored {

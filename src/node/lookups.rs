@@ -39,7 +39,15 @@ impl Net<'_> {
         self.asked(lookup)
     }
 
-    /// Asks one node whether it is there.
+    /// Which nodes pass handshakes on to the server of `key`: `Event::Found` for each.
+    pub fn find_peer(&mut self, key: Key) -> LookupId {
+        let (node, cx) = self.parts();
+        trace!(cx, Call, "node", peer: Short(&key), "find its nodes");
+        let lookup = node.dht.find_peer(cx, key);
+        self.asked(lookup)
+    }
+
+    /// Asks one node whether it is there, and how it sees us: `Event::Pinged` if it answers.
     pub fn ping(&mut self, node_addr: Addr) -> LookupId {
         let (node, cx) = self.parts();
         trace!(cx, Call, "node", "ping {node_addr}");

@@ -25,7 +25,8 @@ pub use crate::dht_rpc::Config as DhtConfig;
 pub use crate::hyperbee::{Bee, Change, Range};
 pub use crate::hypercore::Durability;
 pub use crate::hyperdht::{
-    ConnId, ConnectError, ConnectOptions, ListenOptions, LookupId, Path, ServerId, Stats as ConnectStats,
+    ConnId, ConnectError, ConnectOptions, ListenOptions, LookupId, Nat, Path, SAMPLES, ServerId,
+    Stats as ConnectStats,
 };
 pub use crate::protomux_rpc::Failure;
 pub use crate::secret_stream::{Stats as StreamStats, Why as StreamWhy};
@@ -252,6 +253,14 @@ pub enum Event {
     Found {
         lookup: LookupId,
         peer: crate::wire::hyperdht::Peer,
+        /// The node that named it.
+        from: Addr,
+    },
+    /// A node that was pinged answered, and sees us as `seen`.
+    Pinged {
+        lookup: LookupId,
+        from: Addr,
+        seen: Addr,
     },
     /// A lookup of a value found it, or a newer one.
     Value {

@@ -10,7 +10,7 @@
 //! | blind_relay | messages, streams that pass on to each other | channels, udx (`relays.rs`) |
 //! | hyperdht | Probe, Bind, Close | the world |
 //! | hyperdht | Connected | a new connection |
-//! | hyperdht | Peer, Value, LookupDone, Announced, Stored, Failed | hyperswarm, the program |
+//! | hyperdht | Peer, Pinged, Value, LookupDone, Announced, Stored, Failed | hyperswarm, the program |
 //! | udx | Connected, Called, Closed | hyperdht |
 //! | udx | Data, Message, Ended, Drained, Closed | the connection |
 //! | hyperswarm | Listen, Lookup, Announce, Connect, … | hyperdht |
@@ -240,9 +240,10 @@ impl Node {
                 self.servers.remove(&server);
                 self.tell(Event::Unlistened { server });
             }
-            hyperdht::Event::Peer { lookup, peer, .. } => {
+            hyperdht::Event::Pinged { lookup, from, seen } => self.tell(Event::Pinged { lookup, from, seen }),
+            hyperdht::Event::Peer { lookup, peer, from } => {
                 if self.lookups.contains(&lookup) {
-                    self.tell(Event::Found { lookup, peer });
+                    self.tell(Event::Found { lookup, peer, from });
                 } else {
                     self.swarm_peer(cx, lookup, peer);
                 }

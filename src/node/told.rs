@@ -98,6 +98,9 @@ pub(super) fn dht_event(cx: &mut Cx<'_>, event: &hyperdht::Event) {
             let len = value.len();
             trace!(cx, Step, "hyperdht", id: lookup, "value number {seq}, {len} bytes");
         }
+        hyperdht::Event::Pinged { lookup, from, seen } => {
+            trace!(cx, Step, "hyperdht", id: lookup, peer: from, "answered, and sees us as {seen}");
+        }
         hyperdht::Event::Stored { lookup, nodes } => {
             trace!(cx, State, "hyperdht", id: lookup, "over, stored at {nodes} nodes");
         }
@@ -155,8 +158,11 @@ pub(super) fn event(cx: &mut Cx<'_>, event: &Event) {
         Event::Flushed => trace!(cx, Event, "node", "flushed"),
         Event::Refreshed { topic } => trace!(cx, Event, "node", "topic {} refreshed", Short(topic)),
         Event::Left { topic } => trace!(cx, Event, "node", "topic {} left", Short(topic)),
-        Event::Found { lookup, peer } => {
+        Event::Found { lookup, peer, .. } => {
             trace!(cx, Event, "node", id: lookup, peer: Short(&peer.key), "found");
+        }
+        Event::Pinged { lookup, seen, .. } => {
+            trace!(cx, Event, "node", id: lookup, "answered, we are {seen}")
         }
         Event::Value { lookup, seq, value } => {
             let len = value.len();

@@ -5,6 +5,7 @@ mod seckel;
 mod support;
 
 mod audit;
+mod chat;
 mod corestore;
 mod dht_rpc;
 mod differential;

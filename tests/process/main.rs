@@ -1,5 +1,6 @@
 //! The command line as processes: killed at any moment, started twice, interrupted, given nonsense.
 
+mod asks;
 mod grammar;
 mod keys;
 mod peers;

@@ -80,6 +80,30 @@ Examples:
     /// A chat with everybody on a topic
     #[command(after_help = super::talk::SWARM)]
     Swarm(super::talk::SwarmArgs),
+    /// Who is announced under a topic
+    #[command(after_help = super::ask::lookup_examples())]
+    Lookup(super::ask::Topic),
+    /// Announces a key under a topic
+    #[command(after_help = super::ask::announce_examples())]
+    Announce(super::ask::Announce),
+    /// Takes an announcement back
+    #[command(after_help = super::ask::announce_examples())]
+    Unannounce(super::ask::Unannounce),
+    /// Which nodes of the DHT lead to a key
+    #[command(after_help = super::ask::FIND_PEER)]
+    FindPeer(super::ask::FindPeer),
+    /// Whether a node of a DHT is there
+    #[command(after_help = super::ask::PING)]
+    Ping(super::ask::Ping),
+    /// Has the network keep a small value, under its hash or under a key
+    #[command(after_help = super::ask::PUT)]
+    Put(super::ask::Put),
+    /// A value that the network keeps
+    #[command(after_help = super::ask::GET)]
+    Get(super::ask::Get),
+    /// Which kind of NAT this host is behind, and whom that lets it connect with
+    #[command(after_help = super::ask::NAT)]
+    Nat(super::ask::NatArgs),
     /// A world from a seed: a DHT, a registry, NATs, faults; the same every time
     #[command(after_help = super::sim::EXAMPLES)]
     Sim(super::sim::Sim),
@@ -298,7 +322,7 @@ pub fn addresses(list: &str) -> Result<Vec<Addr>, String> {
     parts.map(address).collect()
 }
 
-fn address(text: &str) -> Result<Addr, String> {
+pub fn address(text: &str) -> Result<Addr, String> {
     // Upstream writes known addresses as IP@NAME:PORT.
     let (known, rest) = text.split_once('@').map_or((None, text), |(ip, rest)| (Some(ip), rest));
     let wrong = || format!("{text}: not HOST:PORT");

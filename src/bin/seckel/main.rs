@@ -1,6 +1,7 @@
 //! The command line of seckel.
 
 mod args;
+mod ask;
 mod audit;
 mod explain;
 mod keys;
@@ -46,6 +47,14 @@ fn start(command: Command) -> Result<u8, run::Bad> {
         Command::Listen(args) => pipe::listen(&args),
         Command::Connect(args) => pipe::connect(&args),
         Command::Chat(args) => talk::chat(&args),
+        Command::Lookup(args) => ask::lookup(&args),
+        Command::Announce(args) => ask::announce(&args),
+        Command::Unannounce(args) => ask::unannounce(&args),
+        Command::FindPeer(args) => ask::find_peer(&args),
+        Command::Ping(args) => ask::ping(&args),
+        Command::Put(args) => ask::put(&args),
+        Command::Get(args) => ask::get(&args),
+        Command::Nat(args) => ask::nat(&args),
         Command::Swarm(args) => talk::swarm(&args),
         Command::Registry(registry) => match registry {
             Registry::Server(server) => run::server(&server),

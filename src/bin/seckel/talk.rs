@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use seckel::app::chat::{Chat, Line};
 use seckel::app::reach;
-use seckel::base::Key;
+use seckel::base::{Key, Span};
 use seckel::edge::host::Wake;
 use seckel::node::{Closed, Event};
 
@@ -83,6 +83,9 @@ pub fn swarm(args: &SwarmArgs) -> Result<u8, Bad> {
     let chat = Chat::room(&mut joined.net(), args.topic, &pair)?;
     Talk { joined, chat, guest: false, json: args.json, code: 0 }.run()
 }
+
+/// How long those we leave have time to end their side as well.
+const POLITE: Span = Span::from_millis(500);
 
 struct Talk {
     joined: Joined,
@@ -167,9 +170,15 @@ impl Talk {
     fn leave(mut self) -> Result<u8, Bad> {
         // The goodbyes of others are no news.
         self.chat.leave(&mut self.joined.net());
-        let until = self.joined.host.now() + LEAVE;
+        let begun = self.joined.host.now();
+        let (polite, until) = (begun + POLITE, begun + LEAVE);
         while !self.chat.left() && self.joined.host.now() < until {
-            match self.joined.wait(Some(until))? {
+            let now = self.joined.host.now();
+            if now >= polite && self.joined.net().idle() {
+                let id = self.joined.id;
+                self.chat.give_up(&mut self.joined.host.net(id));
+            }
+            match self.joined.wait(Some(if now < polite { polite } else { until }))? {
                 Wake::Event(_, event) => self.on_event(event)?,
                 Wake::Interrupted => break,
                 Wake::Woken | Wake::TimedOut => {}
