@@ -1,6 +1,6 @@
 //! Runs nodes on the real machine: one thread, one poll, any number of nodes. `wait` is the only call that blocks.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -67,7 +67,9 @@ pub struct Host {
     deadlines: Timers<NodeId>,
     /// Nodes that were touched and whose outputs are not carried out yet.
     touched: BTreeSet<NodeId>,
-    pending: VecDeque<(NodeId, Event)>,
+    /// Nodes that may have something to tell. Events stay with their node until the program asks for them: a node
+    /// refuses what nobody wanted only once the program has heard of it.
+    telling: BTreeSet<NodeId>,
     waker: Arc<Waker>,
     signals: Option<Signals>,
     interrupted: bool,
@@ -104,7 +106,7 @@ impl Host {
             next_token: FIRST_SOCKET,
             deadlines: Timers::new(),
             touched: BTreeSet::new(),
-            pending: VecDeque::new(),
+            telling: BTreeSet::new(),
             waker: Arc::new(waker),
             signals: None,
             interrupted: false,
@@ -153,7 +155,7 @@ impl Host {
         let mut node = Node::new(&mut cx, config);
         node.handle_input(&mut cx, Input::Interfaces(&self.interfaces));
         self.seats.push(Some(Seat { node, disk, entropy, trace, sockets: BTreeMap::new() }));
-        self.touched.insert(id);
+        self.touch(id);
         self.carry_out();
         Ok(id)
     }
@@ -167,7 +169,7 @@ impl Host {
         }
         self.deadlines.clear(id);
         self.touched.remove(&id);
-        self.pending.retain(|(owner, _)| *owner != id);
+        self.telling.remove(&id);
     }
 
     /// What came and left on each socket of a node.
@@ -185,7 +187,7 @@ impl Host {
     pub fn net(&mut self, id: NodeId) -> Net<'_> {
         let now = self.now();
         self.net_at = now;
-        self.touched.insert(id);
+        self.touch(id);
         let seat = self.seats.get_mut(id.0).and_then(Option::as_mut).expect("a node that was not removed");
         let Seat { node, disk, entropy, trace, .. } = seat;
         Net::new(node, Cx { now, entropy, disk, trace: &mut **trace })
@@ -222,10 +224,7 @@ impl Host {
     fn next_event(&mut self) -> Option<(NodeId, Event)> {
         let late = self.told > 0 && self.net_at >= self.told_at + TURN;
         if self.told < EVENTS_PER_TURN && !late {
-            if self.pending.is_empty() {
-                self.collect();
-            }
-            if let Some(event) = self.pending.pop_front() {
+            if let Some(event) = self.poll_event() {
                 if self.told == 0 {
                     self.told_at = self.now();
                 }
@@ -235,17 +234,23 @@ impl Host {
         }
         self.told = 0;
         self.carry_out();
-        self.pending.pop_front()
+        self.poll_event()
     }
 
-    /// Takes the events of touched nodes.
-    fn collect(&mut self) {
-        for &id in &self.touched {
-            let Some(seat) = self.seats.get_mut(id.0).and_then(Option::as_mut) else { continue };
-            while let Some(event) = seat.node.poll_event() {
-                self.pending.push_back((id, event));
+    fn poll_event(&mut self) -> Option<(NodeId, Event)> {
+        while let Some(&id) = self.telling.first() {
+            let seat = self.seats.get_mut(id.0).and_then(Option::as_mut);
+            if let Some(event) = seat.and_then(|seat| seat.node.poll_event()) {
+                return Some((id, event));
             }
+            self.telling.remove(&id);
         }
+        None
+    }
+
+    fn touch(&mut self, id: NodeId) {
+        self.touched.insert(id);
+        self.telling.insert(id);
     }
 
     /// Sleeps until something is ready, then takes it in.
@@ -307,7 +312,7 @@ impl Host {
             let Some(seat) = self.seats.get_mut(id.0).and_then(Option::as_mut) else { continue };
             let Seat { node, disk, entropy, trace, .. } = seat;
             node.handle_timeout(&mut Cx { now, entropy, disk, trace: &mut **trace });
-            self.touched.insert(id);
+            self.touch(id);
         }
     }
 
@@ -327,12 +332,13 @@ impl Host {
             let mut cx = Cx { now, entropy, disk, trace: &mut **trace };
             node.handle_input(&mut cx, Input::Interfaces(&self.interfaces));
             self.touched.insert(NodeId(index));
+            self.telling.insert(NodeId(index));
         }
     }
 
     fn receive(&mut self, token: Token) -> Left {
         let Some(&(id, socket)) = self.owners.get(&token) else { return Left::Nothing };
-        self.touched.insert(id);
+        self.touch(id);
         let mut carried = self.now();
         for _ in 0..RECEIVES_PER_TURN {
             let seat = self.seats.get(id.0).and_then(Option::as_ref);
@@ -441,9 +447,7 @@ impl Host {
                 let _ = self.poll.registry().reregister(udp.source(), *token, both);
             }
         }
-        while let Some(event) = seat.node.poll_event() {
-            self.pending.push_back((id, event));
-        }
+        self.telling.insert(id);
         match seat.node.poll_timeout() {
             Some(deadline) => self.deadlines.set(id, deadline.at),
             None => self.deadlines.clear(id),
