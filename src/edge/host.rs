@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mio::{Events, Interest, Poll, Token, Waker};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 use signal_hook_mio::v1_0::Signals;
 
 use super::files::Files;
@@ -25,7 +25,7 @@ pub struct NodeId(pub usize);
 #[derive(Debug)]
 pub enum Wake {
     Event(NodeId, Event),
-    /// The waker was used (a line was typed, say).
+    /// The waker was used (a line was typed, say), or SIGUSR1 came and is watched.
     Woken,
     /// Ctrl-C or a request to end.
     Interrupted,
@@ -74,6 +74,7 @@ pub struct Host {
     signals: Option<Signals>,
     interrupted: bool,
     woken: bool,
+    usr1: bool,
     interfaces: Vec<[u8; 4]>,
     interfaces_at: Time,
     inbox: Inbox,
@@ -111,6 +112,7 @@ impl Host {
             signals: None,
             interrupted: false,
             woken: false,
+            usr1: false,
             interfaces: interfaces(),
             interfaces_at: Time::ZERO,
             inbox: Inbox::default(),
@@ -128,6 +130,16 @@ impl Host {
         self.poll.registry().register(&mut signals, SIGNALS, Interest::READABLE).map_err(os)?;
         self.signals = Some(signals);
         Ok(())
+    }
+
+    /// Makes SIGUSR1 end `wait` with `Wake::Woken`; after `catch_signals`. Elsewhere it ends the process.
+    pub fn watch_usr1(&mut self) -> Result<(), Error> {
+        self.signals.as_ref().map_or(Ok(()), |signals| signals.add_signal(SIGUSR1).map_err(os))
+    }
+
+    /// Whether SIGUSR1 came since this was last asked.
+    pub fn take_usr1(&mut self) -> bool {
+        core::mem::take(&mut self.usr1)
     }
 
     /// Ends `wait` with `Wake::Woken`, from any thread.
@@ -300,8 +312,12 @@ impl Host {
 
     fn take_signals(&mut self) {
         if let Some(signals) = &mut self.signals {
-            for _ in signals.pending() {
-                self.interrupted = true;
+            for signal in signals.pending() {
+                if signal == SIGUSR1 {
+                    (self.usr1, self.woken) = (true, true);
+                } else {
+                    self.interrupted = true;
+                }
             }
         }
     }

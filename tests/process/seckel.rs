@@ -53,6 +53,10 @@ impl Seckel {
         Seckel { child, input, output }
     }
 
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     pub fn line(&mut self) -> String {
         let mut line = String::new();
         let read = self.output.read_line(&mut line).expect("text");

@@ -3,6 +3,7 @@
 mod support;
 
 mod beside;
+mod chat;
 mod check;
 mod crowd;
 mod drawn;

@@ -48,7 +48,11 @@ Examples:
 Examples:
   seckel dht --bootstrap --host 127.0.0.1 --port 30001     a bootstrap node
   seckel dht --bootstrap 127.0.0.1:30001 --nodes 3         three nodes that join it
-  seckel dht                                               one node of the public DHT")]
+  seckel dht                                               one node of the public DHT
+  seckel dht --persistent --storage ./node                 one that keeps its port and whom it knows over restarts
+  seckel dht --stats 60 --json                             a line of statistics a minute
+SIGUSR1 asks for a line of statistics, too: kill -USR1 PID
+Exit codes: 0 left on Ctrl-C, 1 the port cannot be bound, 2 wrong command line, 4 the storage is in use or damaged.")]
     Dht(Dht),
     /// A private DHT on 127.0.0.1; prints its bootstrap address
     #[command(after_help = "\
@@ -158,6 +162,18 @@ pub struct Dht {
     /// How many nodes
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub nodes: u16,
+    /// Take part in keeping the DHT as soon as this host is known to be reachable [after twenty quiet minutes]
+    #[arg(long)]
+    pub persistent: bool,
+    /// Keep the ports and the nodes that are known in this folder
+    #[arg(long, value_name = "DIR")]
+    pub storage: Option<PathBuf>,
+    /// Write a line of statistics so often
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub stats: Option<u64>,
+    /// Write statistics as JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Args, Debug)]

@@ -3,6 +3,7 @@
 mod args;
 mod ask;
 mod audit;
+mod dht;
 mod explain;
 mod keys;
 mod network;
@@ -35,9 +36,9 @@ fn main() -> ExitCode {
 fn start(command: Command) -> Result<u8, run::Bad> {
     match command {
         Command::Demo(demo) => run::demo(demo.storage.as_deref()),
-        Command::Dht(dht) => {
+        Command::Dht(args) => {
             let set = std::env::var("SECKEL_BOOTSTRAP").ok();
-            run::dht(dht.role(set.as_deref())?)
+            dht::dht(&args, set.as_deref())
         }
         Command::Explain(explain) => explain::explain(&explain),
         Command::Testnet(testnet) => run::testnet(testnet.nodes, testnet.port),

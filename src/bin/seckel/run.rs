@@ -81,7 +81,7 @@ fn storage_error(folder: &Path, error: Error) -> Bad {
     Bad { text, code: Exit::Storage as u8 }
 }
 
-fn patience(now: Time, deadline: Option<Time>) -> Option<Duration> {
+pub fn patience(now: Time, deadline: Option<Time>) -> Option<Duration> {
     deadline.map(|at| Duration::from_micros(at.since(now).as_micros()))
 }
 
@@ -95,7 +95,7 @@ pub fn no_port(port: u16) -> Bad {
 }
 
 /// Waits until node `id` has its socket.
-fn bound(host: &mut Host, id: NodeId, wanted: u16) -> Result<u16, Bad> {
+pub fn bound(host: &mut Host, id: NodeId, wanted: u16) -> Result<u16, Bad> {
     loop {
         match host.wait(None)? {
             Wake::Event(from, Event::Bound { port }) if from == id => return Ok(port),
@@ -104,28 +104,6 @@ fn bound(host: &mut Host, id: NodeId, wanted: u16) -> Result<u16, Bad> {
             Wake::Event(..) | Wake::Woken | Wake::TimedOut => {}
         }
     }
-}
-
-/// `seckel dht`.
-pub fn dht(role: args::Role) -> Result<u8, Bad> {
-    let mut host = Host::open()?;
-    host.catch_signals()?;
-    match role {
-        args::Role::Bootstrap { host: ip, port } => {
-            say("Starting DHT bootstrap node...");
-            let id = add(&mut host, config(DhtConfig::bootstrapper(Addr::new(ip, port))?), &nowhere())?;
-            let port = bound(&mut host, id, port)?;
-            say(&format!("Bootstrap node bound to {}", Addr::new(ip, port)));
-            say("Fully started DHT bootstrap node");
-        }
-        args::Role::Nodes { bootstrap, host: ip, port, count } => {
-            say("Booting DHT nodes...");
-            start_nodes(&mut host, count, || config(joining(bootstrap.clone(), ip, port)))?;
-            let plural = if count == 1 { "" } else { "s" };
-            say(&format!("Fully started {count} DHT node{plural}"));
-        }
-    }
-    tell_until_interrupted(&mut host)
 }
 
 /// `seckel testnet`.
@@ -160,18 +138,23 @@ fn free_port() -> Option<u16> {
 /// Starts nodes one after the other, each once the one before it has joined.
 fn start_nodes(host: &mut Host, count: u16, make: impl Fn() -> Config) -> Result<(), Bad> {
     for _ in 0..count {
-        let config = make();
-        let (ip, wanted) = (config.dht.host, config.dht.port);
-        let id = add(host, config, &nowhere())?;
-        let port = bound(host, id, wanted)?;
-        while !host.net(id).status().bootstrapped {
-            if let Wake::Interrupted = host.wait(None)? {
-                return Err(Bad { text: "interrupted".to_owned(), code: 130 });
-            }
-        }
-        say(&format!("Node #{} bound to {}", id.0, Addr::new(ip, port)));
+        start_node(host, make())?;
     }
     Ok(())
+}
+
+/// Starts a node, and waits until it has joined.
+pub fn start_node(host: &mut Host, config: Config) -> Result<NodeId, Bad> {
+    let (ip, wanted) = (config.dht.host, config.dht.port);
+    let id = add(host, config, &nowhere())?;
+    let port = bound(host, id, wanted)?;
+    while !host.net(id).status().bootstrapped {
+        if let Wake::Interrupted = host.wait(None)? {
+            return Err(Bad { text: "interrupted".to_owned(), code: 130 });
+        }
+    }
+    say(&format!("Node #{} bound to {}", id.0, Addr::new(ip, port)));
+    Ok(id)
 }
 
 fn tell_until_interrupted(host: &mut Host) -> Result<u8, Bad> {
