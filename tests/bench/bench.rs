@@ -11,6 +11,7 @@ mod dht;
 mod footprint;
 mod hyperbee;
 mod hypercore;
+mod line;
 mod process;
 mod registry;
 mod replication;
@@ -41,6 +42,7 @@ fn main() {
         "replication" => replication::run(&args),
         "secret" => secret::run(&args),
         "udx" => udx::run(&args),
+        "line" => line::run(&args),
         "rpc" => rpc::run(&args),
         "dht" => dht::run(&args),
         "footprint" => footprint::run(&args),
@@ -57,6 +59,7 @@ fn run_role(bench: &str, role: &str, opts: &Args) {
         "replication" => replication::role(role, opts),
         "secret" => secret::role(role, opts),
         "udx" => udx::role(),
+        "line" => line::role(role, opts),
         "rpc" => rpc::role(role, opts),
         "dht" => dht::role(role, opts),
         "footprint" => footprint::role(role, opts),

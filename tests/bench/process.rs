@@ -35,6 +35,11 @@ impl Peer {
             Some(words) => words.split(' ').map(str::to_owned).collect(),
             None => vec![own.to_string_lossy().into_owned(), "peer".to_owned()],
         };
+        Peer::run(&words, bench, role, opts)
+    }
+
+    /// Starts a role in a process of the program that `words` name.
+    pub fn run(words: &[String], bench: &str, role: &str, opts: &Value) -> Peer {
         let spawned_ms = now_ms();
         let mut child = Command::new(&words[0])
             .args(&words[1..])

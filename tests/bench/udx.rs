@@ -18,20 +18,20 @@ use super::process::{Peer, finish, say};
 const SOCKET: Token = Token(0);
 const LINES: Token = Token(1);
 
-struct Streams {
+pub(super) struct Streams {
     poll: Poll,
     ready: Events,
     udp: Udp,
     inbox: Inbox,
-    udx: Udx,
-    bench: Bench,
-    waker: Arc<Waker>,
+    pub(super) udx: Udx,
+    pub(super) bench: Bench,
+    pub(super) waker: Arc<Waker>,
     unread: bool,
     _folder: Tmp,
 }
 
 impl Streams {
-    fn open() -> Streams {
+    pub(super) fn open() -> Streams {
         let poll = Poll::new().expect("a poll");
         let waker = Arc::new(Waker::new(poll.registry(), LINES).expect("a waker"));
         let mut udp = Udp::bind([127, 0, 0, 1], 0).expect("a socket");
@@ -50,11 +50,11 @@ impl Streams {
         }
     }
 
-    fn port(&self) -> u16 {
+    pub(super) fn port(&self) -> u16 {
         self.udp.local().expect("bound").port
     }
 
-    fn connect(&mut self, local: u64, remote: u64, port: u64) -> StreamId {
+    pub(super) fn connect(&mut self, local: u64, remote: u64, port: u64) -> StreamId {
         let mut cx = self.bench.cx();
         let stream = self.udx.open(&mut cx, local as u32).expect("a free id");
         let to = Addr::loopback(port as u16);
@@ -63,7 +63,7 @@ impl Streams {
     }
 
     /// The next event; `None` when a line came.
-    fn next(&mut self) -> Option<Event> {
+    pub(super) fn next(&mut self) -> Option<Event> {
         loop {
             if let Some(event) = self.udx.poll_event() {
                 return Some(event);
@@ -114,7 +114,7 @@ enum Mode {
     Sink { bytes: u64, begun: Option<(Instant, f64, (f64, f64))> },
 }
 
-fn lines(waker: Arc<Waker>) -> Receiver<Value> {
+pub(super) fn lines(waker: Arc<Waker>) -> Receiver<Value> {
     let (sender, receiver) = channel();
     std::thread::spawn(move || {
         for line in std::io::stdin().lines().map_while(Result::ok) {
