@@ -210,6 +210,11 @@ impl HyperDht {
             trace!(cx, State, "hyperdht", id: conn, rule: "blind_relay.26", "nothing came directly: back to the relay");
             through.way = Way::Relayed { by, alive: true };
             self.timers.clear(Timer::Leaving(conn));
+            if let Some(Stage::Open { socket }) = self.conns.get_mut(conn).map(|record| &mut record.stage)
+                && let Some(pooled) = socket.take()
+            {
+                self.timers.set(Timer::Socket(pooled), cx.now + BACK); // the other side may go back later
+            }
             let Leg { socket, to, stream: remote } = by;
             self.outputs.push_back(Output::StreamMove { conn, socket, remote, to });
             self.events.push_back(Event::Moved { conn, path: Path::Relayed });

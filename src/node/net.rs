@@ -98,7 +98,8 @@ impl<'a> Net<'a> {
 
     /// Opens a server under a key; `channels`: its connections carry calls and cores, else plain messages.
     pub fn listen(&mut self, key_pair: &KeyPair, channels: bool) -> Result<ServerId, Error> {
-        self.listen_with(ListenOptions::new(key_pair.clone()), channels)
+        let relay_through = self.node.relays.default.clone();
+        self.listen_with(ListenOptions { relay_through, ..ListenOptions::new(key_pair.clone()) }, channels)
     }
 
     /// As `listen`, with options: who may call, how callers are met, and through which blind relays.
@@ -120,7 +121,9 @@ impl<'a> Net<'a> {
 
     /// Connects to the server of `key` under our own key pair.
     pub fn connect(&mut self, key: Key, key_pair: &KeyPair, channels: bool) -> Result<ConnId, Error> {
-        self.connect_with(key, ConnectOptions::new(key_pair.clone()), channels)
+        let relay_through = self.node.relays.default.clone();
+        let options = ConnectOptions { relay_through, ..ConnectOptions::new(key_pair.clone()) };
+        self.connect_with(key, options, channels)
     }
 
     /// As `connect`, with options: which nodes are asked, what is tried, and through which blind relay.
@@ -138,6 +141,12 @@ impl<'a> Net<'a> {
         self.node.dialing.insert(conn, dialing);
         self.node.settle(&mut self.cx);
         Ok(conn)
+    }
+
+    /// From now on `listen` and `connect` use one of these blind relays where there is no direct way; none: no relay,
+    /// unless the other side wants one. (blind_relay.20)
+    pub fn set_relays(&mut self, relays: &[Key]) {
+        self.node.relays.default = relays.to_vec();
     }
 
     /// From now on callers of `server` are met through one of these blind relays, unless there is a direct way. None:

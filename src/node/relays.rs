@@ -26,6 +26,8 @@ pub(super) struct Asked {
 /// Of a node that has relays.
 #[derive(Default)]
 pub(super) struct Relays {
+    /// Through which the program's connections may go.
+    pub default: Vec<Key>,
     /// By the connection that it is for.
     asked: BTreeMap<ConnId, Asked>,
     /// Connections to relays, and what each is for.

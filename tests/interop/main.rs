@@ -17,6 +17,7 @@ mod hyperswarm_rpc;
 mod protomux;
 mod protomux_rpc;
 mod registry;
+mod relay;
 mod replication;
 mod secret_stream;
 mod udx;

@@ -108,6 +108,9 @@ Examples:
     /// Which kind of NAT this host is behind, and whom that lets it connect with
     #[command(after_help = super::ask::NAT)]
     Nat(super::ask::NatArgs),
+    /// A blind relay: passes packets on between peers that find no direct way to each other
+    #[command(after_help = super::relay::EXAMPLES)]
+    Relay(super::relay::RelayArgs),
     /// A world from a seed: a DHT, a registry, NATs, faults; the same every time
     #[command(after_help = super::sim::EXAMPLES)]
     Sim(super::sim::Sim),
@@ -262,6 +265,9 @@ pub struct Network {
     /// The address to bind
     #[arg(long)]
     pub host: Option<String>,
+    /// A blind relay (`seckel relay`) for when there is no direct way; of several one is drawn
+    #[arg(long, value_name = "KEY", value_parser = key)]
+    pub relay_through: Vec<Key>,
 }
 
 #[derive(Args, Debug)]

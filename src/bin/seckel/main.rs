@@ -8,6 +8,7 @@ mod explain;
 mod keys;
 mod network;
 mod pipe;
+mod relay;
 mod run;
 mod sim;
 mod talk;
@@ -43,6 +44,7 @@ fn start(command: Command) -> Result<u8, run::Bad> {
         Command::Explain(explain) => explain::explain(&explain),
         Command::Testnet(testnet) => run::testnet(testnet.nodes, testnet.port),
         Command::Audit(args::Audit::Core(args)) => audit::core(&args),
+        Command::Relay(args) => relay::relay(&args),
         Command::Sim(args) => sim::sim(&args),
         Command::Keygen(args) => keys::keygen(&args),
         Command::Listen(args) => pipe::listen(&args),

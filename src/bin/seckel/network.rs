@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use clap::Args;
-use seckel::base::{Span, Time};
+use seckel::base::{Key, Span, Time};
 use seckel::edge::host::{Host, NodeId, Wake};
 
-use super::args::{PUBLIC, addresses, host_address};
+use super::args::{PUBLIC, addresses, host_address, key};
 use super::run::{self, Bad};
 use super::terminal::warn;
 
@@ -26,6 +26,9 @@ pub struct Joining {
     /// The port to bind [any]
     #[arg(long)]
     pub port: Option<u16>,
+    /// A blind relay (`seckel relay`) for when there is no direct way; of several one is drawn
+    #[arg(long, value_name = "KEY", value_parser = key)]
+    pub relay_through: Vec<Key>,
 }
 
 impl Joining {
@@ -46,6 +49,7 @@ impl Joining {
         let mut dht = run::joining(bootstrap, ip, self.port);
         change(&mut dht);
         let id = run::add(&mut host, run::config(dht), &run::nowhere())?;
+        host.net(id).set_relays(&self.relay_through);
         let hint = Some(host.now() + HINT);
         Ok(Joined { host, id, hint, through: self.through().to_owned() })
     }

@@ -176,6 +176,7 @@ pub fn server(args: &args::Server) -> Result<u8, Bad> {
     host.catch_signals()?;
     let dht = config(joining(bootstrap, ip, args.port));
     let id = add(&mut host, dht, folder)?;
+    host.net(id).set_relays(&args.network.relay_through);
     if args.unsynced {
         host.net(id).set_durability(Durability::Kernel);
     }
@@ -312,6 +313,7 @@ impl Talk {
         host.catch_signals()?;
         let dht = config(joining(bootstrap, ip, None));
         let id = add(&mut host, dht, folder)?;
+        host.net(id).set_relays(&network.relay_through);
         let session = Session::start(&mut host.net(id), server, core, serve)
             .map_err(|error| storage_error(folder, error))?;
         Ok(Talk { host, id, session, companion: None })

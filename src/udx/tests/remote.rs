@@ -153,3 +153,53 @@ fn everything_is_counted() {
         );
     }
 }
+
+/// The other side has moved to another socket of ours before we have.
+#[test]
+fn a_stream_that_roams_takes_packets_on_any_socket() {
+    // proves udx.130
+    for roaming in [false, true] {
+        let mut world = World::connected(1, Link::new(ms(5)));
+        world.command(1, |udx, cx, stream| udx.set_roaming(cx, stream, roaming)).expect("open");
+        world.change(0, CLIENT);
+        world.write(0, b"from elsewhere");
+        world.run_for(secs(1));
+        let called = [(CLIENT, address(0, CLIENT))];
+        let stats = world.udx[1].stats(world.streams[1]).expect("open");
+        if roaming {
+            assert_eq!(world.seen[1].called[..1], called);
+            assert_eq!(world.seen[1].data, b"from elsewhere");
+            assert!(stats.strangers == 0 && stats.from_elsewhere > 0);
+        } else {
+            assert!(world.seen[1].called.is_empty() && world.seen[1].data.is_empty());
+            assert!(stats.strangers > 0);
+        }
+    }
+}
+
+/// The other way is known to be dead: what was in flight there is not waited for.
+#[test]
+fn a_path_that_is_gone_is_not_waited_for() {
+    // proves udx.131
+    let waited = [false, true].map(|told| {
+        let mut world = World::connected(1, Link::new(ms(5)));
+        let sent = pattern(30_000, 1);
+        world.write(0, &sent);
+        world.filter = Box::new(|_, packet| packet.socket != SERVER);
+        world.settle();
+        world.change(0, CLIENT);
+        world.change(1, CLIENT);
+        if told {
+            world.command(0, |udx, cx, stream| udx.abandon_old_path(cx, stream)).expect("open");
+        }
+        let begin = world.now;
+        while world.seen[1].data.len() < sent.len() {
+            world.run_for(ms(10));
+        }
+        assert!(world.seen[1].data == sent);
+        world.run_for(ms(100));
+        assert!(!world.udx[0].stats(world.streams[0]).expect("open").changing);
+        world.now.since(begin)
+    });
+    assert!(waited[0] > ms(1000) && waited[1] < ms(200), "{waited:?}");
+}

@@ -1,6 +1,9 @@
 'use strict'
 // Nodes, servers and clients of hyperdht, driven line by line.
 const HyperDHT = require('hyperdht')
+const { createHash } = require('crypto')
+const Relay = require('blind-relay')
+const Holepuncher = require('hyperdht/lib/holepuncher')
 const { serve } = require('./common')
 
 const nodes = []
@@ -47,7 +50,75 @@ async function all (query) {
   return found
 }
 
+// Options of servers and clients as JSON has them: keys in hex, `noPunch` for a veto.
+function options (given = {}) {
+  const made = { ...given }
+  if (given.relayThrough) made.relayThrough = Buffer.from(given.relayThrough, 'hex')
+  if (given.noPunch) made.holepunch = () => false
+  return made
+}
+
+// Where packets of a connection go.
+const remote = (socket) => `${socket.rawStream.remoteHost}:${socket.rawStream.remotePort}`
+
+// Sends `count` numbered pieces, one every ten milliseconds, and waits for all of them to come back.
+function converse (socket, count) {
+  return new Promise((resolve) => {
+    const sent = createHash('sha256')
+    const came = createHash('sha256')
+    const size = 1000
+    let first = null
+    let bytes = 0
+    socket.setKeepAlive(5000)
+    socket.on('error', (error) => resolve({ error: error.code || error.message, bytes }))
+    socket.on('open', () => { first = remote(socket) })
+    socket.on('data', (data) => {
+      came.update(data)
+      bytes += data.length
+      if (bytes < count * size) return
+      const moved = first !== remote(socket)
+      socket.destroy()
+      resolve({ bytes, moved, whole: sent.digest('hex') === came.digest('hex') })
+    })
+    let n = 0
+    const timer = setInterval(() => {
+      if (n === count || socket.destroyed) return clearInterval(timer)
+      const piece = Buffer.alloc(size, n++ & 255)
+      sent.update(piece)
+      socket.write(piece)
+    }, 10)
+  })
+}
+
 const commands = {
+  // A blind relay.
+  async relay (message) {
+    const node = make(message)
+    const relay = new Relay.Server({ createStream: (opts) => node.createRawStream({ ...opts, framed: true }) })
+    const server = node.createServer((socket) => {
+      socket.on('error', () => {})
+      relay.accept(socket, { id: socket.remotePublicKey }).on('error', () => {})
+    })
+    await server.listen(HyperDHT.keyPair(Buffer.alloc(32, message.seed)))
+    servers.set(message.seed, { node, server, relay })
+    return { key: server.publicKey.toString('hex') }
+  },
+  async relayed ({ seed }) {
+    return servers.get(seed).relay.stats
+  },
+  // Punches begin so much later, so that a relay comes first.
+  async slow ({ ms }) {
+    const punch = Holepuncher.prototype.punch
+    Holepuncher.prototype.punch = async function () {
+      await new Promise((resolve) => setTimeout(resolve, ms))
+      return punch.call(this)
+    }
+    return { done: true }
+  },
+  async converse (message) {
+    const key = Buffer.from(message.key, 'hex')
+    return converse(client(message).connect(key, options(message.connect)), message.count)
+  },
   // `count` nodes that store and relay; the first one is the bootstrap, at `port`, unless one is named.
   async dht ({ count, bootstrap, port }) {
     for (let n = 0; n < count; n++) {
@@ -66,7 +137,7 @@ const commands = {
   },
   async listen (message) {
     const node = make(message)
-    const server = node.createServer(message.server || {}, (socket) => {
+    const server = node.createServer(options(message.server), (socket) => {
       socket.on('error', () => {})
       socket.on('data', (data) => socket.write(data))
       socket.on('end', () => socket.end())
