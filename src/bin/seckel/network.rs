@@ -26,9 +26,25 @@ pub struct Joining {
     /// The port to bind [any]
     #[arg(long)]
     pub port: Option<u16>,
+}
+
+/// A network in which peers are to be met.
+#[derive(Args, Debug)]
+pub struct Meeting {
+    #[command(flatten)]
+    pub joining: Joining,
     /// A blind relay (`seckel relay`) for when there is no direct way; of several one is drawn
     #[arg(long, value_name = "KEY", value_parser = key)]
     pub relay_through: Vec<Key>,
+}
+
+impl Meeting {
+    /// A host with one node that joins.
+    pub fn open(&self) -> Result<Joined, Bad> {
+        let mut joined = self.joining.open()?;
+        joined.net().set_relays(&self.relay_through);
+        Ok(joined)
+    }
 }
 
 impl Joining {
@@ -49,7 +65,6 @@ impl Joining {
         let mut dht = run::joining(bootstrap, ip, self.port);
         change(&mut dht);
         let id = run::add(&mut host, run::config(dht), &run::nowhere())?;
-        host.net(id).set_relays(&self.relay_through);
         let hint = Some(host.now() + HINT);
         Ok(Joined { host, id, hint, through: self.through().to_owned() })
     }

@@ -15,7 +15,7 @@ use seckel::node::{Closed, Event};
 
 use super::args;
 use super::keys;
-use super::network::{Joined, Joining};
+use super::network::{Joined, Meeting};
 use super::run::{Bad, LEAVE};
 use super::terminal::warn;
 
@@ -34,6 +34,7 @@ Examples:
   tar c photos | seckel connect KEY
   seckel connect KEY < /dev/null > got.tar
   seckel connect KEY --bootstrap 127.0.0.1:30001
+  seckel connect KEY --relay-through RELAY_KEY      where there is no direct way (seckel relay)
 KEY is what `seckel listen` shows, in hex or z-base-32.
 Exit codes: 0 both sides ended, 2 wrong command line, 3 not reached or broken, 4 the key file cannot be used,
 130 Ctrl-C.";
@@ -44,7 +45,7 @@ pub struct Listen {
     #[arg(long, value_name = "FILE")]
     pub key: Option<PathBuf>,
     #[command(flatten)]
-    pub joining: Joining,
+    pub joining: Meeting,
 }
 
 #[derive(Args, Debug)]
@@ -56,7 +57,7 @@ pub struct Connect {
     #[arg(long, value_name = "FILE")]
     pub key: Option<PathBuf>,
     #[command(flatten)]
-    pub joining: Joining,
+    pub joining: Meeting,
 }
 
 /// Pieces that are read ahead of the network, or wait for the reader of standard output.

@@ -11,7 +11,7 @@ use seckel::node::{Closed, Event};
 
 use super::args;
 use super::keys;
-use super::network::{Joined, Joining};
+use super::network::{Joined, Joining, Meeting};
 use super::run::{Bad, LEAVE};
 use super::terminal::{Terminal, Typed, say, warn};
 
@@ -47,7 +47,7 @@ pub struct ChatArgs {
     #[arg(long)]
     pub json: bool,
     #[command(flatten)]
-    pub joining: Joining,
+    pub joining: Meeting,
 }
 
 #[derive(Args, Debug)]
