@@ -5,9 +5,10 @@
 use core::fmt;
 use std::collections::{BTreeMap, VecDeque};
 
+use super::nat::Kind;
 use super::text::{object, quoted, shown};
 use crate::base::{Error, Key, hex, limits};
-use crate::node::{Closed, ConnId, ConnectError, Event, JoinOptions, KeyPair, Net, ServerId};
+use crate::node::{Closed, ConnId, ConnectError, Event, JoinOptions, KeyPair, Met, Net, ServerId};
 
 /// What a user of the chat sees.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -27,6 +28,7 @@ pub enum Line {
     Unreached {
         key: Key,
         why: ConnectError,
+        met: Option<Met>,
     },
 }
 
@@ -37,7 +39,7 @@ impl fmt::Display for Line {
             Line::Met(key) => write!(f, "* got a connection from: {} *", hex::encode(key)),
             Line::Said { from, text } => write!(f, "{}: {}", hex::encode(from), shown(text)),
             Line::Parted { from, .. } => write!(f, "* lost the connection with: {} *", hex::encode(from)),
-            Line::Unreached { key, why } => f.write_str(&super::reach::unreached(key, *why)),
+            Line::Unreached { key, why, met } => f.write_str(&super::reach::unreached(key, *why, *met)),
         }
     }
 }
@@ -52,8 +54,17 @@ impl Line {
                 object(&[("event", quoted("message")), ("key", key(from)), ("text", quoted(text))])
             }
             Line::Parted { from, .. } => object(&[("event", quoted("parted")), ("key", key(from))]),
-            Line::Unreached { key: to, why } => {
-                object(&[("event", quoted("unreached")), ("key", key(to)), ("error", quoted(why.code()))])
+            Line::Unreached { key: to, why, met } => {
+                let kind = |of: fn(&Met) -> u64| {
+                    met.as_ref().map_or("null".to_owned(), |met| quoted(Kind::of(of(met)).name()))
+                };
+                object(&[
+                    ("event", quoted("unreached")),
+                    ("key", key(to)),
+                    ("error", quoted(why.code())),
+                    ("our_nat", kind(|met| met.ours)),
+                    ("their_nat", kind(|met| met.theirs)),
+                ])
             }
         }
     }
@@ -205,12 +216,12 @@ impl Chat {
                 self.peers.insert(conn, Peer { key, waiting: VecDeque::new(), full: false });
                 self.lines.push_back(Line::Met(key));
             }
-            Event::ConnectFailed { conn, key, why, .. } => {
+            Event::ConnectFailed { conn, key, why, met, .. } => {
                 if let Place::Guest { conn: own } = &mut self.place
                     && *own == Some(conn)
                 {
                     *own = None;
-                    self.lines.push_back(Line::Unreached { key, why });
+                    self.lines.push_back(Line::Unreached { key, why, met });
                 }
             }
             Event::Data { conn, bytes } => self.hear(conn, &bytes),

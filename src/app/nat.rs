@@ -54,7 +54,8 @@ impl Kind {
         }
     }
 
-    fn of(class: u64) -> Kind {
+    /// By its number in `wire::hyperdht::firewall`.
+    pub fn of(class: u64) -> Kind {
         match class {
             firewall::OPEN => Kind::Open,
             firewall::CONSISTENT => Kind::Consistent,
@@ -90,7 +91,7 @@ impl Way {
         match self {
             Way::Direct => "directly",
             Way::Punch => "by holepunching",
-            Way::Birthday => "by trying many ports, which takes longer and may fail",
+            Way::Birthday => "not yet by this version, which does not try many ports: a relay helps",
             Way::Never => "not at all: one side needs an open port, another network, or a relay",
             Way::Unknown => "not known",
         }

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 
 use crate::base::{Error, Key};
-use crate::node::{Closed, ConnId, ConnectError, Event, KeyPair, Net, ServerId};
+use crate::node::{Closed, ConnId, ConnectError, Event, KeyPair, Met, Net, ServerId};
 
 /// Bytes of one message at most: the longest that is written at once.
 pub const CHUNK_MAX: usize = 0x1_0000;
@@ -22,7 +22,10 @@ pub enum Told {
     /// The last: both sides have ended, or it broke.
     Closed(Closed),
     /// The last: there was no connection.
-    Failed(ConnectError),
+    Failed {
+        why: ConnectError,
+        met: Option<Met>,
+    },
 }
 
 /// One end. Commands: `write`, `end`, `set_reading`, `leave`; the program hands every event to `on_event`, then
@@ -127,8 +130,8 @@ impl Pipe {
                 // There is one stream.
                 Link::Waiting | Link::Dialing(_) | Link::Open { .. } | Link::Over => net.destroy(conn),
             },
-            Event::ConnectFailed { conn, why, .. } if self.link == Link::Dialing(conn) => {
-                self.over(Told::Failed(why));
+            Event::ConnectFailed { conn, why, met, .. } if self.link == Link::Dialing(conn) => {
+                self.over(Told::Failed { why, met });
             }
             Event::Data { conn, bytes } if self.is_open(conn) => self.told.push_back(Told::Data(bytes)),
             Event::Drained { conn } if self.is_open(conn) => self.link = Link::Open { conn, full: false },

@@ -1,12 +1,23 @@
 //! Why a peer was not reached, and what the user can do about it.
 
+use super::nat::Kind;
 use crate::base::Key;
 use crate::base::hex;
-use crate::node::{Closed, ConnectError, TransportWhy};
+use crate::node::{Closed, ConnectError, Met, TransportWhy};
 
-/// The peer of `key` was not reached: what happened, and a way out.
-pub fn unreached(key: &Key, why: ConnectError) -> String {
-    format!("{} was not reached: {why} ({}). {}", hex::encode(key), why.code(), way_out(why))
+/// The peer of `key` was not reached: what happened, which kinds of NAT met, and a way out.
+pub fn unreached(key: &Key, why: ConnectError, met: Option<Met>) -> String {
+    let kinds = met.map_or(String::new(), |met| {
+        let (ours, theirs) = (Kind::of(met.ours), Kind::of(met.theirs));
+        format!(
+            " Our NAT is {} ({}), theirs is {} ({}).",
+            ours.name(),
+            ours.meaning(),
+            theirs.name(),
+            theirs.meaning()
+        )
+    });
+    format!("{} was not reached: {why} ({}).{kinds} {}", hex::encode(key), why.code(), way_out(why))
 }
 
 fn way_out(why: ConnectError) -> &'static str {
@@ -21,8 +32,8 @@ fn way_out(why: ConnectError) -> &'static str {
             "It was found, but does not take this connection: does it run the same program?"
         }
         ConnectError::DoubleRandomizedNats | ConnectError::RandomizedNat => {
-            "`seckel nat` on both sides shows which NAT it is; a blind relay helps (`seckel relay` on an open host, then \
-             `--relay-through KEY`), or another network or an open port for one side."
+            "A blind relay helps (`seckel relay` on an open host, then `--relay-through KEY`), or another network or an \
+             open port for one side."
         }
         ConnectError::RelayAborted => {
             "Is the relay running, on the same network, and is its key right? Without it these two cannot meet."

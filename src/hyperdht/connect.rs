@@ -117,6 +117,8 @@ pub(super) struct Answered {
     pub(super) punch: Option<Punch>,
     /// The punch has failed; the ping may still succeed.
     pub(super) failed: Option<ConnectError>,
+    /// The kinds of NAT, once a punch has ended.
+    pub(super) met: Option<Met>,
 }
 
 impl HyperDht {
@@ -398,8 +400,18 @@ impl HyperDht {
         let chosen = through::choose(client.through.as_ref(), theirs, false);
         let keep_alive = client.options.relay_keep_alive;
         let keys = Some(keys);
-        let answered =
-            Answered { payload, keys, remote, sealed, relay, server, lan: false, punch: None, failed: None };
+        let answered = Answered {
+            payload,
+            keys,
+            remote,
+            sealed,
+            relay,
+            server,
+            lan: false,
+            punch: None,
+            failed: None,
+            met: None,
+        };
         trace!(
             cx, State, "hyperdht", id: conn, peer: server, rule: "hyperdht.15",
             "the server answered through {relay}: firewall {}, {} relays for punching, {} addresses",
@@ -594,11 +606,12 @@ impl HyperDht {
             answered.failed = Some(why);
             return;
         }
+        let met = self.reached(conn).and_then(|answered| answered.met);
         if let Some(record) = self.conns.get_mut(conn) {
             record.stage = Stage::Ended;
         }
         self.outputs.push_back(Output::StreamDestroy { conn });
-        self.events.push_back(Event::Failed { conn, why });
+        self.events.push_back(Event::Failed { conn, why, met });
     }
 
     /// Ends all that an attempt has under way: questions, timers, its puncher with all sockets but `keep`. pitfalls 8.8

@@ -2,6 +2,13 @@
 
 use core::fmt;
 
+/// The kinds of NAT that met in a punch, numbered as in `wire::hyperdht::firewall`, each as far as its side could tell.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Met {
+    pub ours: u64,
+    pub theirs: u64,
+}
+
 /// Why an attempt failed. `code` is stable and, where upstream has the same reason, upstream's. hyperdht.19
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum ConnectError {

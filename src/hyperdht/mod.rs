@@ -37,7 +37,7 @@ mod told;
 mod values;
 
 pub use connect::ConnectOptions;
-pub use failure::ConnectError;
+pub use failure::{ConnectError, Met};
 pub use listen::ListenOptions;
 pub use nat::{Nat, SAMPLES};
 pub use through::PATIENCE as RELAY_PATIENCE;
@@ -278,6 +278,8 @@ pub enum Event {
     Failed {
         conn: ConnId,
         why: ConnectError,
+        /// If a punch was begun: between which kinds of NAT.
+        met: Option<Met>,
     },
     /// An open connection goes another way from now on: it left its relay for the direct path, or went back.
     Moved {
@@ -675,7 +677,7 @@ impl HyperDht {
             Stage::Client(_) => {
                 self.end_client_work(conn, None);
                 if !relayed {
-                    self.events.push_back(Event::Failed { conn, why: ConnectError::StreamClosed });
+                    self.events.push_back(Event::Failed { conn, why: ConnectError::StreamClosed, met: None });
                 }
             }
             Stage::Session { server, session } => self.end_session(cx, server, session),

@@ -295,6 +295,11 @@ impl HyperDht {
     /// Closes its socket, unless that is `keep`: the stream lives on that one.
     pub(super) fn end_puncher(&mut self, id: PunchId, keep: Option<SocketId>) {
         let Some(puncher) = self.punchers.remove(id) else { return };
+        if let Owner::Client(conn) = puncher.owner
+            && let Some(answered) = self.reached(conn)
+        {
+            answered.met = Some(Met { ours: puncher.nat.firewall, theirs: puncher.remote_firewall });
+        }
         self.timers.clear(Timer::Punch(id));
         self.cancel(|purpose| matches!(purpose, Purpose::Sample(punch) if *punch == id));
         if keep == Some(puncher.socket) {

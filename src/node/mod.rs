@@ -25,7 +25,7 @@ pub use crate::dht_rpc::Config as DhtConfig;
 pub use crate::hyperbee::{Bee, Change, Range};
 pub use crate::hypercore::Durability;
 pub use crate::hyperdht::{
-    ConnId, ConnectError, ConnectOptions, ListenOptions, LookupId, Nat, Path, SAMPLES, ServerId,
+    ConnId, ConnectError, ConnectOptions, ListenOptions, LookupId, Met, Nat, Path, SAMPLES, ServerId,
     Stats as ConnectStats,
 };
 pub use crate::protomux_rpc::Failure;
@@ -168,6 +168,8 @@ pub enum Event {
         conn: ConnId,
         key: Key,
         why: ConnectError,
+        /// If a punch was begun: between which kinds of NAT.
+        met: Option<Met>,
         took: Span,
     },
     Closed {

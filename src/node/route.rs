@@ -218,14 +218,14 @@ impl Node {
     fn take_dht_event(&mut self, cx: &mut Cx<'_>, event: hyperdht::Event) {
         match event {
             hyperdht::Event::Connected(connected) => self.add_conn(cx, connected),
-            hyperdht::Event::Failed { conn, why } => {
+            hyperdht::Event::Failed { conn, why, met } => {
                 let Some(dialing) = self.dialing.remove(&conn) else { return };
                 if self.relays.is_leg(conn) {
                     return self.leg_closed(cx, conn);
                 }
                 self.swarm_failed(cx, dialing, why);
                 let took = cx.now.since(dialing.since);
-                self.tell(Event::ConnectFailed { conn, key: dialing.key, why, took });
+                self.tell(Event::ConnectFailed { conn, key: dialing.key, why, met, took });
             }
             hyperdht::Event::Moved { conn, path } => {
                 if self.conns.get(&conn).is_some_and(|conn| conn.told) {

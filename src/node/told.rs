@@ -77,7 +77,7 @@ pub(super) fn channel_event(cx: &mut Cx<'_>, event: &protomux::Event) {
 /// What hyperdht tells. An attempt may fail where there is no transcript.
 pub(super) fn dht_event(cx: &mut Cx<'_>, event: &hyperdht::Event) {
     match event {
-        hyperdht::Event::Failed { conn, why } => {
+        hyperdht::Event::Failed { conn, why, .. } => {
             let code = why.code();
             trace!(cx, State, "hyperdht", id: conn, rule: "hyperdht.19", "failed, {code}: {why}");
         }
@@ -128,7 +128,7 @@ pub(super) fn event(cx: &mut Cx<'_>, event: &Event) {
             trace!(cx, Event, "node", id: conn, peer: Short(key), "connected: {path:?}");
         }
         Event::Moved { conn, path } => trace!(cx, Event, "node", id: conn, "goes on: {path:?}"),
-        Event::ConnectFailed { conn, key, why, took } => {
+        Event::ConnectFailed { conn, key, why, took, .. } => {
             let code = why.code();
             trace!(cx, Event, "node", id: conn, peer: Short(key), "not connected after {took}, {code}: {why}");
         }

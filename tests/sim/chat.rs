@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use seckel::app::ask::{Answer, Ask, Question};
 use seckel::app::chat::{Chat, Line};
+use seckel::app::nat::{Finder, Found, Kind as NatKind};
 use seckel::base::{Key, Span, hex};
 use seckel::node::{Closed, ConnectError, Event, TransportWhy};
-use seckel::sim::{HostId, Line as Wire, Step, World};
+use seckel::sim::{HostId, Kind, Line as Wire, NatOptions, Step, World};
 
 use crate::support::{joining, key, network, seed};
 
@@ -133,7 +134,7 @@ fn many_chat_one_crashes_and_the_host_is_found_no_more_once_it_left() {
     party.world.crash(host);
     let late = party.join(99, own);
     let unreached = party.until(late, |line| matches!(line, Line::Unreached { .. }));
-    assert_eq!(unreached, Line::Unreached { key: own, why: ConnectError::PeerNotFound });
+    assert_eq!(unreached, Line::Unreached { key: own, why: ConnectError::PeerNotFound, met: None });
     assert_eq!(nodes_of(&mut party, late, own), Answer::Nodes { key: own, nodes: Vec::new() });
 }
 
@@ -178,5 +179,68 @@ fn a_room_of_a_topic_hears_everybody() {
         for &(host, _) in hosts.iter().filter(|(host, _)| *host != speaker) {
             party.hears(host, from, "to everybody");
         }
+    }
+}
+
+/// A host behind a box of its own.
+fn behind(party: &mut Party, kind: Kind, n: u8) -> HostId {
+    let home = party.world.add_box(kind, [30, 0, 101, n], NatOptions::default());
+    let inner = if kind.is_transparent() { [30, 0, 201, n] } else { [192, 168, n, 10] };
+    let host = party.world.add_behind(home, inner);
+    party.world.start(host, joining());
+    host
+}
+
+/// Two whom no punch brings together are told which kinds they are, and what helps.
+#[test]
+fn nats_that_cannot_be_passed_are_told_by_their_kinds() {
+    let mut party = Party::new(seed(0x7a), Wire::INTERNET);
+    let host = behind(&mut party, Kind::Symmetric, 1);
+    let chat = Chat::listen(&mut party.world.net(host), &key(1)).expect("listening");
+    party.chats.insert(host, chat);
+    party.until(host, |line| matches!(line, Line::Listening(_)));
+    let guest = behind(&mut party, Kind::Symmetric, 2);
+    let chat = Chat::join(&mut party.world.net(guest), key(1).public, &key(2)).expect("connecting");
+    party.chats.insert(guest, chat);
+    let line = party.until(guest, |line| matches!(line, Line::Unreached { .. }));
+    let told = line.to_string();
+    assert!(told.contains("HOLEPUNCH_DOUBLE_RANDOMIZED_NATS"), "{told}");
+    assert!(told.contains("Our NAT is random") && told.contains("theirs is random"), "{told}");
+    assert!(told.contains("--relay-through"), "{told}");
+    assert!(line.json().contains("\"our_nat\":\"random\""), "{}", line.json());
+}
+
+/// What `seckel nat` finds out behind a box.
+fn found(party: &mut Party, host: HostId) -> Found {
+    let mut finder = Finder::start(&mut party.world.net(host));
+    let until = party.world.now() + Span::from_secs(60);
+    loop {
+        if let Some(found) = finder.found() {
+            return found;
+        }
+        match party.world.step(until) {
+            Step::Event(from, event) if from == host => {
+                finder.on_event(&mut party.world.net(host), event);
+            }
+            Step::Event(..) | Step::Crashed(_) => {}
+            Step::TimedOut => panic!("it does not find out\n{}", party.world.last_lines()),
+        }
+    }
+}
+
+#[test]
+fn each_box_is_told_as_what_it_is_to_the_protocol() {
+    let mut party = Party::new(seed(0x7b), Wire::INTERNET);
+    for (kind, n, wanted) in [
+        (Kind::Open, 1, NatKind::Open),
+        (Kind::Firewall, 2, NatKind::Consistent),
+        (Kind::AddrRestricted, 3, NatKind::Consistent),
+        (Kind::Restricted, 4, NatKind::Consistent),
+        (Kind::Symmetric, 5, NatKind::Random),
+    ] {
+        let host = behind(&mut party, kind, n);
+        let found = found(&mut party, host);
+        assert_eq!(found.kind, wanted, "{kind:?}: {found:?}");
+        assert!(found.seen.iter().all(|seen| seen.ip[..2] == [30, 0]), "the outer address: {found:?}");
     }
 }

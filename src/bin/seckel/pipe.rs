@@ -225,8 +225,8 @@ impl Plumbing {
                     warn(&format!("the connection broke: {}; what came may not be all", reach::broken(why)));
                     return Ok(Some(3));
                 }
-                Told::Failed(why) => {
-                    return Err(Bad { text: reach::unreached(&self.key, why), code: 3 });
+                Told::Failed { why, met } => {
+                    return Err(Bad { text: reach::unreached(&self.key, why, met), code: 3 });
                 }
             }
         }
