@@ -32,8 +32,8 @@ fn way_out(why: ConnectError) -> &'static str {
             "It was found, but does not take this connection: does it run the same program?"
         }
         ConnectError::DoubleRandomizedNats | ConnectError::RandomizedNat => {
-            "A blind relay helps (`seckel relay` on an open host, then `--relay-through KEY`), or another network or an \
-             open port for one side."
+            "A blind relay helps (`seckel relay` on an open host, then `--relay-through KEY`), or an open port, or \
+             another network for one side."
         }
         ConnectError::RelayAborted => {
             "Is the relay running, on the same network, and is its key right? Without it these two cannot meet."

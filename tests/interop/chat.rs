@@ -144,3 +144,46 @@ fn the_guides_chat_listens_and_seckel_joins() {
     closed(&mut host, &own);
     host.interrupt();
 }
+
+/// Everybody on a topic, whoever made their program, whoever was there first.
+#[test]
+fn a_room_has_both() {
+    if skipped("a_room_has_both") {
+        return;
+    }
+    let topic = "07".repeat(32);
+    for seckel_first in [true, false] {
+        let (_dht, bootstrap) = network();
+        let ours = || {
+            let mut seckel = Seckel::start(&["swarm", &topic, "--bootstrap", &bootstrap]);
+            assert_eq!(seckel.line(), format!("listening on: {topic}"));
+            seckel
+        };
+        let listens = format!("listening on: {topic}");
+        let theirs = || Guide::start(&[port(&bootstrap), "", &topic]);
+        let (mut seckel, mut guide, our_key) = if seckel_first {
+            let seckel = ours();
+            let mut guide = theirs();
+            // It says that it listens once it has met those who are there, or before.
+            let lines = [guide.line(), guide.line()];
+            let other = lines.iter().find(|line| **line != listens).expect("two different lines");
+            assert!(lines.contains(&listens), "{lines:?}");
+            let our_key = met(other);
+            (seckel, guide, our_key)
+        } else {
+            let mut guide = theirs();
+            assert_eq!(guide.line(), listens);
+            let seckel = ours();
+            let our_key = met(&guide.line());
+            (seckel, guide, our_key)
+        };
+        let their_key = met(&seckel.line());
+        seckel.say("from seckel");
+        assert_eq!(guide.line(), format!("{our_key}: from seckel"));
+        guide.say("from node");
+        assert_eq!(seckel.line(), format!("{their_key}: from node"));
+        seckel.interrupt();
+        closed(&mut guide, &our_key);
+        guide.interrupt();
+    }
+}

@@ -4,6 +4,7 @@
 mod seckel;
 mod support;
 
+mod asks;
 mod audit;
 mod chat;
 mod corestore;
