@@ -176,7 +176,8 @@ impl Client {
     /// blind_relay.10
     fn on_pair(&mut self, cx: &mut Cx<'_>, pair: &format::Pair) {
         if self.requests.get(&pair.token) != Some(&pair.initiator) {
-            trace!(cx, Drop, "blind_relay", part: Short(&pair.token), rule: "blind_relay.10", "PAIR that nobody waits for");
+            let token = Short(&pair.token);
+            trace!(cx, Drop, "blind_relay", part: token, rule: "blind_relay.10", "PAIR that nobody waits for");
             return;
         }
         let token = pair.token;

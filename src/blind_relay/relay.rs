@@ -302,7 +302,8 @@ impl Relay {
                 session.pairs.insert(token, pair);
             }
         }
-        trace!(cx, State, "blind_relay", id: pair, rule: "blind_relay.5", "{id} and {} for {}", half.session, Short(&token));
+        let (other, token) = (half.session, Short(&token));
+        trace!(cx, State, "blind_relay", id: pair, rule: "blind_relay.5", "{id} and {other} for {token}");
         self.outputs.push_back(Output::Open { pair, remotes });
     }
 

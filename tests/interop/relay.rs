@@ -184,11 +184,7 @@ impl Life {
                 self.paths.push(path);
             }
             Event::Moved { path, .. } => self.paths.push(path),
-            Event::Data { conn, bytes } if echoes => {
-                if self.host.net(self.id).send(conn, &bytes).is_err() {
-                    self.waiting.entry(conn).or_default().extend(bytes);
-                }
-            }
+            Event::Data { conn, bytes } if echoes => self.echo(conn, bytes),
             Event::Drained { conn } => {
                 let waiting = self.waiting.remove(&conn).unwrap_or_default();
                 self.host.net(self.id).send(conn, &waiting).expect("drained");
@@ -208,6 +204,12 @@ impl Life {
                 let _ = self.news.send(News::Failed("closed"));
             }
             _ => {}
+        }
+    }
+
+    fn echo(&mut self, conn: ConnId, bytes: Vec<u8>) {
+        if self.host.net(self.id).send(conn, &bytes).is_err() {
+            self.waiting.entry(conn).or_default().extend(bytes);
         }
     }
 

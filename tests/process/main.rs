@@ -5,6 +5,7 @@ mod dht;
 mod grammar;
 mod keys;
 mod peers;
+mod relays;
 mod seckel;
 mod sim;
 mod transcript;

@@ -18,7 +18,8 @@ Examples:
   seckel chat --relay-through KEY                elsewhere, behind a NAT that cannot be passed
   seckel relay --json --pairs 50                 one JSON object for each line
 Run it where it can be reached directly. What it passes on is encrypted: it sees who asks and how much passes, and
-nothing else. Connections that find a direct way leave it by themselves. Ctrl-C ends all and takes the key off the network.
+nothing else. Connections that find a direct way leave it by themselves. Ctrl-C ends all and takes the key off the
+network.
 Exit codes: 0 left on Ctrl-C, 1 the port cannot be bound, 2 wrong command line, 4 the key file cannot be used.";
 
 #[derive(Args, Debug)]
@@ -80,10 +81,11 @@ fn tell(joined: &mut Joined, json: bool, told: &mut RelayStats) {
     }
     *told = stats;
     let RelayStats { pairs, paired, sessions, dropped, refused, .. } = stats;
+    let counts = [("pairs", pairs as u64), ("paired", paired), ("sessions", sessions as u64)];
+    let counts = counts.into_iter().chain([("dropped", dropped), ("refused", refused)]);
+    let counts: Vec<String> = counts.map(|(name, count)| format!("\"{name}\":{count}")).collect();
     say(&if json {
-        format!(
-            "{{\"pairs\":{pairs},\"paired\":{paired},\"sessions\":{sessions},\"dropped\":{dropped},\"refused\":{refused}}}"
-        )
+        format!("{{{}}}", counts.join(","))
     } else {
         format!("{pairs} pairs now, {paired} so far")
     });
