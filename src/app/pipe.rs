@@ -115,10 +115,8 @@ impl Pipe {
 
     pub fn on_event(&mut self, net: &mut Net<'_>, event: Event) {
         match event {
-            Event::Listening { server } if self.server == Some(server) => {
-                if self.link == Link::Waiting {
-                    self.told.push_back(Told::Listening);
-                }
+            Event::Listening { server } if self.server == Some(server) && self.link == Link::Waiting => {
+                self.told.push_back(Told::Listening);
             }
             Event::Unlistened { server } if self.server == Some(server) => self.server = None,
             Event::Connected { conn, server, key, .. } => match self.link {

@@ -235,14 +235,15 @@ impl Host {
     /// Events come before outputs: what the program does about them leaves in the same datagrams.
     fn next_event(&mut self) -> Option<(NodeId, Event)> {
         let late = self.told > 0 && self.net_at >= self.told_at + TURN;
-        if self.told < EVENTS_PER_TURN && !late {
-            if let Some(event) = self.poll_event() {
-                if self.told == 0 {
-                    self.told_at = self.now();
-                }
-                self.told += 1;
-                return Some(event);
+        if self.told < EVENTS_PER_TURN
+            && !late
+            && let Some(event) = self.poll_event()
+        {
+            if self.told == 0 {
+                self.told_at = self.now();
             }
+            self.told += 1;
+            return Some(event);
         }
         self.told = 0;
         self.carry_out();

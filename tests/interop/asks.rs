@@ -102,7 +102,7 @@ fn both_listen_and_are_found(ours: bool) {
     assert_eq!(pong.status.code(), Some(0), "{}", String::from_utf8_lossy(&pong.stderr));
     let mut host = Seckel::start(&["chat", "--bootstrap", &bootstrap]);
     let key = host.line().strip_prefix("listening on: ").expect("a key").to_owned();
-    assert_eq!(keys(&table.node(json!({ "do": "find", "key": key }))), [key.clone()]);
+    assert_eq!(keys(&table.node(json!({ "do": "find", "key": key }))), std::slice::from_ref(&key));
     host.interrupt();
     assert_eq!(table.node(json!({ "do": "find", "key": key })), json!({ "peers": [] }));
     table.node(json!({ "do": "unlisten", "seed": 7 }));
