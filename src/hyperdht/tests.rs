@@ -7,6 +7,7 @@ use crate::base::{Addr, Key, hex};
 mod announcing;
 mod formats;
 mod pitfalls;
+mod relayed;
 mod served;
 mod stories;
 mod values;
