@@ -1,6 +1,7 @@
 //! The commands that ask the network, on a network of ours and on one of npm's, with npm's hyperdht asking beside them.
 
-use std::process::{Command, Output};
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Command, Output, Stdio};
 
 use seckel::base::hex;
 use seckel::crypto::sign::KeyPair;
@@ -102,11 +103,49 @@ fn both_listen_and_are_found(ours: bool) {
     assert_eq!(pong.status.code(), Some(0), "{}", String::from_utf8_lossy(&pong.stderr));
     let mut host = Seckel::start(&["chat", "--bootstrap", &bootstrap]);
     let key = host.line().strip_prefix("listening on: ").expect("a key").to_owned();
-    assert_eq!(keys(&table.node(json!({ "do": "find", "key": key }))), std::slice::from_ref(&key));
+    assert_eq!(keys(&table.node(json!({ "do": "find", "key": key }))), [&*key]);
     host.interrupt();
     assert_eq!(table.node(json!({ "do": "find", "key": key })), json!({ "peers": [] }));
     table.node(json!({ "do": "unlisten", "seed": 7 }));
     assert_eq!(table.json(&["find-peer", &key_of(7)]).1, Some(1));
+}
+
+/// A stream's two ends: `seckel connect` with an echo of Node's, `seckel listen` with a caller of Node's.
+fn both_ends_of_a_pipe(ours: bool) {
+    let mut table = table(ours);
+    let bootstrap = format!("127.0.0.1:{}", table.port);
+    table.node(json!({ "do": "listen", "seed": 8, "open": true }));
+    let piped = |words: &[&str]| {
+        Command::new(env!("CARGO_BIN_EXE_seckel"))
+            .args(words)
+            .args(["--bootstrap", &bootstrap])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("seckel starts")
+    };
+    let mut caller = piped(&["connect", &key_of(8)]);
+    let bytes: Vec<u8> = (0..200_000_u32).map(|n| (n % 251) as u8).collect();
+    let (mut input, sent) = (caller.stdin.take().expect("piped"), bytes.clone());
+    let writer = std::thread::spawn(move || input.write_all(&sent).expect("it reads"));
+    let echoed = caller.wait_with_output().expect("it ends");
+    writer.join().expect("it wrote");
+    assert_eq!(echoed.status.code(), Some(0), "{}", String::from_utf8_lossy(&echoed.stderr));
+    assert!(echoed.stdout == bytes, "{} bytes came back", echoed.stdout.len());
+
+    let mut listener = piped(&["listen"]);
+    let mut told = BufReader::new(listener.stderr.take().expect("piped"));
+    let mut line = String::new();
+    told.read_line(&mut line).expect("text");
+    let key = line.trim().strip_prefix("seckel: listening on: ").expect("a key").to_owned();
+    // It waits for somebody, and says this as soon as they are there.
+    listener.stdin.take().expect("piped").write_all(b"hello back").expect("it reads");
+    let said = table.node(json!({ "do": "connect", "key": key }));
+    assert_eq!((&said["data"], &said["key"]), (&json!("hello back"), &json!(key)));
+    let heard = listener.wait_with_output().expect("it ends");
+    assert_eq!(heard.stdout, b"hello");
+    assert_eq!(heard.status.code(), Some(0));
 }
 
 fn both_put_and_get(ours: bool) {
@@ -135,6 +174,7 @@ fn commands_and_node_see_the_same_on_a_network_of_ours() {
     both_announce_and_find(true);
     both_listen_and_are_found(true);
     both_put_and_get(true);
+    both_ends_of_a_pipe(true);
 }
 
 #[test]
@@ -145,4 +185,5 @@ fn commands_and_node_see_the_same_on_a_network_of_npms() {
     both_announce_and_find(false);
     both_listen_and_are_found(false);
     both_put_and_get(false);
+    both_ends_of_a_pipe(false);
 }

@@ -182,6 +182,40 @@ fn a_room_of_a_topic_hears_everybody() {
     }
 }
 
+/// Who comes back before others know that it was gone is heard from its first line on.
+#[test]
+fn nothing_is_lost_of_who_comes_back_to_a_room() {
+    let mut party = Party::new(seed(0x5b), Wire::INTERNET);
+    let topic = [7; 32];
+    let enter = |party: &mut Party, host: HostId, n: u8| {
+        let chat = Chat::room(&mut party.world.net(host), topic, &key(n)).expect("a room");
+        party.chats.insert(host, chat);
+    };
+    let (stays, goes) = (party.host(1), party.host(2));
+    enter(&mut party, stays, 1);
+    party.until(stays, |line| *line == Line::Listening(topic));
+    enter(&mut party, goes, 2);
+    let (other, own) = (key(1).public, key(2).public);
+    party.until(goes, |line| *line == Line::Met(other));
+    party.until(stays, |line| *line == Line::Met(own));
+    for round in 0..3 {
+        party.say(stays, "are you there?");
+        party.hears(goes, other, "are you there?");
+        // An old connection gives way to a new one only if both sides have said something on it.
+        party.say(goes, "yes");
+        party.hears(stays, own, "yes");
+        party.world.crash(goes);
+        party.chats.remove(&goes);
+        party.seen.remove(&goes);
+        party.world.start(goes, joining());
+        enter(&mut party, goes, 2);
+        party.until(goes, |line| *line == Line::Met(other));
+        let text = format!("back for the time {round}");
+        party.say(goes, &text);
+        party.hears(stays, own, &text);
+    }
+}
+
 /// A host behind a box of its own.
 fn behind(party: &mut Party, kind: Kind, n: u8) -> HostId {
     let home = party.world.add_box(kind, [30, 0, 101, n], NatOptions::default());
