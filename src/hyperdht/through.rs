@@ -9,10 +9,15 @@ use crate::wire::hyperdht::RelayThrough;
 pub const PATIENCE: Span = Span::from_secs(15);
 /// How often it is looked, after a change to the direct path, whether packets come on it. blind_relay.26
 const LOOK: Span = Span::from_millis(500);
-/// Without a direct packet the stream goes back to the relay by then. blind_relay.26
+/// Without a direct packet the stream goes back to the relay by then, and so long after the last one if the other side
+/// went back. blind_relay.26
 const BACK: Span = Span::from_secs(5);
+const BACK_AFTER: Span = Span::from_secs(8);
 /// The relay is left when no packet came through it for so long. blind_relay.27
 const QUIET: Span = Span::from_secs(5);
+const QUIET_MAX: Span = Span::from_secs(60);
+/// And one came directly so lately.
+const LATELY: Span = Span::from_secs(1);
 
 /// A connection's business with a relay. Gone when it has none any more.
 #[derive(Debug)]
@@ -29,7 +34,17 @@ enum Way {
     /// The stream goes through it.
     Relayed { by: Leg, alive: bool },
     /// The stream goes directly; the relay still passes on what is under way.
-    Leaving { by: Leg, since: Time, elsewhere: u64, quiet_since: Time },
+    Leaving(Leaving),
+}
+
+/// What was heard since the change: how many packets of each kind, and when the last of them was noticed.
+#[derive(Clone, Copy, Debug)]
+struct Leaving {
+    by: Leg,
+    direct: u64,
+    direct_at: Time,
+    elsewhere: u64,
+    elsewhere_at: Time,
 }
 
 /// The relay's end for us.
@@ -82,7 +97,7 @@ impl HyperDht {
     pub(super) fn came_directly(&self, conn: ConnId, socket: SocketId, from: Addr) -> bool {
         match self.through.get(&conn) {
             Some(Through { way: Way::Relayed { by, .. }, .. }) => (by.socket, by.to) != (socket, from),
-            Some(Through { way: Way::Asked | Way::Leaving { .. }, .. }) | None => false,
+            Some(Through { way: Way::Asked | Way::Leaving(_), .. }) | None => false,
         }
     }
 
@@ -160,7 +175,7 @@ impl HyperDht {
             }
             // The stream finds out by itself, or moves in time.
             Way::Relayed { alive, .. } => *alive = false,
-            Way::Leaving { .. } => {
+            Way::Leaving(_) => {
                 self.through.remove(&conn);
                 self.timers.clear(Timer::Leaving(conn));
                 self.outputs.push_back(Output::StreamForget { conn });
@@ -182,7 +197,8 @@ impl HyperDht {
             self.outputs.push_back(Output::StreamForget { conn }); // blind_relay.28
             return;
         }
-        through.way = Way::Leaving { by, since: cx.now, elsewhere: 0, quiet_since: cx.now };
+        let (direct_at, elsewhere_at) = (cx.now, cx.now);
+        through.way = Way::Leaving(Leaving { by, direct: 0, direct_at, elsewhere: 0, elsewhere_at });
         self.look(cx, conn);
     }
 
@@ -201,12 +217,21 @@ impl HyperDht {
         changing: bool,
     ) {
         let Some(through) = self.through.get_mut(&conn) else { return };
-        let Way::Leaving { by, since, elsewhere, quiet_since } = &mut through.way else { return };
-        if otherwise > *elsewhere {
-            (*elsewhere, *quiet_since) = (otherwise, cx.now);
+        let Way::Leaving(leaving) = &mut through.way else { return };
+        if direct > leaving.direct {
+            (leaving.direct, leaving.direct_at) = (direct, cx.now);
         }
-        let by = *by;
-        if direct == 0 && cx.now.since(*since) >= BACK {
+        if otherwise > leaving.elsewhere {
+            (leaving.elsewhere, leaving.elsewhere_at) = (otherwise, cx.now);
+        }
+        let Leaving { by, direct_at, elsewhere_at, .. } = *leaving;
+        let (silent, quiet) = (cx.now.since(direct_at), cx.now.since(elsewhere_at));
+        let back = match direct {
+            0 => silent >= BACK,
+            _ => silent >= BACK_AFTER && elsewhere_at > direct_at,
+        };
+        let left = !changing && (quiet >= QUIET && silent <= LATELY || quiet >= QUIET_MAX);
+        if back {
             trace!(cx, State, "hyperdht", id: conn, rule: "blind_relay.26", "nothing came directly: back to the relay");
             through.way = Way::Relayed { by, alive: true };
             self.timers.clear(Timer::Leaving(conn));
@@ -218,7 +243,7 @@ impl HyperDht {
             let Leg { socket, to, stream: remote } = by;
             self.outputs.push_back(Output::StreamMove { conn, socket, remote, to });
             self.events.push_back(Event::Moved { conn, path: Path::Relayed });
-        } else if direct > 0 && !changing && cx.now.since(*quiet_since) >= QUIET {
+        } else if direct > 0 && left {
             trace!(cx, State, "hyperdht", id: conn, rule: "blind_relay.27", "the relay is left");
             self.end_relay(conn);
         }
