@@ -39,7 +39,8 @@ const EXTRA_ROUNDS: u32 = 5;
 const EXTRA_MAX: Span = Span::from_millis(100);
 
 /// udx.87: a round that loses more than one packet in so many, and at least so many, shows a queue that is too short;
-/// what is taken off then, and what is given back in each cycle, in thousandths; and what always may be in flight.
+/// what is taken off then, and what is given back in each cycle, in thousandths; and what always may be in flight
+/// where a round trip is shorter than its floor (elsewhere it is the window's gain).
 const LOSSY_ROUND: u64 = 12;
 const LOSSY_LEAST: u64 = 8;
 const CEILING_CUT: u64 = 800;
@@ -342,7 +343,9 @@ impl Bbr {
         let arrived = acked.delivered - core::mem::replace(&mut self.rounds.began, acked.delivered);
         if self.full && lost >= LOSSY_LEAST && lost * LOSSY_ROUND > lost + arrived {
             let cut = times(self.window.min(arrived + lost), CEILING_CUT);
-            self.ceiling = Some(cut.max(self.product_of(self.min_rtt, CEILING_LEAST)).max(INITIAL));
+            let short = self.min_rtt.is_some_and(|rtt| rtt < MIN_RTT_FLOOR);
+            let least = if short { CEILING_LEAST } else { WINDOW_GAIN };
+            self.ceiling = Some(cut.max(self.product_of(self.min_rtt, least)).max(INITIAL));
         }
     }
 

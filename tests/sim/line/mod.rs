@@ -54,8 +54,11 @@ enum Packet {
     },
     Model {
         flow: usize,
-        number: u64,
-        ack: bool,
+        seq: u64,
+    },
+    ModelAck {
+        flow: usize,
+        ack: libudx::Ack,
     },
 }
 
@@ -68,6 +71,8 @@ enum Flow {
 pub struct World {
     pub now: Time,
     pub line: Line,
+    /// Bytes that the readers of seckel's streams hold, if not as many as by default.
+    pub window: Option<usize>,
     flows: Vec<Flow>,
     /// Bytes that arrived, of each flow, in order.
     pub arrived: Vec<u64>,
@@ -93,6 +98,7 @@ impl World {
         World {
             now: Time::ZERO,
             line,
+            window: None,
             flows: Vec::new(),
             arrived: Vec::new(),
             waits: Vec::new(),
@@ -117,6 +123,9 @@ impl World {
                 stream
             })
         });
+        if let Some(window) = self.window {
+            at(self.now, |cx| udx[1].set_window(cx, streams[1], window)).expect("live");
+        }
         self.flows.push(Flow::Seckel(Box::new(udx), streams));
         self.arrived.push(0);
         self.fill(flow);
@@ -149,9 +158,8 @@ impl World {
             let mut drained = false;
             match &mut self.flows[flow] {
                 Flow::LibUdx(model) => {
-                    let numbers = model.send(self.now);
-                    for number in numbers {
-                        self.bottleneck(libudx::PACKET + BELOW, Packet::Model { flow, number, ack: false });
+                    for seq in model.leaves() {
+                        self.bottleneck(libudx::PACKET + BELOW, Packet::Model { flow, seq });
                     }
                     return;
                 }
@@ -222,13 +230,17 @@ impl World {
                 }
                 flow
             }
-            Packet::Model { flow, number, ack: false } => {
-                self.launch(self.now, Packet::Model { flow, number, ack: true });
+            Packet::Model { flow, seq } => {
+                if let Flow::LibUdx(model) = &mut self.flows[flow] {
+                    let ack = model.on_data(seq);
+                    self.arrived[flow] = model.arrived();
+                    self.launch(self.now, Packet::ModelAck { flow, ack });
+                }
                 flow
             }
-            Packet::Model { flow, number, ack: true } => {
+            Packet::ModelAck { flow, ack } => {
                 if let Flow::LibUdx(model) = &mut self.flows[flow] {
-                    self.arrived[flow] += model.on_ack(self.now, number);
+                    model.on_ack(self.now, &ack);
                 }
                 flow
             }
