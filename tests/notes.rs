@@ -3,6 +3,8 @@
 
 #[path = "notes/coverage.rs"]
 mod coverage;
+#[path = "notes/interface.rs"]
+mod interface;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
