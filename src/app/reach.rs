@@ -31,9 +31,13 @@ fn way_out(why: ConnectError) -> &'static str {
         ConnectError::HandshakeInvalid | ConnectError::ServerIncompatible | ConnectError::ServerError => {
             "It was found, but does not take this connection: does it run the same program?"
         }
-        ConnectError::DoubleRandomizedNats | ConnectError::RandomizedNat => {
+        ConnectError::DoubleRandomizedNats => {
             "A blind relay helps (`seckel relay` on an open host, then `--relay-through KEY`), or an open port, or \
              another network for one side."
+        }
+        ConnectError::TryLater => {
+            "A host searches for one peer's ports at a time, and rests 20 s after: try again in a minute, or use a \
+             blind relay (`--relay-through KEY`)."
         }
         ConnectError::RelayAborted => {
             "Is the relay running, on the same network, and is its key right? Without it these two cannot meet."

@@ -138,6 +138,10 @@ pub const HYPERDHT_SESSIONS_PER_HOST: usize = 1024;
 pub const HYPERDHT_PUNCHES_PER_HOST: usize = 64;
 /// Holepunches at one time, each with a socket; a server drops further handshakes that need one.
 pub const HYPERDHT_PUNCHES: usize = 128;
+/// Searches for a random NAT's ports at one time; who asks for one more is told to try later, or waits.
+pub const HYPERDHT_SEARCHES: usize = 1;
+/// Sockets of a search on the random side; those that the system refuses are done without.
+pub const HYPERDHT_SEARCH_SOCKETS: usize = 256;
 /// Addresses of the other side that are probed; further ones in its list are ignored.
 pub const HYPERDHT_PROBE_TARGETS: usize = 8;
 /// Holepunch rounds of one caller that wait for our own NAT's analysis; further ones are dropped.

@@ -2,6 +2,7 @@
 //! hyperdht.11 to hyperdht.19 and hyperdht.80 to hyperdht.89.
 
 use super::addresses::{is_bogon, is_reserved, match_address};
+use super::later::RETRIES;
 use super::payload::Sealed;
 use super::punch::Owner;
 use super::rounds::Punch;
@@ -68,6 +69,9 @@ pub struct Client {
     through: Option<RelayThrough>,
     /// Relays that were asked.
     pub(super) tried: Vec<Addr>,
+    pub(super) begun: Time,
+    /// How often it may still begin anew. hyperdht.137
+    pub(super) retries: u8,
     pub(super) phase: Phase,
 }
 
@@ -76,6 +80,10 @@ pub(super) enum Phase {
     Finding(Box<Finding>),
     /// The server has answered; the stream waits for a packet of its, and perhaps we work on a path.
     Answered(Box<Answered>),
+    /// A side was busy; it begins anew in a while, by the relay that led to the server. hyperdht.137
+    Waiting {
+        relay: Addr,
+    },
 }
 
 #[derive(Debug)]
@@ -121,15 +129,31 @@ pub(super) struct Answered {
     pub(super) met: Option<Met>,
 }
 
+impl Finding {
+    /// Relays known beforehand come first. hyperdht.13
+    pub(super) fn new(noise: Noise, known: Vec<Addr>, head_start: bool) -> Finding {
+        let (parallel, walks) = if known.is_empty() { (PARALLEL, 1) } else { (PARALLEL_KNOWN, 2) };
+        Finding {
+            noise: Some(noise),
+            request: None,
+            candidates: known.iter().copied().collect(),
+            known,
+            waiting: VecDeque::new(),
+            asking: 0,
+            parallel,
+            query: None,
+            walks,
+            head_start,
+            attempts: 0,
+        }
+    }
+}
+
 impl HyperDht {
     /// Begins to connect to whoever listens for `key`. Ends with `Event::Connected` or `Event::Failed`.
     pub fn connect(&mut self, cx: &mut Cx<'_>, key: Key, options: ConnectOptions) -> ConnId {
         let target = target(&key);
-        let prologue = namespace(command::PEER_HANDSHAKE);
-        let mut noise = Noise::ik_initiator(cx.entropy, &options.key_pair, &key, &prologue);
-        if self.relay_addresses.get(&key).is_some() {
-            noise.trust_remote(); // a handshake with it was finished before
-        }
+        let noise = self.first_message(cx, &key, &options);
         // hyperdht.11: given relays, else those of the last time; if we keep the announcement ourselves, its relay.
         let mut known = options.relays.clone();
         if known.is_empty() {
@@ -147,22 +171,9 @@ impl HyperDht {
         }
         known.retain(|relay| relay.port != 0);
         known.truncate(limits::HYPERDHT_RELAYS_TRIED);
-        let (parallel, walks) = if known.is_empty() { (PARALLEL, 1) } else { (PARALLEL_KNOWN, 2) };
         // What only the caller names has not led anywhere yet.
         let head_start = options.relays.is_empty() && !known.is_empty();
-        let finding = Finding {
-            noise: Some(noise),
-            request: None,
-            candidates: known.iter().copied().collect(),
-            known,
-            waiting: VecDeque::new(),
-            asking: 0,
-            parallel,
-            query: None,
-            walks,
-            head_start,
-            attempts: 0,
-        };
+        let finding = Finding::new(noise, known, head_start);
         let through = through::draw(cx, &options.relay_through);
         let client = Client {
             through,
@@ -172,6 +183,8 @@ impl HyperDht {
             options,
             told_open: false,
             tried: Vec::new(),
+            begun: cx.now,
+            retries: RETRIES,
             phase: Phase::Finding(Box::new(finding)),
         };
         let (conn, local) = self.open_stream(cx, Stage::Client(Box::new(client)));
@@ -189,6 +202,16 @@ impl HyperDht {
         conn
     }
 
+    /// What makes the first message of a handshake with `key`.
+    pub(super) fn first_message(&mut self, cx: &mut Cx<'_>, key: &Key, options: &ConnectOptions) -> Noise {
+        let prologue = namespace(command::PEER_HANDSHAKE);
+        let mut noise = Noise::ik_initiator(cx.entropy, &options.key_pair, key, &prologue);
+        if self.relay_addresses.get(key).is_some() {
+            noise.trust_remote(); // a handshake with it was finished before
+        }
+        noise
+    }
+
     pub(super) fn client(&mut self, conn: ConnId) -> Option<&mut Client> {
         match &mut self.conns.get_mut(conn)?.stage {
             Stage::Client(client) => Some(client),
@@ -199,14 +222,14 @@ impl HyperDht {
     fn finding(&mut self, conn: ConnId) -> Option<&mut Finding> {
         match &mut self.client(conn)?.phase {
             Phase::Finding(finding) => Some(finding),
-            Phase::Answered(_) => None,
+            Phase::Answered(_) | Phase::Waiting { .. } => None,
         }
     }
 
     pub(super) fn reached(&mut self, conn: ConnId) -> Option<&mut Answered> {
         match &mut self.client(conn)?.phase {
             Phase::Answered(answered) => Some(answered),
-            Phase::Finding(_) => None,
+            Phase::Finding(_) | Phase::Waiting { .. } => None,
         }
     }
 
@@ -218,7 +241,7 @@ impl HyperDht {
     }
 
     /// Goes on with finding: ask relays that wait, begin the next walk, or give up. hyperdht.13, hyperdht.14
-    fn find(&mut self, cx: &mut Cx<'_>, conn: ConnId) {
+    pub(super) fn find(&mut self, cx: &mut Cx<'_>, conn: ConnId) {
         while let Some(finding) = self.finding(conn) {
             if finding.asking >= finding.parallel {
                 return;
@@ -278,7 +301,7 @@ impl HyperDht {
     }
 
     /// The next of the relays known beforehand; all of them together take one of the parallel places.
-    fn ask_next_candidate(&mut self, cx: &mut Cx<'_>, conn: ConnId) {
+    pub(super) fn ask_next_candidate(&mut self, cx: &mut Cx<'_>, conn: ConnId) {
         let Some(finding) = self.finding(conn) else { return };
         let Some(relay) = finding.candidates.pop_front() else { return };
         finding.asking += 1;
@@ -474,8 +497,10 @@ impl HyperDht {
         }
         // pitfalls 8.4: the ping is an extra; a punch goes on without it.
         if answered.punch.is_none() || answered.failed.is_some() {
-            let why = answered.failed.unwrap_or(ConnectError::HolepunchAborted);
-            self.fail_client(conn, why);
+            match answered.failed {
+                Some(ConnectError::TryLater) => self.come_back(cx, conn),
+                why => self.fail_client(conn, why.unwrap_or(ConnectError::HolepunchAborted)),
+            }
         }
     }
 

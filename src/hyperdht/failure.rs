@@ -22,8 +22,8 @@ pub enum ConnectError {
     HolepunchInvalid,
     HolepunchProbeTimeout,
     DoubleRandomizedNats,
-    /// One side's NAT gives each destination another port; not supported yet.
-    RandomizedNat,
+    /// One side was busy with other searches for ports all the time. hyperdht.137
+    TryLater,
     RemoteAborted,
     RemoteNotHolepunching,
     RemoteNotHolepunchable,
@@ -50,7 +50,7 @@ impl ConnectError {
             ConnectError::HolepunchInvalid => "HOLEPUNCH_INVALID",
             ConnectError::HolepunchProbeTimeout => "HOLEPUNCH_PROBE_TIMEOUT",
             ConnectError::DoubleRandomizedNats => "HOLEPUNCH_DOUBLE_RANDOMIZED_NATS",
-            ConnectError::RandomizedNat => "HOLEPUNCH_RANDOMIZED_NAT",
+            ConnectError::TryLater => "HOLEPUNCH_TRY_LATER",
             ConnectError::RemoteAborted => "REMOTE_ABORTED",
             ConnectError::RemoteNotHolepunching => "REMOTE_NOT_HOLEPUNCHING",
             ConnectError::RemoteNotHolepunchable => "REMOTE_NOT_HOLEPUNCHABLE",
@@ -76,7 +76,7 @@ impl fmt::Display for ConnectError {
             ConnectError::HolepunchInvalid => "a holepunch answer could not be opened",
             ConnectError::HolepunchProbeTimeout => "what the NATs do could not be told in time",
             ConnectError::DoubleRandomizedNats => "both NATs give each destination another port",
-            ConnectError::RandomizedNat => "a NAT gives each destination another port",
+            ConnectError::TryLater => "a side was busy with other punches for too long",
             ConnectError::RemoteAborted => "the server gave up holepunching",
             ConnectError::RemoteNotHolepunching => "the server does not holepunch",
             ConnectError::RemoteNotHolepunchable => "the server named no address to punch",

@@ -22,6 +22,7 @@ mod announce;
 mod cache;
 mod connect;
 mod failure;
+mod later;
 mod listen;
 mod lookup;
 mod nat;
@@ -31,6 +32,7 @@ mod punch;
 mod records;
 mod relay;
 mod rounds;
+mod search;
 mod serve;
 mod sessions;
 #[cfg(test)]
@@ -97,6 +99,10 @@ pub struct Config {
     pub host: [u8; 4],
     /// Milliseconds of Unix time at `Time::ZERO`. Without it bumps in announcements are not taken.
     pub epoch_millis: Option<u64>,
+    /// From the end of a search for ports to the next one; `None` is 20 s. hyperdht.134
+    pub random_punch_interval: Option<Span>,
+    /// As if a search had ended when the node began. hyperdht.134
+    pub defer_random_punch: bool,
 }
 
 /// Why a question was asked: what its answer is for.
@@ -166,8 +172,7 @@ enum Stage {
 
 /// The machine. Commands: `connect`, `destroy`, `listen`, `unlisten`, `set_denied`, `find_peer`, `lookup`, `announce`,
 /// `unannounce`, `find_nodes`, `ping`, `find_immutable`, `store_immutable`, `find_mutable`, `store_mutable`.
-/// Not done: random NATs (refused with `ConnectError::RandomizedNat`), reusable sockets,
-/// plugins, suspend.
+/// Not done: reusable sockets, plugins, suspend.
 #[derive(Debug)]
 pub struct HyperDht {
     config: Config,
@@ -192,6 +197,8 @@ pub struct HyperDht {
     /// Sockets of the pool; those of a live puncher name it.
     sockets: BTreeMap<SocketId, Option<PunchId>>,
     next_socket: u32,
+    /// When the last search for ports ended. hyperdht.134
+    last_search: Option<Time>,
     lookups: Slab<LookupKind, Lookup>,
     forwards: Cache<Key, Forward>,
     /// Where a key's handshakes were relayed the last time.
@@ -208,8 +215,10 @@ impl HyperDht {
         let mut timers = Timers::new();
         timers.set(Timer::Records, Time::ZERO + records::RECORDS_TURN);
         timers.set(Timer::Values, Time::ZERO + records::VALUES_TURN);
+        let last_search = config.defer_random_punch.then_some(Time::ZERO);
         HyperDht {
             config,
+            last_search,
             status: Status::default(),
             interfaces: Vec::new(),
             bootstrapped: false,

@@ -283,6 +283,10 @@ pub struct Stats {
     pub accepts: u64,
     /// Punches between consistent NATs that were started.
     pub punches: u64,
+    /// Searches for ports that were started. hyperdht.130
+    pub searches: u64,
+    /// Callers that were told to try later. hyperdht.135
+    pub told_later: u64,
     /// Requests that were dropped because they are malformed or make no sense.
     pub malformed: u64,
     /// Handshakes that were dropped at a bound.

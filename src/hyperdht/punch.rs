@@ -1,8 +1,9 @@
 //! One side of a holepunch: a socket of its own, what its NAT does, what the other side says, and the bytes that open
-//! the way. Both sides use it; the rounds between them are in `connect.rs` and `listen.rs`. Follows hyperdht.60 to
-//! hyperdht.69.
+//! the way. Both sides use it; the rounds between them are in `rounds.rs` and `listen.rs`, and what is done about a NAT
+//! that gives each destination another port in `search.rs`. Follows hyperdht.60 to hyperdht.69.
 
 use super::nat::{Nat, SAMPLES};
+use super::search::{Claim, Search};
 use super::*;
 use crate::wire::hyperdht::{HolepunchPayload, firewall};
 
@@ -20,6 +21,8 @@ const BURSTS: u8 = 10;
 pub const LINGER: Span = Span::from_secs(3);
 /// How often the socket is replaced when its NAT cannot be told. hyperdht.65
 const REOPENS: u8 = 3;
+/// Hop limit of a byte that opens our own NAT and reaches nobody. hyperdht.84
+pub const LOW_TTL: u8 = 5;
 /// The latest nodes are not sampled with when there are many: they may be too close to us. hyperdht.60
 const SKIPPED: usize = 5;
 const MANY: usize = 8;
@@ -52,10 +55,17 @@ pub struct Puncher {
     reopens: u8,
     reopening: bool,
     pub remote_firewall: u64,
-    remote_addresses: Vec<(Addr, bool)>,
+    /// Each with whether its host is proven. hyperdht.67
+    pub(super) remote_addresses: Vec<(Addr, bool)>,
     pub remote_holepunching: bool,
     pub punching: bool,
     bursts: u8,
+    /// Its part of what a node does about random NATs.
+    pub(super) claim: Claim,
+    /// Many ports are tried, or many sockets: how far that is.
+    pub(super) search: Option<Search>,
+    /// Sockets besides `socket`. hyperdht.131
+    pub(super) others: Vec<SocketId>,
 }
 
 impl Puncher {
@@ -82,8 +92,9 @@ impl Puncher {
     pub fn update_remote(&mut self, payload: &HolepunchPayload, verified: Option<[u8; 4]>) {
         let known: Vec<[u8; 4]> =
             self.remote_addresses.iter().filter(|(_, v)| *v).map(|(addr, _)| addr.ip).collect();
-        // pitfalls 7.6: the list is a stranger's; it is cut, and ports that cannot be are left out.
-        let named = payload.addresses.iter().flatten().filter(|addr| addr.port != 0);
+        // pitfalls 7.6: the list is a stranger's; it is cut. Port 0 is of a host with another one for each. hyperdht.62
+        let random = payload.firewall >= firewall::RANDOM;
+        let named = payload.addresses.iter().flatten().filter(|addr| random || addr.port != 0);
         self.remote_addresses = named
             .take(limits::HYPERDHT_PROBE_TARGETS)
             .map(|&addr| (addr, verified == Some(addr.ip) || known.contains(&addr.ip)))
@@ -119,6 +130,9 @@ impl HyperDht {
             remote_holepunching: false,
             punching: false,
             bursts: 0,
+            claim: Claim::None,
+            search: None,
+            others: Vec::new(),
         });
         self.sockets.insert(socket, Some(punch));
         trace!(cx, State, "hyperdht", id: punch, rule: "hyperdht.60", "begins on {socket}, for {owner}");
@@ -126,7 +140,7 @@ impl HyperDht {
         Some(punch)
     }
 
-    fn open_socket(&mut self) -> SocketId {
+    pub(super) fn open_socket(&mut self) -> SocketId {
         let socket = SocketId(self.next_socket);
         self.next_socket += 1;
         self.stats.sockets_opened += 1;
@@ -227,18 +241,27 @@ impl HyperDht {
 
     pub(super) fn bind_failed(&mut self, cx: &mut Cx<'_>, socket: SocketId) {
         let Some(Some(punch)) = self.sockets.get(&socket).copied() else { return };
-        self.punch_ended(cx, punch);
+        let Some(puncher) = self.punchers.get_mut(punch) else { return };
+        if puncher.socket == socket {
+            return self.punch_ended(cx, punch);
+        }
+        // hyperdht.139
+        puncher.others.retain(|&other| other != socket);
+        self.close_socket(socket);
     }
 
-    /// False: there is nobody to punch towards. Only between consistent NATs. hyperdht.66
+    /// False: there is nobody to punch towards. hyperdht.66, hyperdht.130
     pub(super) fn start_punching(&mut self, cx: &mut Cx<'_>, id: PunchId) -> bool {
         let Some(puncher) = self.punchers.get_mut(id) else { return false };
-        let remote = matches!(puncher.remote_firewall, firewall::OPEN | firewall::CONSISTENT);
-        if puncher.remote_addresses.is_empty() || !puncher.is_consistent() || !remote {
-            return false;
-        }
         if puncher.punching {
             return true;
+        }
+        let remote = matches!(puncher.remote_firewall, firewall::OPEN | firewall::CONSISTENT);
+        if !puncher.is_consistent() || !remote {
+            return self.start_searching(cx, id);
+        }
+        if puncher.remote_addresses.is_empty() {
+            return false;
         }
         puncher.punching = true;
         let count = puncher.remote_addresses.len();
@@ -255,6 +278,9 @@ impl HyperDht {
 
     pub(super) fn punch_again(&mut self, cx: &mut Cx<'_>, id: PunchId) {
         let Some(puncher) = self.punchers.get_mut(id) else { return };
+        if puncher.search.is_some() {
+            return self.search_on(cx, id);
+        }
         if puncher.bursts == BURSTS {
             return self.punch_ended(cx, id);
         }
@@ -284,7 +310,7 @@ impl HyperDht {
     }
 
     /// It came to nothing.
-    fn punch_ended(&mut self, cx: &mut Cx<'_>, id: PunchId) {
+    pub(super) fn punch_ended(&mut self, cx: &mut Cx<'_>, id: PunchId) {
         let Some(puncher) = self.punchers.get(id) else { return };
         match puncher.owner {
             Owner::Client(conn) => self.fail_path(conn, ConnectError::HolepunchAborted),
@@ -292,9 +318,12 @@ impl HyperDht {
         }
     }
 
-    /// Closes its socket, unless that is `keep`: the stream lives on that one.
+    /// Closes its sockets, all but `keep`: the stream lives on that one. hyperdht.133
     pub(super) fn end_puncher(&mut self, id: PunchId, keep: Option<SocketId>) {
         let Some(puncher) = self.punchers.remove(id) else { return };
+        if let Claim::Begun { last } = puncher.claim {
+            self.last_search = Some(last); // hyperdht.134
+        }
         if let Owner::Client(conn) = puncher.owner
             && let Some(answered) = self.reached(conn)
         {
@@ -302,10 +331,12 @@ impl HyperDht {
         }
         self.timers.clear(Timer::Punch(id));
         self.cancel(|purpose| matches!(purpose, Purpose::Sample(punch) if *punch == id));
-        if keep == Some(puncher.socket) {
-            self.sockets.insert(puncher.socket, None);
-        } else {
-            self.close_socket(puncher.socket);
+        for socket in puncher.others.into_iter().chain([puncher.socket]) {
+            if keep == Some(socket) {
+                self.sockets.insert(socket, None);
+            } else {
+                self.close_socket(socket);
+            }
         }
     }
 }

@@ -2,14 +2,13 @@
 //! answers. Read `connect.rs` and `punch.rs` first. Follows hyperdht.84 to hyperdht.89.
 
 use super::connect::Phase;
-use super::punch::Owner;
+use super::punch::{LOW_TTL, Owner};
+use super::search::Claim;
 use super::*;
 use crate::wire::hyperdht::{Holepunch, HolepunchPayload, RelayInfo, command, error, firewall, mode};
 
 /// Pause before the client asks a server again that does not know its own NAT yet. hyperdht.86
 const UNKNOWN_WAIT: Span = SECOND;
-/// Hop limit of a byte that opens our own NAT and reaches nobody. hyperdht.84
-const LOW_TTL: u8 = 5;
 
 #[derive(Debug)]
 pub struct Punch {
@@ -21,6 +20,8 @@ pub struct Punch {
     token: Option<Key>,
     /// The server as the relay of the last round sees it.
     peer: Addr,
+    /// One of the sides was busy, and the server knows who waits. hyperdht.136
+    delayed: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -38,9 +39,15 @@ pub enum Step {
         retry: bool,
         reopened: bool,
     },
-    /// The last question before punching is under way; holds our token for the server.
-    Last {
+    /// We are busy, and the server is told so; holds our token for it.
+    Tell {
         token: Key,
+    },
+    /// Either side is busy; waiting before the last question is asked, perhaps again.
+    Later,
+    /// The last question before punching is under way; holds our token for the server, if that is still to be proven.
+    Last {
+        token: Option<Key>,
     },
     Punching,
     /// Telling the server that we give up, and why.
@@ -52,6 +59,7 @@ impl Step {
         match self {
             Step::Probe { .. } => "hyperdht.85",
             Step::Wait { .. } | Step::Analyze { .. } => "hyperdht.86",
+            Step::Tell { .. } | Step::Later => "hyperdht.136",
             Step::Last { .. } => "hyperdht.88",
             Step::Punching => "hyperdht.89",
             Step::Aborting(_) => "hyperdht.87",
@@ -65,6 +73,8 @@ impl core::fmt::Display for Step {
             Step::Probe { .. } => f.write_str("probes"),
             Step::Wait { .. } => f.write_str("waits: the server does not know its NAT"),
             Step::Analyze { .. } => f.write_str("waits for what our NAT does"),
+            Step::Tell { .. } => f.write_str("tells that it has to wait"),
+            Step::Later => f.write_str("waits for its turn"),
             Step::Last { .. } => f.write_str("last round"),
             Step::Punching => f.write_str("punches"),
             Step::Aborting(why) => write!(f, "gives up: {}", why.code()),
@@ -90,6 +100,7 @@ impl HyperDht {
             step: Step::Probe { retry: true },
             token: None,
             peer: answered.server,
+            delayed: false,
         });
         self.probe_round(cx, conn, true);
     }
@@ -159,7 +170,10 @@ impl HyperDht {
         let Some(punch) = &answered.punch else { return };
         let (step, id) = (punch.step, punch.punch);
         if let Step::Aborting(why) = step {
-            return self.fail_path(conn, why);
+            return match why {
+                ConnectError::TryLater => self.come_back(cx, conn),
+                _ => self.fail_path(conn, why),
+            };
         }
         let Ok(reply) = result else { return self.fail_path(conn, ConnectError::RequestTimeout) };
         let message = reply.value.as_deref().and_then(|value| wire::decode::<Holepunch>(value).ok());
@@ -173,16 +187,21 @@ impl HyperDht {
             cx, In, "hyperdht", id: conn, peer: reply.from, rule: "hyperdht.28",
             "round {}: {}", payload.round, View(&payload)
         );
-        if payload.error != error::NONE {
-            return self.fail_path(conn, ConnectError::RemoteAborted);
-        }
         let peer = message.peer.unwrap_or(reply.from);
         let echoed = match step {
-            Step::Last { token } => payload.remote_token == Some(token),
+            Step::Last { token } => token.is_some() && payload.remote_token == token,
+            Step::Tell { token } => payload.remote_token == Some(token),
             Step::Probe { .. } | Step::Wait { .. } | Step::Analyze { .. } => false,
-            Step::Punching | Step::Aborting(_) => return,
+            Step::Later | Step::Punching | Step::Aborting(_) => return,
         };
         let verified = if echoed { Some(answered.server.ip) } else { None };
+        match (payload.error, step) {
+            (error::NONE, _) => {}
+            (error::TRY_LATER, Step::Last { .. }) => {
+                return self.told_later(cx, conn, id, &payload, verified);
+            }
+            _ => return self.fail_path(conn, ConnectError::RemoteAborted),
+        }
         let Some(puncher) = self.punchers.get_mut(id) else { return };
         puncher.update_remote(&payload, verified);
         match step {
@@ -202,8 +221,36 @@ impl HyperDht {
                 self.sampled(cx, id);
             }
             Step::Last { .. } => self.begin_punching(cx, conn, id),
-            Step::Wait { .. } | Step::Analyze { .. } | Step::Punching | Step::Aborting(_) => {}
+            Step::Tell { .. } => self.go_on_later(cx, conn),
+            Step::Wait { .. } | Step::Analyze { .. } | Step::Later | Step::Punching | Step::Aborting(_) => {}
         }
+    }
+
+    /// The server is busy with another search. hyperdht.135, hyperdht.140
+    fn told_later(
+        &mut self,
+        cx: &mut Cx<'_>,
+        conn: ConnId,
+        id: PunchId,
+        payload: &HolepunchPayload,
+        verified: Option<[u8; 4]>,
+    ) {
+        self.claim_search(id, Claim::None);
+        if !self.has_relay(conn) {
+            return self.come_back(cx, conn);
+        }
+        if let Some(puncher) = self.punchers.get_mut(id) {
+            puncher.update_remote(payload, verified);
+        }
+        self.go_on_later(cx, conn);
+    }
+
+    fn go_on_later(&mut self, cx: &mut Cx<'_>, conn: ConnId) {
+        if let Some(punch) = self.reached(conn).and_then(|answered| answered.punch.as_mut()) {
+            punch.delayed = true;
+        }
+        self.set_step(cx, conn, Step::Later);
+        self.wait_for_turn(cx, conn);
     }
 
     fn set_step(&mut self, cx: &mut Cx<'_>, conn: ConnId, step: Step) {
@@ -226,14 +273,27 @@ impl HyperDht {
 
     /// A wait is over: for the server's packet, or before looking again.
     pub(super) fn client_waited(&mut self, cx: &mut Cx<'_>, conn: ConnId) {
-        let Some(answered) = self.reached(conn) else { return };
+        let answered = match self.client(conn).map(|client| &mut client.phase) {
+            Some(Phase::Answered(answered)) => answered,
+            Some(&mut Phase::Waiting { relay }) => return self.begin_anew(cx, conn, relay),
+            Some(Phase::Finding(_)) | None => return,
+        };
         let Some(punch) = &mut answered.punch else {
             return self.fail_client(conn, ConnectError::HolepunchAborted);
         };
-        if let Step::Wait { retry } = punch.step {
-            let id = punch.punch;
-            self.set_step(cx, conn, Step::Analyze { retry, reopened: false });
-            self.sampled(cx, id);
+        match punch.step {
+            Step::Wait { retry } => {
+                let id = punch.punch;
+                self.set_step(cx, conn, Step::Analyze { retry, reopened: false });
+                self.sampled(cx, id);
+            }
+            Step::Later => self.last_round(cx, conn),
+            Step::Probe { .. }
+            | Step::Analyze { .. }
+            | Step::Tell { .. }
+            | Step::Last { .. }
+            | Step::Punching
+            | Step::Aborting(_) => {}
         }
     }
 
@@ -261,36 +321,52 @@ impl HyperDht {
             self.abort_round(cx, conn, ConnectError::HolepunchProbeTimeout);
         } else if random(theirs) && random(ours) {
             self.abort_round(cx, conn, ConnectError::DoubleRandomizedNats);
-        } else if random(theirs) || random(ours) {
-            self.abort_round(cx, conn, ConnectError::RandomizedNat);
         } else {
             self.last_round(cx, conn);
         }
     }
 
-    /// hyperdht.88
+    /// hyperdht.88, hyperdht.136
     fn last_round(&mut self, cx: &mut Cx<'_>, conn: ConnId) {
         let Some(answered) = self.reached(conn) else { return };
         let relay = answered.relay;
         let Some(punch) = &mut answered.punch else { return };
-        let (id, same_relay, peer) = (punch.punch, punch.relay.relay == relay, punch.peer);
-        let remote_token = punch.token;
-        let moved = same_relay && answered.server != peer && peer.port != 0;
+        let (id, same_relay, peer, delayed) =
+            (punch.punch, punch.relay.relay == relay, punch.peer, punch.delayed);
+        let (remote_token, chosen) = (punch.token, punch.relay);
+        let moved = same_relay && answered.server != peer && peer.port != 0 && !delayed;
         if moved {
             answered.server = peer;
         }
         let server = answered.server;
         let token = answered.sealed.token(server);
-        punch.step = Step::Last { token };
         let Some(puncher) = self.punchers.get_mut(id) else { return };
         puncher.nat.freeze();
         if moved {
             let socket = puncher.socket;
             self.outputs.push_back(Output::Probe { socket, to: server, ttl: Some(LOW_TTL) });
         }
-        let payload =
-            HolepunchPayload { punching: true, token: Some(token), remote_token, ..self.own_view(id) };
-        self.ask_round(cx, conn, relay, server, payload);
+        let payload = HolepunchPayload { remote_token, ..self.own_view(id) };
+        let wait = self.is_search(id) && self.search_must_wait(cx.now, id);
+        match (wait, delayed) {
+            (true, _) if !self.has_relay(conn) => self.abort_round(cx, conn, ConnectError::TryLater),
+            (true, true) => self.go_on_later(cx, conn),
+            (true, false) => {
+                self.set_step(cx, conn, Step::Tell { token });
+                let payload = HolepunchPayload { token: Some(token), ..payload };
+                self.ask_round(cx, conn, relay, server, payload);
+            }
+            (false, _) => {
+                if self.is_search(id) {
+                    self.claim_search(id, Claim::Promised);
+                }
+                let token = (!delayed).then_some(token);
+                self.set_step(cx, conn, Step::Last { token });
+                let payload = HolepunchPayload { punching: true, token, ..payload };
+                let (relay, server) = if delayed { (chosen.relay, chosen.peer) } else { (relay, server) };
+                self.ask_round(cx, conn, relay, server, payload);
+            }
+        }
     }
 
     /// Tells the server, then fails. hyperdht.87

@@ -1,6 +1,7 @@
 //! Holepunch rounds at the server: what the caller says is taken in, and answered once our own NAT is analyzed. Follows
 //! hyperdht.39 and hyperdht.69. Read `sessions.rs` first.
 
+use super::later::KEPT;
 use super::punch::PunchId;
 use super::sessions::{Progress, Round};
 use super::*;
@@ -103,6 +104,10 @@ impl HyperDht {
         if punching {
             // pitfalls 7.8: from here on the punch has its own end.
             self.timers.clear(Timer::SessionAbort(server, session));
+            let begun = puncher.punching;
+            if !begun && self.is_search(punch) && self.search_must_wait(cx.now, punch) {
+                return self.answer_later(cx, server, session, punch, round);
+            }
             // pitfalls 7.9: the answer says that we punch, so that comes first.
             if !self.start_punching(cx, punch) {
                 return self.abort_round_of(cx, server, session, round);
@@ -112,7 +117,41 @@ impl HyperDht {
         if puncher.nat.firewall != firewall::UNKNOWN {
             puncher.nat.freeze();
         }
+        self.tell_view(cx, server, session, punch, round, error::NONE);
+    }
+
+    /// Another search goes on, or has just ended. hyperdht.135, hyperdht.138
+    fn answer_later(
+        &mut self,
+        cx: &mut Cx<'_>,
+        server: ServerId,
+        session: SessionId,
+        punch: PunchId,
+        round: Round,
+    ) {
+        self.stats.told_later += 1;
+        let conn = self.session(server, session).and_then(|entry| entry.conn);
+        if !conn.is_some_and(|conn| self.has_relay(conn)) {
+            return self.abort_round_with(cx, server, session, round, error::TRY_LATER);
+        }
+        self.timers.set(Timer::SessionAbort(server, session), cx.now + KEPT);
+        self.tell_view(cx, server, session, punch, round, error::TRY_LATER);
+    }
+
+    /// Answers a round with what we know of our side.
+    fn tell_view(
+        &mut self,
+        cx: &mut Cx<'_>,
+        server: ServerId,
+        session: SessionId,
+        punch: PunchId,
+        round: Round,
+        error: u64,
+    ) {
+        let Some(puncher) = self.punchers.get(punch) else { return };
+        let socket = puncher.socket;
         let payload = HolepunchPayload {
+            error,
             firewall: puncher.nat.firewall,
             punching: puncher.punching,
             addresses: puncher.nat.told_addresses(),
@@ -132,9 +171,19 @@ impl HyperDht {
 
     /// Tells the caller that it is over, and gives up.
     fn abort_round_of(&mut self, cx: &mut Cx<'_>, server: ServerId, session: SessionId, round: Round) {
+        self.abort_round_with(cx, server, session, round, error::ABORTED);
+    }
+
+    fn abort_round_with(
+        &mut self,
+        cx: &mut Cx<'_>,
+        server: ServerId,
+        session: SessionId,
+        round: Round,
+        error: u64,
+    ) {
         let Some(pending) = self.pending(server, session) else { return };
-        let payload =
-            HolepunchPayload { error: error::ABORTED, round: pending.round, ..HolepunchPayload::default() };
+        let payload = HolepunchPayload { error, round: pending.round, ..HolepunchPayload::default() };
         trace!(
             cx, Out, "hyperdht", id: SessionName(server, session), peer: round.client, rule: "hyperdht.39",
             "round {}: {}", payload.round, View(&payload)

@@ -2,6 +2,7 @@
 //! packets, dial it, or punch. Follows hyperdht.30 to hyperdht.38. Read `listen.rs` first; the rounds are in `serve.rs`.
 
 use super::addresses::{is_private, match_address};
+use super::later::KEPT;
 use super::payload::Sealed;
 use super::punch::Owner;
 use super::*;
@@ -412,7 +413,13 @@ impl HyperDht {
             return self.abort_session(cx, server, session);
         }
         let Some(keys) = pending.keys.take() else { return };
-        let over = pending.punch.is_none() && self.timers.get(Timer::SessionAbort(server, session)).is_none();
+        let punch = pending.punch.is_some();
+        let waits = self.timers.get(Timer::SessionAbort(server, session)).is_some();
+        let over = !punch && !waits;
+        // hyperdht.138: the caller may have to wait for its turn.
+        if punch && waits {
+            self.timers.set(Timer::SessionAbort(server, session), cx.now + KEPT);
+        }
         self.tell_accepted(cx, server, conn, keys, Path::Relayed);
         if over {
             self.abort_session(cx, server, session);

@@ -8,6 +8,7 @@ mod announcing;
 mod formats;
 mod pitfalls;
 mod relayed;
+mod searching;
 mod served;
 mod stories;
 mod values;

@@ -120,10 +120,10 @@ impl HyperDht {
     pub(super) fn tell_due(cx: &mut Cx<'_>, timer: Timer) {
         let rule = match timer {
             Timer::Attempt(_) => "hyperdht.19",
-            Timer::Client(_) => "hyperdht.82 hyperdht.86",
+            Timer::Client(_) => "hyperdht.82 hyperdht.86 hyperdht.136",
             Timer::Walk(_) => "hyperdht.98",
             Timer::SessionAbort(..) | Timer::SessionClear(..) => "hyperdht.36",
-            Timer::Punch(_) => "hyperdht.66",
+            Timer::Punch(_) => "hyperdht.66 hyperdht.131 hyperdht.132",
             Timer::Socket(_) => "",
             Timer::Leaving(_) => "blind_relay.26",
             Timer::Announce(_) => "hyperdht.52",

@@ -358,7 +358,8 @@ enum CallState {
 
 impl Node {
     pub fn new(cx: &mut Cx<'_>, config: Config) -> Node {
-        let dht = crate::hyperdht::Config { host: config.dht.host, epoch_millis: config.epoch_millis };
+        let (host, epoch_millis) = (config.dht.host, config.epoch_millis);
+        let dht = crate::hyperdht::Config { host, epoch_millis, ..Default::default() };
         let mut rpc = config.dht;
         rpc.refused.extend(crate::hyperdht::REFUSED_NODES);
         let mut node = Node {

@@ -212,13 +212,16 @@ impl Stream {
 
     pub fn expect(&mut self, now: Time, remote_id: u32) -> Result<(), Error> {
         match self.phase {
-            Phase::Open { first: None } => self.phase = Phase::Expecting { remote_id },
+            // Whoever waited for one may come to wait for another. hyperdht.137
+            Phase::Open { first: None } | Phase::Expecting { .. } => {
+                self.phase = Phase::Expecting { remote_id };
+            }
             Phase::Open { first: Some((socket, to)) } => {
                 self.begin(now, Path { socket, to, remote_id });
                 self.news.connected = true;
             }
-            Phase::Expecting { .. } | Phase::Connected(_) => {
-                return Err(Error::Refused("the stream expects its remote already"));
+            Phase::Connected(_) => {
+                return Err(Error::Refused("the stream has its remote already"));
             }
             Phase::Closed => return Err(Error::Gone),
         }

@@ -16,8 +16,8 @@ fn behind(world: &mut World, kind: Kind, side: u8, n: u8, options: NatOptions) -
     host
 }
 
-/// Rows: the server's kind; columns: the client's. What Node's hyperdht does through real boxes, but for `r`: there
-/// one side's ports are drawn, and the search that finds them is not built here (hyperdht, *Not followed*).
+/// Rows: the server's kind; columns: the client's. What Node's hyperdht does through real boxes; `r`: after a search for
+/// the ports of one side (hyperdht.130).
 const MATRIX: [&str; 7] = [
     // open, firewall, full-cone, addr-restricted, restricted, symmetric, blocked
     "d d d d d d -",
@@ -35,7 +35,7 @@ fn fits(letter: &str, server: Kind, outcome: Outcome) -> bool {
         "d" if server == Kind::Open => outcome == Ok(Path::Direct),
         "d" => outcome == Ok(Path::Passive),
         "p" => outcome == Ok(Path::Punched),
-        "r" => outcome == Err(ConnectError::RandomizedNat),
+        "r" => outcome == Ok(Path::Punched),
         "x" => outcome == Err(ConnectError::DoubleRandomizedNats),
         _ => outcome == Err(ConnectError::PeerNotFound),
     }

@@ -8,10 +8,10 @@ use super::world::*;
 /// The relay's end for a side, an address that nobody has.
 const LEG: Addr = Addr::new([9, 9, 9, 9], 9);
 
-struct Call {
-    world: World,
-    server: usize,
-    client: usize,
+pub struct Call {
+    pub world: World,
+    pub server: usize,
+    pub client: usize,
     conn: ConnId,
 }
 
@@ -24,15 +24,20 @@ struct Asks {
     token: Key,
 }
 
-fn relay(n: u8) -> Key {
+pub fn relay(n: u8) -> Key {
     pair(n).public
 }
 
 impl Call {
     fn new(shape: Shape, servers: Vec<Key>, clients: Vec<Key>) -> Call {
+        Call::between([shape, shape], servers, clients)
+    }
+
+    /// The server's shape and the client's.
+    pub fn between(shapes: [Shape; 2], servers: Vec<Key>, clients: Vec<Key>) -> Call {
         let mut world = World::new(5);
         nodes(&mut world, 5);
-        let (server, client) = (world.host(shape), world.host(shape));
+        let [server, client] = shapes.map(|shape| world.host(shape));
         let options = ListenOptions { relay_through: servers, ..ListenOptions::new(pair(1)) };
         world.with(server, |dht, cx| dht.listen(cx, options)).expect("new");
         let listening = |event: &Event| matches!(event, Event::Listening { .. }).then_some(());
@@ -52,7 +57,7 @@ impl Call {
     }
 
     /// Until both sides ask their relay.
-    fn asked(mut self) -> Call {
+    pub fn asked(mut self) -> Call {
         for _ in 0..1000 {
             if self.asks(self.server).is_some() && self.asks(self.client).is_some() {
                 return self;
@@ -66,7 +71,7 @@ impl Call {
         [self.server, self.client]
     }
 
-    fn pair(&mut self) {
+    pub fn pair(&mut self) {
         for side in self.sides() {
             let conn = self.asks(side).expect("asked").conn;
             let input = Input::RelayPaired { conn, socket: SocketId::CLIENT, to: LEG, stream: 77 };
@@ -82,7 +87,7 @@ impl Call {
     }
 
     /// Where the connections of a side went, first and later, and what failed.
-    fn told(&self, side: usize) -> (Vec<Path>, Vec<ConnectError>) {
+    pub fn told(&self, side: usize) -> (Vec<Path>, Vec<ConnectError>) {
         let (mut paths, mut failed) = (Vec::new(), Vec::new());
         for event in &self.world.hosts[side].events {
             match event {

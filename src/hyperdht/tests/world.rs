@@ -188,7 +188,7 @@ impl World {
     pub fn host_at(&mut self, shape: Shape, ip: [u8; 4], lan: [u8; 4]) -> usize {
         let index = self.hosts.len();
         let mut host = Host {
-            dht: HyperDht::new(Config { host: [0; 4], epoch_millis: Some(1_700_000_000_000) }),
+            dht: HyperDht::new(Config { epoch_millis: Some(1_700_000_000_000), ..Config::default() }),
             entropy: self.entropy.fork(&format!("host {index}")),
             ip,
             lan,

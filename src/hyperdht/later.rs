@@ -1,0 +1,64 @@
+//! A punch whose turn has not come: either side may be busy with another search for ports. The client waits and goes on
+//! where it was if a blind relay holds the connection meanwhile, else begins anew. Read `rounds.rs` and `search.rs`
+//! first. Follows hyperdht.135 to hyperdht.138.
+
+use super::connect::{Finding, Phase};
+use super::*;
+
+/// The wait is drawn between this and twice this. hyperdht.136
+const WAIT: Span = Span::from_secs(10);
+/// How often a client begins anew, and how long all of it may take from its first begin. hyperdht.137
+pub(super) const RETRIES: u8 = 5;
+const PATIENCE: Span = Span::from_secs(180);
+/// A server keeps a handshake so long whose client may have to wait: a search, the rest after it, and the client's own
+/// wait take 75 s. hyperdht.138
+pub(super) const KEPT: Span = Span::from_secs(90);
+
+impl HyperDht {
+    /// Before the client looks again. hyperdht.136
+    pub(super) fn wait_for_turn(&mut self, cx: &mut Cx<'_>, conn: ConnId) {
+        let Some(client) = self.client(conn) else { return };
+        let end = client.begun + PATIENCE;
+        let wait = WAIT + Span::from_micros(cx.entropy.below(WAIT.as_micros()));
+        trace!(cx, State, "hyperdht", id: conn, rule: "hyperdht.136", "a side is busy: waits {wait}");
+        self.timers.set(Timer::Attempt(conn), end);
+        self.timers.set(Timer::Client(conn), cx.now + wait);
+    }
+
+    /// Whether a relay holds, or may come to hold, the connection while it waits.
+    pub(super) fn has_relay(&self, conn: ConnId) -> bool {
+        self.through.contains_key(&conn)
+    }
+
+    /// The punch cannot begin now, and the server does not wait for us. hyperdht.137
+    pub(super) fn come_back(&mut self, cx: &mut Cx<'_>, conn: ConnId) {
+        let Some(answered) = self.reached(conn) else { return };
+        if answered.lan {
+            return self.fail_path(conn, ConnectError::TryLater);
+        }
+        let relay = answered.relay;
+        let Some(client) = self.client(conn) else { return };
+        if client.retries == 0 {
+            return self.fail_client(conn, ConnectError::TryLater);
+        }
+        client.retries -= 1;
+        self.end_client_work(conn, None);
+        if let Some(client) = self.client(conn) {
+            client.phase = Phase::Waiting { relay };
+        }
+        self.wait_for_turn(cx, conn);
+    }
+
+    /// hyperdht.137
+    pub(super) fn begin_anew(&mut self, cx: &mut Cx<'_>, conn: ConnId, relay: Addr) {
+        let Some(client) = self.client(conn) else { return };
+        let (key, options) = (client.key, client.options.clone());
+        trace!(cx, State, "hyperdht", id: conn, peer: relay, rule: "hyperdht.137", "begins anew");
+        let noise = self.first_message(cx, &key, &options);
+        if let Some(client) = self.client(conn) {
+            client.phase = Phase::Finding(Box::new(Finding::new(noise, vec![relay], false)));
+        }
+        self.ask_next_candidate(cx, conn);
+        self.find(cx, conn);
+    }
+}
