@@ -45,6 +45,8 @@ pub struct Server {
     pub target: Key,
     pub announcer: Announcer,
     pub(super) denied: BTreeSet<Key>,
+    /// Nobody but these is let in, if it is set.
+    pub(super) allowed: Option<BTreeSet<Key>>,
     pub(super) sessions: Slab<SessionKind, Session>,
     /// By the hash of the caller's first message. hyperdht.30
     pub(super) by_message: BTreeMap<Key, SessionId>,
@@ -76,6 +78,7 @@ impl HyperDht {
             target,
             announcer: Announcer::new(),
             denied: BTreeSet::new(),
+            allowed: None,
             sessions: Slab::new(),
             by_message: BTreeMap::new(),
             by_slot: BTreeMap::new(),
@@ -107,6 +110,12 @@ impl HyperDht {
     /// Keys that are not let in: their handshakes get no answer at all. hyperdht.35, pitfalls 7.2
     pub fn set_denied(&mut self, server: ServerId, keys: impl IntoIterator<Item = Key>) -> Result<(), Error> {
         self.servers.get_mut(server).ok_or(Error::Gone)?.denied = keys.into_iter().collect();
+        Ok(())
+    }
+
+    /// The only keys that are let in, if they are not denied; `None`: all. The others' handshakes get no answer at all.
+    pub fn set_allowed(&mut self, server: ServerId, keys: Option<BTreeSet<Key>>) -> Result<(), Error> {
+        self.servers.get_mut(server).ok_or(Error::Gone)?.allowed = keys;
         Ok(())
     }
 

@@ -68,12 +68,17 @@ impl HyperDht {
     /// Which nodes forward handshakes for `key`: `Event::Peer` with the node in `from`, then `LookupDone`.
     /// (hyperdht.90)
     pub fn find_peer(&mut self, _: &mut Cx<'_>, key: Key) -> LookupId {
-        self.start_lookup(target(&key), What::FindPeer)
+        self.start_lookup(target(&key), What::FindPeer, Vec::new(), false)
     }
 
     /// Who is announced under `topic`: `Event::Peer` for each, then `LookupDone`. hyperdht.91
-    pub fn lookup(&mut self, _: &mut Cx<'_>, topic: Key) -> LookupId {
-        self.start_lookup(topic, What::Lookup)
+    pub fn lookup(&mut self, cx: &mut Cx<'_>, topic: Key) -> LookupId {
+        self.lookup_from(cx, topic, Vec::new())
+    }
+
+    /// The same, beginning with nodes of an earlier `Event::Closest`.
+    pub fn lookup_from(&mut self, _: &mut Cx<'_>, topic: Key, start: Vec<Addr>) -> LookupId {
+        self.start_lookup(topic, What::Lookup, start, false)
     }
 
     /// Announces a key, and relays that know it, under `topic` at the nodes closest to it. Peers that are met on the
@@ -81,23 +86,53 @@ impl HyperDht {
     /// are met. hyperdht.92
     pub fn announce(
         &mut self,
-        _: &mut Cx<'_>,
+        cx: &mut Cx<'_>,
         topic: Key,
         key_pair: KeyPair,
         relays: Vec<Addr>,
         clear: bool,
     ) -> AnnounceId {
-        self.start_lookup(topic, What::Announce { pair: key_pair, relays, clear })
+        self.announce_from(cx, topic, key_pair, relays, clear, Vec::new())
+    }
+
+    /// The same, beginning with nodes of an earlier `Event::Closest`.
+    pub fn announce_from(
+        &mut self,
+        _: &mut Cx<'_>,
+        topic: Key,
+        key_pair: KeyPair,
+        relays: Vec<Addr>,
+        clear: bool,
+        start: Vec<Addr>,
+    ) -> AnnounceId {
+        self.start_lookup(topic, What::Announce { pair: key_pair, relays, clear }, start, false)
     }
 
     /// Takes the announcement of a key under `topic` back wherever it is met; ends with `Unannounced`. hyperdht.93
     pub fn unannounce(&mut self, _: &mut Cx<'_>, topic: Key, key_pair: KeyPair) -> AnnounceId {
-        self.start_lookup(topic, What::Unannounce { pair: key_pair })
+        self.start_lookup(topic, What::Unannounce { pair: key_pair }, Vec::new(), false)
     }
 
-    /// The same; peers that are met on the way are reported.
-    pub fn lookup_and_unannounce(&mut self, cx: &mut Cx<'_>, topic: Key, key_pair: KeyPair) -> AnnounceId {
-        self.unannounce(cx, topic, key_pair)
+    /// The same at these nodes alone.
+    pub fn unannounce_at(
+        &mut self,
+        _: &mut Cx<'_>,
+        topic: Key,
+        key_pair: KeyPair,
+        nodes: Vec<Addr>,
+    ) -> AnnounceId {
+        self.start_lookup(topic, What::Unannounce { pair: key_pair }, nodes, true)
+    }
+
+    /// As `unannounce`, beginning with `start`; peers that are met on the way are reported.
+    pub fn lookup_and_unannounce(
+        &mut self,
+        _: &mut Cx<'_>,
+        topic: Key,
+        key_pair: KeyPair,
+        start: Vec<Addr>,
+    ) -> AnnounceId {
+        self.start_lookup(topic, What::Unannounce { pair: key_pair }, start, false)
     }
 
     /// Ends a lookup or announcement at once, without a last event.
@@ -110,13 +145,13 @@ impl HyperDht {
         Ok(())
     }
 
-    fn start_lookup(&mut self, topic: Key, what: What) -> LookupId {
+    fn start_lookup(&mut self, topic: Key, what: What, start: Vec<Addr>, only_start: bool) -> LookupId {
         if let What::Unannounce { pair } | What::Announce { pair, clear: true, .. } = &what {
             let key = pair.public;
             self.forget_record(&topic, &key);
         }
         let asked = if matches!(what, What::FindPeer) { command::FIND_PEER } else { command::LOOKUP };
-        self.walk(what, Query::new(topic, asked, None))
+        self.walk(what, Query { start, only_start, ..Query::new(topic, asked, None) })
     }
 
     pub(super) fn walk(&mut self, what: What, query: Query) -> LookupId {
@@ -177,6 +212,10 @@ impl HyperDht {
         let Some(lookup) = self.lookups.get_mut(id) else { return };
         lookup.walked = true;
         lookup.heard |= ok;
+        if !closest.is_empty() {
+            let nodes = closest.iter().map(|reply| reply.from).collect();
+            self.events.push_back(Event::Closest { lookup: id, nodes });
+        }
         let mut asks = Vec::new();
         if let What::Announce { pair, relays, .. } = &lookup.what {
             for reply in closest.iter().filter(|reply| reply.error == 0) {

@@ -1,7 +1,8 @@
 //! Finding peers by key, telling the network where a key is served, and making a UDX path between two nodes: straight,
 //! on the local network, or through both sides' NATs. Follows hyperdht.10 to hyperdht.93.
 //!
-//! Read `connect.rs` and `rounds.rs` for the client, `listen.rs` and `sessions.rs` for the server, `announce.rs` for how a server is
+//! Read `connect.rs` and `rounds.rs` for the client, `listen.rs` and `sessions.rs` for the server,
+//! `announce.rs` for how a server is
 //! found, `punch.rs` for holepunching, `relay.rs` and `records.rs` for what a node does for others.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

@@ -200,6 +200,16 @@ pub enum Event {
         peer: Peer,
         from: Addr,
     },
+    /// The nodes closest to what is looked for, once a walk to it is over: another may begin there.
+    Closest {
+        lookup: LookupId,
+        nodes: Vec<Addr>,
+    },
+    /// Somebody who is not let in called. hyperdht.35
+    Denied {
+        server: ServerId,
+        key: Key,
+    },
     /// A lookup or find_peer has ended; `ok` is whether any node answered.
     LookupDone {
         lookup: LookupId,

@@ -1,5 +1,6 @@
 //! Calls of a server: one handshake per caller, whatever number of relays it came through; then wait for the caller's
-//! packets, dial it, or punch. Follows hyperdht.30 to hyperdht.38. Read `listen.rs` first; the rounds are in `serve.rs`.
+//! packets, dial it, or punch. Follows hyperdht.30 to hyperdht.38. Read `listen.rs` first; the rounds are in
+//! `serve.rs`.
 
 use super::addresses::{is_private, match_address};
 use super::later::KEPT;
@@ -140,8 +141,10 @@ impl HyperDht {
             self.malformed();
             return None;
         };
-        if record.denied.contains(&remote_key) {
+        let allowed = record.allowed.as_ref().is_none_or(|keys| keys.contains(&remote_key));
+        if !allowed || record.denied.contains(&remote_key) {
             self.stats.denied += 1;
+            self.events.push_back(Event::Denied { server, key: remote_key });
             return None;
         }
         match (payload.version, &payload.udx) {

@@ -1,141 +1,11 @@
 //! The connections: whom to dial next, and which of two connections to one peer to keep.
 
+use super::connections::{Connection, State, Successor};
 use super::*;
-use peer::PRIORITIES;
+use crate::base::Span;
 
-use crate::base::hex::Short;
-use crate::base::{Entropy, trace};
-
-/// Peers to be dialled: the highest priority first, drawn within one (hyperswarm.16).
-#[derive(Default)]
-pub(super) struct Queue {
-    by_priority: [Vec<Key>; PRIORITIES],
-}
-
-impl Queue {
-    fn add(&mut self, priority: usize, key: Key) {
-        self.by_priority[priority.min(PRIORITIES - 1)].push(key);
-    }
-
-    fn take(&mut self, entropy: &mut dyn Entropy) -> Option<Key> {
-        let keys = self.by_priority.iter_mut().rev().find(|keys| !keys.is_empty())?;
-        let drawn = entropy.below(keys.len() as u64) as usize;
-        Some(keys.swap_remove(drawn))
-    }
-
-    pub fn len(&self) -> usize {
-        self.by_priority.iter().map(Vec::len).sum()
-    }
-
-    pub fn keys(&self) -> impl Iterator<Item = Key> {
-        self.by_priority.iter().flatten().copied()
-    }
-
-    fn retain(&mut self, keep: impl Fn(&Key) -> bool) {
-        self.by_priority.iter_mut().for_each(|keys| keys.retain(|key| keep(key)));
-    }
-
-    pub fn clear(&mut self) {
-        *self = Queue::default();
-    }
-}
-
-/// What there is of a connection to a peer.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Existing {
-    /// It is being dialled.
-    Attempt,
-    Open(Link),
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum State {
-    /// This side dials.
-    Dialling,
-    /// This side has dialled.
-    Client(Link),
-    Server(Link),
-}
-
-struct Connection {
-    state: State,
-    /// It was told to close; its end has not come.
-    doomed: bool,
-    /// The owner knows of it.
-    told: bool,
-    /// Connections of the same peer that take its place once it is closed.
-    successors: VecDeque<Link>,
-}
-
-/// At most one connection per peer. One that is closing still counts.
-#[derive(Default)]
-pub(super) struct Connections {
-    by_key: BTreeMap<Key, Connection>,
-    by_link: BTreeMap<Link, Key>,
-    dialling: usize,
-    clients: usize,
-}
-
-impl Connections {
-    pub fn has(&self, key: &Key) -> bool {
-        self.by_key.contains_key(key)
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.by_key.is_empty()
-    }
-
-    pub fn dialling(&self) -> usize {
-        self.dialling
-    }
-
-    pub fn dialled_keys(&self) -> BTreeSet<Key> {
-        let dialled = |connection: &Connection| connection.state == State::Dialling;
-        self.by_key.iter().filter(|(_, connection)| dialled(connection)).map(|(key, _)| *key).collect()
-    }
-
-    pub fn existing(&self, key: &Key) -> Option<Existing> {
-        self.by_key.get(key).map(|connection| match connection.state {
-            State::Dialling => Existing::Attempt,
-            State::Client(link) | State::Server(link) => Existing::Open(link),
-        })
-    }
-
-    pub fn links(&self) -> Vec<(Key, Link)> {
-        let link = |(key, connection): (&Key, &Connection)| match connection.state {
-            State::Dialling => None,
-            State::Client(link) | State::Server(link) => Some((*key, link)),
-        };
-        self.by_key.iter().filter_map(link).collect()
-    }
-
-    fn insert(&mut self, key: Key, state: State) {
-        match state {
-            State::Dialling => (self.dialling, self.clients) = (self.dialling + 1, self.clients + 1),
-            State::Client(_) => unreachable!("it begins as an attempt"),
-            State::Server(link) => {
-                self.by_link.insert(link, key);
-            }
-        }
-        let told = state != State::Dialling;
-        self.by_key.insert(key, Connection { state, doomed: false, told, successors: VecDeque::new() });
-    }
-
-    fn remove(&mut self, key: &Key) -> Option<Connection> {
-        let connection = self.by_key.remove(key)?;
-        match connection.state {
-            State::Dialling => (self.dialling, self.clients) = (self.dialling - 1, self.clients - 1),
-            State::Client(link) => {
-                self.clients -= 1;
-                self.by_link.remove(&link);
-            }
-            State::Server(link) => {
-                self.by_link.remove(&link);
-            }
-        }
-        Some(connection)
-    }
-}
+/// A connection that is older is not of the same race as one that comes now (hyperswarm.38).
+const RACE: Span = Span::from_secs(2);
 
 /// Which of two connections to one peer stays, as the side decides where the new one came in (hyperswarm.21): the
 /// new one if the old one has been used, and else the one that the greater key has opened.
@@ -152,12 +22,12 @@ impl Hyperswarm {
             2 | 3 => 3,
             _ => 4,
         };
-        factor * self.connections.by_key.len() < self.config.max_peers
+        factor * self.connections.len() < self.config.max_peers
     }
 
     pub(super) fn may_dial_more(&self) -> bool {
         self.within_max_peers()
-            && self.config.max_client_connections.is_none_or(|max| self.connections.clients < max)
+            && self.config.max_client_connections.is_none_or(|max| self.connections.clients() < max)
     }
 
     pub(super) fn queue_peer(&mut self, key: Key) {
@@ -193,17 +63,17 @@ impl Hyperswarm {
             return;
         }
         for key in self.explicit.clone() {
-            if self.connections.dialling >= self.config.max_parallel {
+            if self.connections.dialling() >= self.config.max_parallel {
                 break;
             }
             let Some(peer) = self.peers.get(&key) else { continue };
-            let rested = crate::base::Span::from_secs(u64::from(peer.attempts));
+            let rested = Span::from_secs(u64::from(peer.attempts));
             let early = peer.disconnected.is_some_and(|since| cx.now.since(since) < rested);
             if peer.attempts < 5 && !early {
                 self.dial(cx, key);
             }
         }
-        while self.connections.dialling < self.config.max_parallel && self.may_dial_more() {
+        while self.connections.dialling() < self.config.max_parallel && self.may_dial_more() {
             let Some(key) = self.queue.take(cx.entropy) else { break };
             if let Some(peer) = self.peers.get_mut(&key) {
                 peer.queued = false;
@@ -213,7 +83,7 @@ impl Hyperswarm {
                 self.forget_maybe(&key);
             }
         }
-        if self.connections.dialling == 0 {
+        if self.connections.dialling() == 0 {
             self.flush_all_maybe();
         }
     }
@@ -222,42 +92,51 @@ impl Hyperswarm {
     /// is under way.
     fn dial(&mut self, cx: &mut Cx<'_>, key: Key) -> bool {
         // hyperswarm.22
-        if let Some(connection) = self.connections.by_key.get(&key) {
+        if let Some(connection) = self.connections.get(&key) {
             return connection.state == State::Dialling;
         }
-        if self.refuses(&key) {
+        if self.refuses(&key) || !self.peers.contains_key(&key) {
             return false;
         }
-        let Some(peer) = self.peers.get(&key) else { return false };
-        // hyperswarm.27
-        let through = self.config.relay_through.filter(|_| peer.force_relaying || self.randomized);
-        let relays = peer.relays.clone();
         trace!(cx, Step, "hyperswarm", peer: Short(&key), rule: "hyperswarm.22", "dials it");
-        self.stats.client_attempted += 1;
-        self.connections.insert(key, State::Dialling);
-        self.outputs.push_back(Output::Connect { key, relays, through });
+        self.connections.insert(key, State::Dialling, cx.now);
+        self.ask_to_connect(key);
         true
+    }
+
+    pub(super) fn ask_to_connect(&mut self, key: Key) {
+        let Some(peer) = self.peers.get(&key) else { return };
+        let relays = peer.relays.clone();
+        let through = self.relays(peer.force_relaying); // hyperswarm.27
+        self.stats.client_attempted += 1;
+        self.outputs.push_back(Output::Connect { key, relays, through });
     }
 
     /// An attempt has become a connection.
     pub(super) fn connected(&mut self, cx: &mut Cx<'_>, key: Key, link: Link) {
-        let Some(connection) = self.connections.by_key.get_mut(&key).filter(|c| c.state == State::Dialling)
-        else {
+        if self.connections.get(&key).is_some_and(|connection| connection.beside.is_some()) {
+            return self.connected_beside(cx, key, link);
+        }
+        let Some(connection) = self.connections.get_mut(&key).filter(|c| c.state == State::Dialling) else {
             self.outputs.push_back(Output::Drop { link, why: DropReason::Duplicate });
             return;
         };
-        connection.state = State::Client(link);
         let doomed = connection.doomed;
-        trace!(cx, State, "hyperswarm", id: link, peer: Short(&key), "open, dialled");
         connection.told = !doomed;
-        self.connections.dialling -= 1;
-        self.connections.by_link.insert(link, key);
+        self.connections.open(key, link, cx.now);
         if doomed {
             // it opened while it was being given up: its close is what is waited for
             self.outputs.push_back(Output::Drop { link, why: DropReason::Duplicate });
             self.attempt(cx);
             return;
         }
+        self.tell_client(cx, key, link);
+        self.attempt(cx);
+        self.flush_peer(&key);
+    }
+
+    fn tell_client(&mut self, cx: &mut Cx<'_>, key: Key, link: Link) {
+        trace!(cx, State, "hyperswarm", id: link, peer: Short(&key), "open, dialled");
         self.stats.client_opened += 1;
         if let Some(peer) = self.peers.get_mut(&key) {
             peer.on_connected(cx.now);
@@ -265,28 +144,32 @@ impl Hyperswarm {
         }
         let topics = self.topics_of(&key);
         self.events.push_back(Event::Connection { link, key, initiator: true, topics });
-        self.attempt(cx);
-        self.flush_peer(&key);
     }
 
     /// An attempt has come to nothing.
     pub(super) fn failed(&mut self, cx: &mut Cx<'_>, key: Key, holepunch: bool) {
-        if self.connections.by_key.get(&key).is_none_or(|c| c.state != State::Dialling) {
+        let Some(connection) = self.connections.get(&key) else { return };
+        let (dialling, beside) = (connection.state == State::Dialling, connection.beside.is_some());
+        if !dialling && !beside {
             return;
         }
         trace!(cx, State, "hyperswarm", peer: Short(&key), "dialling it failed");
         // hyperswarm.27
         if holepunch
-            && self.config.relay_through.is_some()
+            && !self.config.relay_through.is_empty()
             && let Some(peer) = self.peers.get_mut(&key)
         {
             peer.force_relaying = true;
             peer.attempts = 0;
         }
-        let connection = self.connections.remove(&key);
-        self.client_ended(cx, key);
+        if dialling {
+            let connection = self.connections.remove(&key);
+            self.client_ended(cx, key);
+            self.succeed(cx, key, connection);
+        } else {
+            self.failed_beside(key);
+        }
         self.flush_peer(&key);
-        self.succeed(cx, key, connection);
         self.attempt(cx);
     }
 
@@ -311,7 +194,7 @@ impl Hyperswarm {
     /// A peer has opened a connection (hyperswarm.21).
     pub(super) fn incoming(&mut self, cx: &mut Cx<'_>, key: Key, link: Link, outdated: bool) {
         let refused = match self.phase {
-            Phase::Suspended => Some(DropReason::Suspended),
+            Phase::Suspending | Phase::Suspended => Some(DropReason::Suspended),
             Phase::Destroying | Phase::Destroyed => Some(DropReason::Destroyed),
             Phase::Live => self.refuses(&key).then_some(DropReason::Firewall),
         };
@@ -319,92 +202,126 @@ impl Hyperswarm {
             self.outputs.push_back(Output::Drop { link, why });
             return;
         }
-        let Some(existing) = self.connections.by_key.get_mut(&key) else {
+        let Some(existing) = self.connections.get(&key) else {
+            // hyperswarm.40
+            if self.config.max_server_connections.is_some_and(|max| self.connections.servers() >= max) {
+                self.stats.refused += 1;
+                self.outputs.push_back(Output::Drop { link, why: DropReason::Full });
+                return;
+            }
             trace!(cx, State, "hyperswarm", id: link, peer: Short(&key), rule: "hyperswarm.32", "open, called");
-            self.open_server(key, link);
-            return;
+            return self.open_server(cx, key, link);
         };
         self.stats.duplicates += 1;
+        let open = existing.state != State::Dialling;
+        let beside = existing.beside.is_some();
+        // hyperswarm.38, hyperswarm.39
+        let outdated = !beside && (outdated || open && cx.now.since(existing.since) >= RACE);
         let keep = keep_new(&self.config.key, &key, false, outdated)
             && existing.successors.len() < limits::SWARM_SUCCESSORS_MAX;
         trace!(cx, Step, "hyperswarm", peer: Short(&key), rule: "hyperswarm.21", "second connection, kept: {keep}");
         if !keep {
-            let state = existing.state;
-            if let State::Client(link) | State::Server(link) = state {
+            if let State::Client(link) | State::Server(link) = existing.state {
                 self.outputs.push_back(Output::KeepAlive { link });
             }
             self.outputs.push_back(Output::Drop { link, why: DropReason::Duplicate });
             return;
         }
-        existing.successors.push_back(link);
-        if core::mem::replace(&mut existing.doomed, true) {
-            return;
-        }
-        let state = existing.state;
-        self.doom(key, state, DropReason::Duplicate);
+        self.give_way(key, Successor { link, ours: false });
     }
 
-    fn doom(&mut self, key: Key, state: State, why: DropReason) {
-        self.outputs.push_back(match state {
+    /// The connection to a peer ends, and with it an attempt beside it; then another takes its place.
+    pub(super) fn give_way(&mut self, key: Key, successor: Successor) {
+        let Some(existing) = self.connections.get_mut(&key) else { return };
+        existing.successors.push_back(successor);
+        self.doom(key, DropReason::Duplicate);
+    }
+
+    /// Tells a connection or attempt to close, once.
+    fn doom(&mut self, key: Key, why: DropReason) {
+        self.end_beside(key);
+        let Some(connection) = self.connections.get_mut(&key) else { return };
+        if core::mem::replace(&mut connection.doomed, true) {
+            return;
+        }
+        self.outputs.push_back(match connection.state {
             State::Dialling => Output::Abort { key },
             State::Client(link) | State::Server(link) => Output::Drop { link, why },
         });
     }
 
-    fn open_server(&mut self, key: Key, link: Link) {
+    fn open_server(&mut self, cx: &mut Cx<'_>, key: Key, link: Link) {
         self.stats.server_opened += 1;
         let peer = self.peers.entry(key).or_insert_with(|| Peer::new(Vec::new()));
         peer.relays.clear();
         peer.client = false;
-        self.connections.insert(key, State::Server(link));
+        self.connections.insert(key, State::Server(link), cx.now);
         let topics = self.topics_of(&key);
         self.events.push_back(Event::Connection { link, key, initiator: false, topics });
     }
 
     /// What waited for the old connection to close takes its place.
     fn succeed(&mut self, cx: &mut Cx<'_>, key: Key, old: Option<Connection>) {
-        for link in old.map(|old| old.successors).unwrap_or_default() {
-            self.incoming(cx, key, link, false);
+        for successor in old.map(|old| old.successors).unwrap_or_default() {
+            if !successor.ours {
+                self.incoming(cx, key, successor.link, false);
+            } else if self.connections.has(&key) || self.phase != Phase::Live {
+                self.outputs.push_back(Output::Drop { link: successor.link, why: DropReason::Duplicate });
+            } else {
+                self.connections.insert(key, State::Client(successor.link), cx.now);
+                self.peers.entry(key).or_insert_with(|| Peer::new(Vec::new()));
+                self.tell_client(cx, key, successor.link);
+            }
         }
     }
 
     /// A connection is closed.
     pub(super) fn closed(&mut self, cx: &mut Cx<'_>, link: Link) {
-        let Some(key) = self.connections.by_link.get(&link).copied() else {
-            for connection in self.connections.by_key.values_mut() {
-                connection.successors.retain(|successor| *successor != link);
-            }
+        self.timers.clear(Timer::Silent(link));
+        let Some(key) = self.connections.of_link(&link) else {
+            self.connections.remove_successor(link);
             return;
         };
+        let beside = self.connections.get(&key).and_then(|connection| connection.beside);
         let connection = self.connections.remove(&key);
         trace!(cx, State, "hyperswarm", id: link, peer: Short(&key), "closed");
         if connection.as_ref().is_some_and(|connection| connection.told) {
             self.events.push_back(Event::Closed { link, key });
         }
-        match connection.as_ref().map(|connection| connection.state) {
+        // hyperswarm.37: what was tried beside it is the attempt now.
+        if let Some(beside) = beside {
+            self.connections.insert(key, State::Dialling, beside.since);
+            if let Some(attempt) = self.connections.get_mut(&key) {
+                attempt.doomed = beside.doomed;
+                attempt.successors.extend(connection.iter().flat_map(|old| old.successors.iter().copied()));
+            }
+            self.ended(cx, key, connection.map(|connection| connection.state));
+        } else {
+            self.ended(cx, key, connection.as_ref().map(|connection| connection.state));
+            self.flush_peer(&key);
+            self.succeed(cx, key, connection);
+        }
+        self.attempt(cx);
+    }
+
+    fn ended(&mut self, cx: &mut Cx<'_>, key: Key, state: Option<State>) {
+        match state {
             Some(State::Client(_)) => self.client_ended(cx, key),
             Some(State::Server(_) | State::Dialling) | None => {
                 self.stats.server_closed += 1;
                 self.forget_maybe(&key);
             }
         }
-        self.flush_peer(&key);
-        self.succeed(cx, key, connection);
-        self.attempt(cx);
     }
 
     /// Tells every connection and attempt to close.
     pub(super) fn drop_all(&mut self, why: DropReason) {
-        let keys: Vec<Key> = self.connections.by_key.keys().copied().collect();
-        for key in keys {
-            let Some(connection) = self.connections.by_key.get_mut(&key) else { continue };
-            for link in core::mem::take(&mut connection.successors) {
-                self.outputs.push_back(Output::Drop { link, why });
+        for key in self.connections.keys() {
+            let Some(connection) = self.connections.get_mut(&key) else { continue };
+            for successor in core::mem::take(&mut connection.successors) {
+                self.outputs.push_back(Output::Drop { link: successor.link, why });
             }
-            if !core::mem::replace(&mut connection.doomed, true) {
-                let state = connection.state;
-                self.doom(key, state, why);
-            }
+            self.doom(key, why);
         }
     }
 }

@@ -9,6 +9,9 @@ const REFRESH: Span = Span::from_secs(600);
 const REFRESH_JITTER: Span = Span::from_secs(120);
 /// A refresh that comes later than this was slept over: everybody else's, too (hyperswarm.3).
 const GRACE: Span = Span::from_secs(30);
+/// Looks beside the refreshes: how long after the one before, and what is added at most (hyperswarm.36).
+const LOOKS: [(Span, Span); 2] =
+    [(Span::from_secs(1), Span::from_secs(1)), (Span::from_secs(10), Span::from_secs(5))];
 
 /// What a query of a topic is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -37,8 +40,23 @@ enum Run {
     Listening,
     Query {
         query: QueryId,
-        announcing: bool,
+        find: Find,
+        /// A look beside the refreshes.
+        look: bool,
     },
+}
+
+/// What is known of a topic that is joined.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TopicStatus {
+    /// Some session announces, looks for peers.
+    pub server: bool,
+    pub client: bool,
+    pub sessions: usize,
+    /// A refresh is under way, or waits.
+    pub refreshing: bool,
+    /// There may be an announcement of ours in the network.
+    pub announced: bool,
 }
 
 /// A topic that is joined.
@@ -53,6 +71,9 @@ pub(super) struct Topic {
     clients: usize,
     announced_before: bool,
     needs_unannounce: bool,
+    /// Somebody was met under it since the last refresh in new roles, and how many looks have followed that.
+    met: bool,
+    looks: usize,
     run: Run,
 }
 
@@ -87,6 +108,8 @@ impl Hyperswarm {
             clients: 0,
             announced_before: false,
             needs_unannounce: false,
+            met: false,
+            looks: 0,
             run: Run::Idle,
         });
         record.sessions += 1;
@@ -109,7 +132,7 @@ impl Hyperswarm {
         (session.server, session.client) = (join.server, join.client);
         topic.limit = join.limit;
         let topic = session.topic;
-        self.refresh(cx, topic);
+        self.refresh_anew(cx, topic);
         Ok(())
     }
 
@@ -125,7 +148,7 @@ impl Hyperswarm {
             trace!(cx, State, "hyperswarm", rule: "hyperswarm.7", "topic {} left", Short(&key));
             self.remove_topic(key);
         } else if topic.servers == 0 && topic.needs_unannounce {
-            self.refresh(cx, key);
+            self.refresh_anew(cx, key);
         }
         self.flush_topics();
         Ok(())
@@ -153,6 +176,17 @@ impl Hyperswarm {
     /// The topics that are joined: as server, as client.
     pub fn topics(&self) -> impl Iterator<Item = (Key, bool, bool)> {
         self.topics.iter().map(|(key, topic)| (*key, topic.servers > 0, topic.clients > 0))
+    }
+
+    /// What is known of a topic, if it is joined.
+    pub fn status(&self, topic: &Key) -> Option<TopicStatus> {
+        self.topics.get(topic).map(|topic| TopicStatus {
+            server: topic.servers > 0,
+            client: topic.clients > 0,
+            sessions: topic.sessions,
+            refreshing: topic.refreshing(),
+            announced: topic.needs_unannounce,
+        })
     }
 
     pub(super) fn topic_keys(&self) -> Vec<Key> {
@@ -187,6 +221,7 @@ impl Hyperswarm {
     /// Stops what is going on for a topic. `keep`: the announcement is not taken back (hyperswarm.7).
     pub(super) fn abort_topic(&mut self, key: Key, keep: bool) {
         self.timers.clear(Timer::Refresh(key));
+        self.timers.clear(Timer::Look(key));
         let Some(topic) = self.topics.get_mut(&key) else { return };
         if let Run::Query { query, .. } = core::mem::replace(&mut topic.run, Run::Idle) {
             self.outputs.push_back(Output::CancelQuery { query });
@@ -196,18 +231,28 @@ impl Hyperswarm {
         }
     }
 
-    /// Announces or looks up now. With a refresh running in the same roles nothing new is begun; other roles end it.
+    /// `refresh` because something has changed: looks follow it.
+    pub(super) fn refresh_anew(&mut self, cx: &mut Cx<'_>, key: Key) {
+        if let Some(topic) = self.topics.get_mut(&key) {
+            (topic.met, topic.looks) = (false, 0);
+        }
+        self.refresh(cx, key);
+    }
+
+    /// Announces or looks up now. With a refresh running in the same roles nothing new is begun; other roles
+    /// end it, and
+    /// a refresh ends a look.
     pub(super) fn refresh(&mut self, cx: &mut Cx<'_>, key: Key) {
         if self.phase != Phase::Live {
             return;
         }
         let Some(topic) = self.topics.get_mut(&key) else { return };
         let (server, client) = (topic.servers > 0, topic.clients > 0);
-        if (server, client) == (topic.is_server, topic.is_client) {
-            if topic.refreshing() {
-                return;
-            }
-        } else if let Run::Query { query, .. } = core::mem::replace(&mut topic.run, Run::Idle) {
+        let same = (server, client) == (topic.is_server, topic.is_client);
+        if same && topic.refreshing() && !matches!(topic.run, Run::Query { look: true, .. }) {
+            return;
+        }
+        if let Run::Query { query, .. } = core::mem::replace(&mut topic.run, Run::Idle) {
             self.outputs.push_back(Output::CancelQuery { query }); // hyperswarm.4
         }
         (topic.is_server, topic.is_client) = (server, client);
@@ -224,14 +269,10 @@ impl Hyperswarm {
         // hyperswarm.6
         if topic.is_server && self.listening != Listening::Yes {
             topic.run = Run::Listening;
-            if self.listening == Listening::No {
-                self.listening = Listening::Asked;
-                self.outputs.push_back(Output::Listen);
-            }
+            self.listen_again();
             return;
         }
-        let announcing = topic.is_server;
-        let find = if announcing {
+        let find = if topic.is_server {
             topic.needs_unannounce = true;
             // hyperswarm.5
             Find::Announce { clear: !core::mem::replace(&mut topic.announced_before, true) }
@@ -240,13 +281,38 @@ impl Hyperswarm {
         } else {
             Find::Lookup
         };
+        self.timers.clear(Timer::Refresh(key));
+        self.timers.clear(Timer::Look(key));
+        self.begin_query(cx, key, find, false);
+    }
+
+    fn begin_query(&mut self, cx: &mut Cx<'_>, key: Key, find: Find, look: bool) {
+        let Some(topic) = self.topics.get_mut(&key) else { return };
         self.queries += 1;
         let query = QueryId(self.queries);
-        topic.left = topic.limit;
-        topic.run = Run::Query { query, announcing };
-        self.timers.clear(Timer::Refresh(key));
+        if !look {
+            topic.left = topic.limit;
+        }
+        topic.run = Run::Query { query, find, look };
         trace!(cx, Step, "hyperswarm", rule: "hyperswarm.5", "topic {}: {find:?}", Short(&key));
         self.outputs.push_back(Output::Query { query, topic: key, find });
+    }
+
+    /// Listens, if a topic waits for that and the server is not about to end.
+    pub(super) fn listen_again(&mut self) {
+        let waits = self.topics.values().any(|topic| topic.run == Run::Listening);
+        if waits && self.listening == Listening::No {
+            self.listening = Listening::Asked;
+            self.outputs.push_back(Output::Listen);
+        }
+    }
+
+    /// Who joined in the same moment is announced by now. hyperswarm.36
+    pub(super) fn look_due(&mut self, cx: &mut Cx<'_>, key: Key) {
+        let idle = |topic: &Topic| topic.is_client && !topic.refreshing();
+        if self.phase == Phase::Live && self.topics.get(&key).is_some_and(idle) {
+            self.begin_query(cx, key, Find::Lookup, true);
+        }
     }
 
     fn refresh_later(&mut self, cx: &mut Cx<'_>, key: Key, eager: bool) {
@@ -286,13 +352,22 @@ impl Hyperswarm {
     pub(super) fn query_done(&mut self, cx: &mut Cx<'_>, query: QueryId, ok: bool) {
         let Some(key) = self.topic_of(query) else { return };
         let Some(topic) = self.topics.get_mut(&key) else { return };
-        let announcing = matches!(topic.run, Run::Query { announcing: true, .. });
+        let Run::Query { find, .. } = core::mem::replace(&mut topic.run, Run::Idle) else { return };
         trace!(cx, State, "hyperswarm", rule: "hyperswarm.2", "topic {}: refreshed, answered: {ok}", Short(&key));
-        topic.run = Run::Idle;
-        if ok && !announcing {
+        if ok && find == Find::LookupAndUnannounce {
             topic.needs_unannounce = false;
         }
-        self.refresh_later(cx, key, false);
+        // hyperswarm.36
+        let (wanted, met, looks) = (topic.is_client && self.config.look_again, topic.met, topic.looks);
+        if let Some((after, more)) = LOOKS.get(looks).filter(|_| wanted && !(met && looks > 0)) {
+            topic.looks += 1;
+            let at = cx.now + *after + Span::from_millis(cx.entropy.below(more.as_millis() + 1));
+            // A refresh that nobody answered is made again.
+            self.timers.set(if ok { Timer::Look(key) } else { Timer::Refresh(key) }, at);
+        }
+        if self.timers.get(Timer::Refresh(key)).is_none() {
+            self.refresh_later(cx, key, false);
+        }
         self.flush_topics();
     }
 
@@ -323,6 +398,7 @@ impl Hyperswarm {
         if key == self.config.key {
             return;
         }
+        topic.met = true;
         // hyperswarm.33
         if !self.peers.contains_key(&key) && self.peers.len() >= limits::SWARM_PEERS_MAX {
             self.stats.ignored += 1;

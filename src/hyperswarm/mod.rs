@@ -1,24 +1,34 @@
 //! Who to be connected with: finds the peers of topics and keeps connections to them. Follows hyperswarm.1 to
-//! hyperswarm.33. Read `peer.rs` first; `discovery.rs` has the topics, `connect.rs` the connections.
+//! hyperswarm.41. Read `ports.rs` and `peer.rs` first; `discovery.rs` has the topics, `connect.rs` the connections,
+//! `silent.rs` those whose other side has fallen silent.
 //!
 //! It knows keys and times, no addresses and no bytes: the node dials, listens and asks the DHT for it.
 
+mod config;
 mod connect;
+mod connections;
 mod discovery;
+mod flush;
 mod peer;
+mod ports;
 mod retry;
+mod silent;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::base::hex::Short;
 use crate::base::{Addr, Cx, Deadline, Error, Id, Key, Kind, Machine, Slab, Time, Timers, limits, trace};
 
-pub use connect::{Existing, keep_new};
-pub use discovery::Find;
+pub use config::{Config, Firewall, Join};
+pub use connect::keep_new;
+pub use connections::Existing;
+pub use discovery::{Find, TopicStatus};
+pub use ports::{DropReason, Event, Input, Output, Stats};
 pub use retry::Backoffs;
 
-use connect::{Connections, Queue};
+use connections::{Connections, Queue};
 use discovery::{Session, Topic};
+use flush::Flush;
 use peer::{Peer, Retry};
 use retry::Retries;
 
@@ -51,229 +61,14 @@ impl core::fmt::Display for Link {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct QueryId(pub u64);
 
-/// Whom to be connected with at all. The own key is never let in.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub enum Firewall {
-    #[default]
-    AllowAll,
-    /// Nobody but these.
-    Only(BTreeSet<Key>),
-    /// Everybody but these.
-    Except(BTreeSet<Key>),
-}
-
-impl Firewall {
-    fn refuses(&self, key: &Key) -> bool {
-        match self {
-            Firewall::AllowAll => false,
-            Firewall::Only(keys) => !keys.contains(key),
-            Firewall::Except(keys) => keys.contains(key),
-        }
-    }
-}
-
-/// How a swarm behaves.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// The own public key.
-    pub key: Key,
-    /// Connections beyond which no more peers of topics are dialled (hyperswarm.17).
-    pub max_peers: usize,
-    /// Connections of this side beyond which none is dialled; None: no bound of its own.
-    pub max_client_connections: Option<usize>,
-    /// Attempts at a time.
-    pub max_parallel: usize,
-    pub backoffs: Backoffs,
-    pub firewall: Firewall,
-    /// A peer through which to connect when holepunching fails or is hopeless.
-    pub relay_through: Option<Key>,
-}
-
-impl Config {
-    /// As the package does it unless told otherwise.
-    pub fn new(key: Key) -> Config {
-        Config {
-            key,
-            max_peers: 64,
-            max_client_connections: None,
-            max_parallel: 3,
-            backoffs: Backoffs::default(),
-            firewall: Firewall::AllowAll,
-            relay_through: None,
-        }
-    }
-}
-
-/// What to do about a topic.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Join {
-    /// Announce the own key under it, and listen.
-    pub server: bool,
-    /// Look for peers and dial them.
-    pub client: bool,
-    /// How many found peers are taken from each refresh; None: all.
-    pub limit: Option<u64>,
-}
-
-impl Default for Join {
-    fn default() -> Join {
-        Join { server: true, client: true, limit: None }
-    }
-}
-
-/// What the node tells.
-#[derive(Clone, Debug)]
-pub enum Input {
-    /// The server listens, as `Output::Listen` asked.
-    Listening,
-    ListenFailed,
-    /// A query met a peer.
-    Peer {
-        query: QueryId,
-        key: Key,
-        relays: Vec<Addr>,
-    },
-    /// A query is over. Comes once per `Output::Query`, unless it was cancelled.
-    QueryDone {
-        query: QueryId,
-        ok: bool,
-    },
-    /// `Output::Unannounce` is done, well or not.
-    Unannounced {
-        topic: Key,
-    },
-    /// What `Output::Connect` asked for has become a connection.
-    Connected {
-        key: Key,
-        link: Link,
-    },
-    /// What `Output::Connect` asked for has come to nothing, also after `Output::Abort`. `holepunch`: because the
-    /// NATs did not let it (HOLEPUNCH_ABORTED, HOLEPUNCH_DOUBLE_RANDOMIZED_NATS, CANNOT_HOLEPUNCH,
-    /// REMOTE_NOT_HOLEPUNCHABLE).
-    Failed {
-        key: Key,
-        holepunch: bool,
-    },
-    /// A connection that a peer opened. `outdated`: there is an older one to the same peer (see
-    /// `Hyperswarm::existing`) over which bytes have both been sent and received.
-    Incoming {
-        key: Key,
-        link: Link,
-        outdated: bool,
-    },
-    /// A connection is closed, by whomever. Comes once for each that was told of, also after `Output::Drop`.
-    Closed {
-        link: Link,
-    },
-    /// The machine's addresses have changed.
-    NetworkChange,
-    /// Whether the network answers at all.
-    Online(bool),
-    /// Whether the own NAT gives each destination another port.
-    Randomized(bool),
-}
-
-/// Why a connection is dropped.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum DropReason {
-    /// The other one to that peer is kept.
-    Duplicate,
-    Firewall,
-    Suspended,
-    Destroyed,
-}
-
-/// What the node is to do.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Output {
-    /// Listen with the own key pair. Asked again after `Input::ListenFailed` only.
-    Listen,
-    Unlisten,
-    /// Ask the DHT. An announcement names the server's current relays.
-    Query {
-        query: QueryId,
-        topic: Key,
-        find: Find,
-    },
-    /// End a query; nothing more is wanted of it.
-    CancelQuery {
-        query: QueryId,
-    },
-    /// Take the announcement back.
-    Unannounce {
-        topic: Key,
-    },
-    /// Dial. One attempt per key at a time.
-    Connect {
-        key: Key,
-        relays: Vec<Addr>,
-        through: Option<Key>,
-    },
-    /// Give an attempt up; `Input::Failed` is still expected.
-    Abort {
-        key: Key,
-    },
-    /// Destroy a connection; `Input::Closed` is still expected.
-    Drop {
-        link: Link,
-        why: DropReason,
-    },
-    /// Send something on a connection at once, to see whether it lives.
-    KeepAlive {
-        link: Link,
-    },
-}
-
-/// What the owner is told.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Event {
-    /// A connection to a peer; there is one per peer at a time. `topics` are those it was found under (none for most
-    /// peers that dialled us).
-    Connection {
-        link: Link,
-        key: Key,
-        initiator: bool,
-        topics: Vec<Key>,
-    },
-    Closed {
-        link: Link,
-        key: Key,
-    },
-    /// The firewall refused that peer; it is not tried again.
-    Banned {
-        key: Key,
-    },
-    /// All that was found by the time of `flush` has been dialled. False: the swarm was destroyed.
-    Flushed {
-        flush: FlushId,
-        ok: bool,
-    },
-    /// A topic that was left is no longer announced. Not told if it was joined again meanwhile.
-    Left {
-        topic: Key,
-    },
-    /// After `destroy`: everything is taken back and closed.
-    Destroyed,
-}
-
-/// Counted since the swarm began.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Stats {
-    pub client_attempted: u64,
-    pub client_opened: u64,
-    pub client_closed: u64,
-    pub server_opened: u64,
-    pub server_closed: u64,
-    pub banned: u64,
-    pub duplicates: u64,
-    /// Found peers that were ignored because `limits::SWARM_PEERS_MAX` are known.
-    pub ignored: u64,
-}
-
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 enum Timer {
     Retry(Retry),
     Refresh(Key),
+    /// A look beside the refreshes.
+    Look(Key),
+    /// Whether a connection is silent still.
+    Silent(Link),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -282,30 +77,29 @@ enum Listening {
     No,
     Asked,
     Yes,
+    /// The announcement of the server is being taken back.
+    Ending,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 enum Phase {
     #[default]
     Live,
+    /// `Event::Suspended` is still to come.
+    Suspending,
     Suspended,
     /// `Event::Destroyed` is still to come.
     Destroying,
     Destroyed,
 }
 
-struct Flush {
-    /// Topics whose refresh is not over.
-    topics: BTreeSet<Key>,
-    /// Peers that are queued or dialled; counted once no topic is left.
-    peers: Option<BTreeSet<Key>>,
-}
-
 /// A swarm.
 ///
 /// Commands: `join`, `change`, `leave_session`, `leave`, `clear`, `flush`, `join_peer`, `leave_peer`, `ban`,
-/// `set_reconnect`, `set_firewall`, `suspend`, `resume`, `destroy`. Deadlines: the refreshes of topics and the retry
-/// timers; none while there is nothing to wait for. Not done: dialling, listening and asking; the node does it.
+/// `set_reconnect`, `set_firewall`, `set_relays`, `suspend`, `resume`, `destroy`. Deadlines: the refreshes of
+/// topics, the
+/// retry timers and looks after silent connections; none while there is nothing to wait for. Not done:
+/// dialling, listening and asking; the node does it.
 pub struct Hyperswarm {
     config: Config,
     phase: Phase,
@@ -325,6 +119,8 @@ pub struct Hyperswarm {
     queries: u64,
     offline: bool,
     randomized: bool,
+    /// Who is let in has changed since the server was told.
+    admission_changed: bool,
     stats: Stats,
     outputs: VecDeque<Output>,
     events: VecDeque<Event>,
@@ -349,30 +145,22 @@ impl Hyperswarm {
             queries: 0,
             offline: false,
             randomized: false,
+            admission_changed: false,
             stats: Stats::default(),
             outputs: VecDeque::new(),
             events: VecDeque::new(),
         }
     }
 
-    /// Asks for `Event::Flushed` once the topics' refreshes that run now are over and every peer that is queued or
-    /// dialled then has been connected with or has failed once (hyperswarm.29). Errors: `Full`; `NotOpen` if destroyed.
-    pub fn flush(&mut self, _: &mut Cx<'_>) -> Result<FlushId, Error> {
-        self.alive()?;
-        if self.flushes.len() >= limits::SWARM_SESSIONS_MAX {
-            return Err(Error::Full);
-        }
-        let topics = self.topics.iter().filter(|(_, topic)| topic.refreshing()).map(|(key, _)| *key);
-        let flush = self.flushes.insert(Flush { topics: topics.collect(), peers: None });
-        self.flush_topics();
-        Ok(flush)
-    }
-
-    /// Keeps a connection to a peer whether or not it has a topic (hyperswarm.26).
+    /// Keeps a connection to a peer whether or not it has a topic (hyperswarm.26). Errors: `Invalid` for the own key;
+    /// `Full`; `NotOpen` if destroyed.
     pub fn join_peer(&mut self, cx: &mut Cx<'_>, key: Key) -> Result<(), Error> {
         self.alive()?;
         if key == self.config.key {
             return Err(Error::Invalid("peer: it is the own key"));
+        }
+        if !self.peers.contains_key(&key) && self.peers.len() >= limits::SWARM_PEERS_MAX {
+            return Err(Error::Full);
         }
         let peer = self.peers.entry(key).or_insert_with(|| Peer::new(Vec::new()));
         peer.relays.clear();
@@ -402,6 +190,7 @@ impl Hyperswarm {
             self.ban_peer(key);
         } else if let Some(peer) = self.peers.get_mut(&key) {
             peer.banned = false;
+            self.admission_changed = true;
             self.forget_maybe(&key);
         }
     }
@@ -414,6 +203,35 @@ impl Hyperswarm {
 
     pub fn set_firewall(&mut self, firewall: Firewall) {
         self.config.firewall = firewall;
+        self.admission_changed = true;
+    }
+
+    /// Through which blind relays peers are met from now on where there is no direct way. (hyperswarm.27)
+    pub fn set_relays(&mut self, relays: Vec<Key>) {
+        self.config.relay_through = relays;
+        self.tell_relays();
+    }
+
+    /// Also where there is a direct way. (hyperswarm.27)
+    pub fn set_always_relay(&mut self, always: bool) {
+        self.config.always_relay = always;
+        self.tell_relays();
+    }
+
+    /// The relays through which callers are met now. (hyperswarm.27)
+    pub fn server_relays(&self) -> Vec<Key> {
+        self.relays(false)
+    }
+
+    fn relays(&self, force: bool) -> Vec<Key> {
+        let wanted = force || self.randomized || self.config.always_relay;
+        if wanted { self.config.relay_through.clone() } else { Vec::new() }
+    }
+
+    fn tell_relays(&mut self) {
+        if matches!(self.listening, Listening::Asked | Listening::Yes) {
+            self.outputs.push_back(Output::Relays { relays: self.server_relays() });
+        }
     }
 
     /// Whether a handshake from that key is to be refused. A refusal by the firewall bans the peer (hyperswarm.24).
@@ -429,47 +247,57 @@ impl Hyperswarm {
         refused
     }
 
-    /// The keys that are refused whatever they do: for layers that take a list and do not ask (`Firewall::Only` cannot
-    /// be listed; an incoming connection that it refuses is dropped).
-    pub fn denied(&self) -> Vec<Key> {
+    /// Who is not let in, and who alone is, if not everybody else: for the layer that answers handshakes.
+    pub fn admission(&self) -> (BTreeSet<Key>, Option<BTreeSet<Key>>) {
         let banned = self.peers.iter().filter(|(_, peer)| peer.banned).map(|(key, _)| *key);
         let mut denied: BTreeSet<Key> = banned.collect();
         denied.insert(self.config.key);
-        if let Firewall::Except(keys) = &self.config.firewall {
-            denied.extend(keys);
+        match &self.config.firewall {
+            Firewall::AllowAll => (denied, None),
+            Firewall::Only(keys) => (denied, Some(keys.clone())),
+            Firewall::Except(keys) => {
+                denied.extend(keys);
+                (denied, None)
+            }
         }
-        denied.into_iter().collect()
     }
 
-    /// Closes everything until `resume`: queries, timers, connections, announcements (hyperswarm.30).
+    /// Closes everything until `resume`: queries, timers, connections, announcements; `Event::Suspended` follows
+    /// (hyperswarm.30).
     pub fn suspend(&mut self, cx: &mut Cx<'_>) -> Result<(), Error> {
         self.alive()?;
-        if self.phase == Phase::Suspended {
+        if self.phase != Phase::Live {
             return Ok(());
         }
         trace!(cx, State, "hyperswarm", rule: "hyperswarm.30", "suspended");
-        self.phase = Phase::Suspended;
+        self.phase = Phase::Suspending;
         for topic in self.topic_keys() {
             self.abort_topic(topic, false);
         }
         self.drop_all(DropReason::Suspended);
         self.forget_waiting();
-        if core::mem::take(&mut self.listening) != Listening::No {
+        self.unlisten();
+        self.ended_maybe();
+        Ok(())
+    }
+
+    fn unlisten(&mut self) {
+        if matches!(self.listening, Listening::Asked | Listening::Yes) {
+            self.listening = Listening::Ending;
             self.outputs.push_back(Output::Unlisten);
         }
-        Ok(())
     }
 
     /// Ends `suspend`.
     pub fn resume(&mut self, cx: &mut Cx<'_>) -> Result<(), Error> {
         self.alive()?;
-        if self.phase != Phase::Suspended {
+        if !matches!(self.phase, Phase::Suspending | Phase::Suspended) {
             return Ok(());
         }
         trace!(cx, State, "hyperswarm", rule: "hyperswarm.30", "live again");
         self.phase = Phase::Live;
         for topic in self.topic_keys() {
-            self.refresh(cx, topic);
+            self.refresh_anew(cx, topic);
         }
         self.attempt(cx);
         Ok(())
@@ -489,16 +317,14 @@ impl Hyperswarm {
             }
             self.remove_topic(topic);
         }
-        if core::mem::take(&mut self.listening) != Listening::No {
-            self.outputs.push_back(Output::Unlisten);
-        }
+        self.unlisten();
         for flush in self.flushes.ids() {
             self.flushes.remove(flush);
             self.events.push_back(Event::Flushed { flush, ok: false });
         }
         self.drop_all(DropReason::Destroyed);
         self.forget_waiting();
-        self.destroyed_maybe();
+        self.ended_maybe();
     }
 
     pub fn stats(&self) -> Stats {
@@ -527,7 +353,7 @@ impl Hyperswarm {
 
     fn alive(&self) -> Result<(), Error> {
         match self.phase {
-            Phase::Live | Phase::Suspended => Ok(()),
+            Phase::Live | Phase::Suspending | Phase::Suspended => Ok(()),
             Phase::Destroying | Phase::Destroyed => Err(Error::NotOpen),
         }
     }
@@ -538,6 +364,7 @@ impl Hyperswarm {
             return;
         }
         self.stats.banned += 1;
+        self.admission_changed = true;
         self.events.push_back(Event::Banned { key });
     }
 
@@ -560,65 +387,19 @@ impl Hyperswarm {
         keys.iter().for_each(|key| self.forget_maybe(key));
     }
 
-    fn destroyed_maybe(&mut self) {
-        if self.phase == Phase::Destroying && self.leaving.is_empty() && self.connections.is_empty() {
-            self.phase = Phase::Destroyed;
-            self.events.push_back(Event::Destroyed);
-        }
-    }
-
-    /// Flushes that wait for topics go on with peers once none of their topics is being refreshed.
-    fn flush_topics(&mut self) {
-        let still: BTreeSet<Key> =
-            self.topics.iter().filter(|(_, topic)| topic.refreshing()).map(|(key, _)| *key).collect();
-        let mut ready = Vec::new();
-        for (id, flush) in self.flushes.iter_mut() {
-            flush.topics.retain(|topic| still.contains(topic));
-            if flush.topics.is_empty() && flush.peers.is_none() {
-                ready.push(id);
+    /// Tells of the end, or of the rest, once nothing is left to wait for.
+    fn ended_maybe(&mut self) {
+        let still = self.leaving.is_empty() && self.connections.is_empty() && self.listening == Listening::No;
+        match self.phase {
+            Phase::Destroying if still => {
+                self.phase = Phase::Destroyed;
+                self.events.push_back(Event::Destroyed);
             }
-        }
-        for id in ready {
-            let mut peers = self.connections.dialled_keys();
-            peers.extend(self.queue.keys());
-            let done = peers.is_empty();
-            if let Some(flush) = self.flushes.get_mut(id) {
-                flush.peers = Some(peers);
+            Phase::Suspending if still => {
+                self.phase = Phase::Suspended;
+                self.events.push_back(Event::Suspended);
             }
-            if done {
-                self.flushed(id);
-            }
-        }
-        self.flush_all_maybe();
-    }
-
-    /// A peer has been dialled, or will not be: nobody waits for it any more.
-    fn flush_peer(&mut self, key: &Key) {
-        let mut done = Vec::new();
-        for (id, flush) in self.flushes.iter_mut() {
-            if let Some(peers) = &mut flush.peers
-                && peers.remove(key)
-                && peers.is_empty()
-            {
-                done.push(id);
-            }
-        }
-        done.into_iter().for_each(|id| self.flushed(id));
-    }
-
-    /// With the limits reached and nothing being dialled, no queued peer will be (hyperswarm.29).
-    fn flush_all_maybe(&mut self) {
-        if self.connections.dialling() > 0 || self.may_dial_more() {
-            return;
-        }
-        let ready: Vec<FlushId> =
-            self.flushes.iter().filter(|(_, flush)| flush.peers.is_some()).map(|(id, _)| id).collect();
-        ready.into_iter().for_each(|id| self.flushed(id));
-    }
-
-    fn flushed(&mut self, flush: FlushId) {
-        if self.flushes.remove(flush).is_some() {
-            self.events.push_back(Event::Flushed { flush, ok: true });
+            Phase::Live | Phase::Suspending | Phase::Suspended | Phase::Destroying | Phase::Destroyed => {}
         }
     }
 
@@ -631,7 +412,7 @@ impl Hyperswarm {
             self.outputs.push_back(Output::KeepAlive { link });
         }
         for topic in self.topic_keys() {
-            self.refresh(cx, topic);
+            self.refresh_anew(cx, topic);
         }
     }
 
@@ -674,9 +455,15 @@ impl Machine for Hyperswarm {
                 }
             }
             Input::ListenFailed => {
-                if self.listening != Listening::No {
+                if matches!(self.listening, Listening::Asked | Listening::Yes) {
                     self.listening = Listening::No;
                     self.listen_ended(cx, false);
+                }
+            }
+            Input::Unlistened => {
+                if self.listening == Listening::Ending {
+                    self.listening = Listening::No;
+                    self.listen_again();
                 }
             }
             Input::Peer { query, key, relays } => self.found(cx, query, key, relays),
@@ -686,6 +473,9 @@ impl Machine for Hyperswarm {
             Input::Failed { key, holepunch } => self.failed(cx, key, holepunch),
             Input::Incoming { key, link, outdated } => self.incoming(cx, key, link, outdated),
             Input::Closed { link } => self.closed(cx, link),
+            Input::Late { link } => self.late(cx, link),
+            Input::Silent { link } => self.silent(cx, link),
+            Input::Heard { link } => self.heard(cx, link),
             Input::NetworkChange => self.network_changed(cx),
             Input::Online(online) => {
                 let rising = online && self.offline;
@@ -697,9 +487,13 @@ impl Machine for Hyperswarm {
                     self.network_changed(cx);
                 }
             }
-            Input::Randomized(randomized) => self.randomized = randomized,
+            Input::Randomized(randomized) => {
+                if core::mem::replace(&mut self.randomized, randomized) != randomized {
+                    self.tell_relays();
+                }
+            }
         }
-        self.destroyed_maybe();
+        self.ended_maybe();
     }
 
     fn handle_timeout(&mut self, cx: &mut Cx<'_>) {
@@ -716,12 +510,22 @@ impl Machine for Hyperswarm {
                     trace!(cx, Timer, "hyperswarm", rule: "hyperswarm.2", "refresh of topic {short}");
                     self.refresh_due(cx, topic, at);
                 }
+                Timer::Look(topic) => {
+                    trace!(cx, Timer, "hyperswarm", rule: "hyperswarm.36", "another look at topic {}", Short(&topic));
+                    self.look_due(cx, topic);
+                }
+                Timer::Silent(link) => self.outputs.push_back(Output::Look { link }),
             }
         }
     }
 
     fn poll_output(&mut self, cx: &mut Cx<'_>) -> Option<Output> {
-        let output = self.outputs.pop_front()?;
+        let up = matches!(self.listening, Listening::Asked | Listening::Yes);
+        let Some(output) = self.outputs.pop_front() else {
+            let changed = core::mem::take(&mut self.admission_changed) && up;
+            let (denied, allowed) = changed.then(|| self.admission())?;
+            return Some(Output::Admit { denied, allowed });
+        };
         match &output {
             Output::Drop { link, why } => {
                 trace!(cx, Step, "hyperswarm", id: link, "gives it up: {why:?}");
@@ -734,6 +538,9 @@ impl Machine for Hyperswarm {
             }
             Output::Listen
             | Output::Unlisten
+            | Output::Admit { .. }
+            | Output::Relays { .. }
+            | Output::Look { .. }
             | Output::Query { .. }
             | Output::CancelQuery { .. }
             | Output::Unannounce { .. }
@@ -750,6 +557,8 @@ impl Machine for Hyperswarm {
         self.timers.deadline(|timer| match timer {
             Timer::Retry(_) => "hyperswarm retry",
             Timer::Refresh(_) => "hyperswarm refresh",
+            Timer::Look(_) => "hyperswarm look",
+            Timer::Silent(_) => "hyperswarm silent",
         })
     }
 }

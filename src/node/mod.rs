@@ -12,6 +12,7 @@ mod route;
 mod stores;
 mod swarm;
 mod told;
+mod topics;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -28,11 +29,13 @@ pub use crate::hyperdht::{
     ConnId, ConnectError, ConnectOptions, ListenOptions, LookupId, Met, Nat, Path, SAMPLES, ServerId,
     Stats as ConnectStats,
 };
+pub use crate::hyperswarm::{Backoffs, Firewall, Stats as SwarmStats, TopicStatus};
 pub use crate::protomux_rpc::Failure;
 pub use crate::secret_stream::{Stats as StreamStats, Why as StreamWhy};
 pub use crate::udx::Why as TransportWhy;
-pub use net::{CoreInfo, JoinOptions, Net, NetStatus};
+pub use net::{CoreInfo, Net, NetStatus};
 pub use stores::{CoreId, CoreKind, StoreId, StoreKind};
+pub use topics::{JoinOptions, SwarmOptions};
 
 use crate::base::{
     Addr, Cx, Deadline, Error, Id, Key, Kind, Machine, Slab, SocketId, Span, Time, Timers, limits, take_first,
@@ -241,8 +244,18 @@ pub enum Event {
         core: CoreId,
         why: Error,
     },
-    /// Everything that the swarm had found when it was asked to flush has been dialled.
-    Flushed,
+    /// Everything that the swarm had found when it was asked to flush has been dialled; not `ok`: it was destroyed.
+    Flushed {
+        ok: bool,
+    },
+    /// The swarm neither dials that peer from now on nor lets it in.
+    Banned {
+        key: Key,
+    },
+    /// The swarm's announcements are taken back, its connections are closed.
+    SwarmSuspended,
+    /// The swarm has left its topics, listens no longer, and its connections are closed.
+    SwarmDestroyed,
     /// A topic was looked up, or announced, and somebody answered.
     Refreshed {
         topic: Key,

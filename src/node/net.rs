@@ -4,7 +4,6 @@
 
 use super::route::PATIENCE;
 use super::stores::{CoreId, StoreId, StoreState};
-use super::swarm::SwarmState;
 use super::{
     CallId, CallState, ConnId, ConnectOptions, ConnectStats, Dialing, Durability, KeyPair, ListenOptions,
     Node, RelayBounds, RelayStats, RpcId, ServerId, Serving, StreamStats,
@@ -13,7 +12,6 @@ use crate::base::hex::Short;
 use crate::base::{Addr, Cx, Error, Key, Span, Time, Traffic, trace};
 use crate::corestore::{Corestore, Namespace};
 use crate::hyperbee::Range;
-use crate::hyperswarm::Join;
 
 /// Borrows a node and its world for one statement.
 pub struct Net<'a> {
@@ -52,15 +50,6 @@ pub struct CoreInfo {
 
 /// A key of a B-tree and its value.
 pub type Pair = (Vec<u8>, Vec<u8>);
-
-/// How to take part in a topic.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct JoinOptions {
-    /// Be found by others.
-    pub server: bool,
-    /// Look for others.
-    pub client: bool,
-}
 
 impl<'a> Net<'a> {
     pub fn new(node: &'a mut Node, cx: Cx<'a>) -> Net<'a> {
@@ -143,10 +132,15 @@ impl<'a> Net<'a> {
         Ok(conn)
     }
 
-    /// From now on `listen` and `connect` use one of these blind relays where there is no direct way; none: no relay,
+    /// From now on `listen`, `connect` and the swarm use one of these blind relays where there is no direct
+    /// way; none: no relay,
     /// unless the other side wants one. (blind_relay.20)
     pub fn set_relays(&mut self, relays: &[Key]) {
         self.node.relays.default = relays.to_vec();
+        if let Some(swarm) = &mut self.node.swarm {
+            swarm.machine.set_relays(relays.to_vec());
+        }
+        self.node.settle(&mut self.cx);
     }
 
     /// From now on callers of `server` are met through one of these blind relays, unless there is a direct way. None:
@@ -462,50 +456,6 @@ impl<'a> Net<'a> {
         }
         self.node.touched_cores.insert(core);
         self.node.settle(&mut self.cx);
-    }
-
-    /// Takes part in topics under this key pair; once per node, before `join`.
-    pub fn swarm(&mut self, key_pair: &KeyPair) {
-        trace!(self.cx, Call, "node", peer: Short(&key_pair.public), "take part in topics");
-        if self.node.swarm.is_none() {
-            self.node.swarm = Some(Box::new(SwarmState::new(&mut self.cx, key_pair.clone())));
-        }
-    }
-
-    /// The same, with plain messages on its connections instead of channels.
-    pub fn swarm_of_messages(&mut self, key_pair: &KeyPair) {
-        self.swarm(key_pair);
-        if let Some(swarm) = &mut self.node.swarm {
-            swarm.channels = false;
-        }
-    }
-
-    /// Joins a topic; connections come as `Event::Connected` with `swarm: true`.
-    pub fn join(&mut self, topic: Key, options: JoinOptions) -> Result<(), Error> {
-        trace!(self.cx, Call, "node", "join topic {}", Short(&topic));
-        let swarm = self.node.swarm.as_mut().ok_or(Error::NotOpen)?;
-        let join = Join { server: options.server, client: options.client, limit: None };
-        swarm.machine.join(&mut self.cx, topic, join)?;
-        self.node.settle(&mut self.cx);
-        Ok(())
-    }
-
-    /// Leaves a topic and unannounces it.
-    pub fn leave(&mut self, topic: Key) {
-        trace!(self.cx, Call, "node", "leave topic {}", Short(&topic));
-        if let Some(swarm) = &mut self.node.swarm {
-            let _ = swarm.machine.leave(&mut self.cx, topic);
-        }
-        self.node.settle(&mut self.cx);
-    }
-
-    /// `Event::Flushed` tells when all that the swarm has found by now is connected or given up.
-    pub fn flush(&mut self) -> Result<(), Error> {
-        trace!(self.cx, Call, "node", "flush");
-        let swarm = self.node.swarm.as_mut().ok_or(Error::NotOpen)?;
-        swarm.machine.flush(&mut self.cx)?;
-        self.node.settle(&mut self.cx);
-        Ok(())
     }
 
     /// The open connections.

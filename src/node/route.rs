@@ -90,6 +90,7 @@ impl Node {
             if self.status != Some(mark) {
                 self.status = Some(mark);
                 self.dht.handle_input(cx, hyperdht::Input::Status(self.rpc.status()));
+                self.tell_randomized(cx);
             }
             self.take_rpc_event(cx, event);
         }
@@ -237,7 +238,8 @@ impl Node {
                 self.tell(Event::Listening { server });
             }
             hyperdht::Event::Unlistened { server } => {
-                self.servers.remove(&server);
+                let serving = self.servers.remove(&server);
+                self.swarm_unlistened(cx, serving);
                 self.tell(Event::Unlistened { server });
             }
             hyperdht::Event::Pinged { lookup, from, seen } => self.tell(Event::Pinged { lookup, from, seen }),
@@ -248,6 +250,8 @@ impl Node {
                     self.swarm_peer(cx, lookup, peer);
                 }
             }
+            hyperdht::Event::Closest { lookup, nodes } => self.swarm_closest(lookup, nodes),
+            hyperdht::Event::Denied { server, key } => self.swarm_denied(server, key),
             hyperdht::Event::Value { lookup, seq, value } => self.tell(Event::Value { lookup, seq, value }),
             hyperdht::Event::LookupDone { lookup, ok } => self.lookup_done(cx, lookup, ok),
             hyperdht::Event::Announced { announce, ok } => self.lookup_done(cx, announce, ok),
@@ -326,6 +330,9 @@ impl Node {
         while let Some(event) = self.udx.poll_event() {
             moved = true;
             self.take_udx_event(cx, event);
+        }
+        while let Some(stream) = self.udx.take_late() {
+            self.stream_late(cx, stream);
         }
         moved
     }

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use super::{Dialing, Event, Node, Path, Serving};
-use crate::base::{Cx, Deadline, Key, Machine, trace};
+use crate::base::{Addr, Cx, Deadline, Key, Machine, trace};
 use crate::crypto::sign::KeyPair;
 use crate::hyperdht::{self, AnnounceId, ConnId, ConnectError, LookupId, ServerId};
 use crate::hyperswarm::{self, Existing, Find, Hyperswarm, Link, QueryId};
+use crate::udx::StreamId;
 use crate::wire::hyperdht::Peer;
 
 pub(super) struct SwarmState {
@@ -18,26 +19,32 @@ pub(super) struct SwarmState {
     /// Questions under way, by their number in hyperdht.
     queries: BTreeMap<LookupId, (QueryId, Key)>,
     unannounces: BTreeMap<AnnounceId, Key>,
+    /// The nodes closest to a topic, of its last two refreshes, the newer first. hyperswarm.34
+    closest: BTreeMap<Key, [Vec<Addr>; 2]>,
     dialing: BTreeMap<Key, ConnId>,
     links: BTreeMap<Link, ConnId>,
     conns: BTreeMap<ConnId, Link>,
     paths: BTreeMap<Link, Path>,
+    /// Packets that had come when a connection was looked at, of those that are late. hyperswarm.37
+    late: BTreeMap<Link, u64>,
     next_link: u64,
 }
 
 impl SwarmState {
-    pub fn new(cx: &mut Cx<'_>, key_pair: KeyPair) -> SwarmState {
+    pub fn new(cx: &mut Cx<'_>, key_pair: KeyPair, config: hyperswarm::Config) -> SwarmState {
         SwarmState {
-            machine: Hyperswarm::new(cx, hyperswarm::Config::new(key_pair.public)),
+            machine: Hyperswarm::new(cx, config),
             key_pair,
             server: None,
             channels: true,
             queries: BTreeMap::new(),
             unannounces: BTreeMap::new(),
+            closest: BTreeMap::new(),
             dialing: BTreeMap::new(),
             links: BTreeMap::new(),
             conns: BTreeMap::new(),
             paths: BTreeMap::new(),
+            late: BTreeMap::new(),
             next_link: 0,
         }
     }
@@ -79,33 +86,25 @@ impl Node {
     fn do_for_swarm(&mut self, cx: &mut Cx<'_>, output: hyperswarm::Output) {
         let Some(swarm) = &mut self.swarm else { return };
         match output {
-            hyperswarm::Output::Listen => {
-                match self.dht.listen(cx, hyperdht::ListenOptions::new(swarm.key_pair.clone())) {
-                    Ok(server) => {
-                        swarm.server = Some(server);
-                        let (public, channels) = (swarm.key_pair.public, swarm.channels);
-                        self.servers.insert(server, Serving { public, channels, swarm: true });
-                    }
-                    Err(_) => swarm.machine.handle_input(cx, hyperswarm::Input::ListenFailed),
-                }
-            }
+            hyperswarm::Output::Listen => self.swarm_listen(cx),
             hyperswarm::Output::Unlisten => {
-                if let Some(server) = swarm.server.take() {
-                    let _ = self.dht.unlisten(cx, server);
+                let server = swarm.server.take();
+                if server.is_none_or(|server| self.dht.unlisten(cx, server).is_err()) {
+                    self.tell_swarm(cx, hyperswarm::Input::Unlistened);
                 }
             }
-            hyperswarm::Output::Query { query, topic, find } => {
-                let key_pair = swarm.key_pair.clone();
-                let asked = match find {
-                    Find::Lookup => self.dht.lookup(cx, topic),
-                    Find::Announce { clear } => {
-                        let relays = swarm.server.map(|server| self.dht.server_relays(server).to_vec());
-                        self.dht.announce(cx, topic, key_pair, relays.unwrap_or_default(), clear)
-                    }
-                    Find::LookupAndUnannounce => self.dht.lookup_and_unannounce(cx, topic, key_pair),
-                };
-                swarm.queries.insert(asked, (query, topic));
+            hyperswarm::Output::Admit { denied, allowed } => {
+                if let Some(server) = swarm.server {
+                    let _ = self.dht.set_denied(server, denied);
+                    let _ = self.dht.set_allowed(server, allowed);
+                }
             }
+            hyperswarm::Output::Relays { relays } => {
+                if let Some(server) = swarm.server {
+                    let _ = self.dht.set_relay_through(server, relays);
+                }
+            }
+            hyperswarm::Output::Query { query, topic, find } => self.swarm_query(cx, query, topic, find),
             hyperswarm::Output::CancelQuery { query } => {
                 let asked = swarm.queries.iter().find(|(_, of)| of.0 == query).map(|(&asked, _)| asked);
                 if let Some(asked) = asked {
@@ -114,12 +113,19 @@ impl Node {
                 }
             }
             hyperswarm::Output::Unannounce { topic } => {
-                let asked = self.dht.unannounce(cx, topic, swarm.key_pair.clone());
+                let pair = swarm.key_pair.clone();
+                let nodes = swarm.closest.remove(&topic).unwrap_or_default().concat();
+                // hyperswarm.35: without an announcement that has ended there are none.
+                let asked = if nodes.is_empty() {
+                    self.dht.unannounce(cx, topic, pair)
+                } else {
+                    self.dht.unannounce_at(cx, topic, pair, nodes)
+                };
                 swarm.unannounces.insert(asked, topic);
             }
-            hyperswarm::Output::Connect { key, relays, .. } => {
+            hyperswarm::Output::Connect { key, relays, through } => {
                 let mut options = hyperdht::ConnectOptions::new(swarm.key_pair.clone());
-                options.relays = relays;
+                (options.relays, options.relay_through) = (relays, through);
                 let (public, channels) = (swarm.key_pair.public, swarm.channels);
                 let conn = self.dht.connect(cx, key, options);
                 swarm.dialing.insert(key, conn);
@@ -146,7 +152,99 @@ impl Node {
                     self.touch(id);
                 }
             }
+            hyperswarm::Output::Look { link } => self.look_at_link(cx, link),
         }
+    }
+
+    fn packets_in(&self, link: Link) -> Option<u64> {
+        let conn = self.swarm.as_ref()?.links.get(&link)?;
+        Some(self.udx.stats(self.conns.get(conn)?.stream)?.packets_in)
+    }
+
+    /// Something that was sent on a stream is not acked in time. hyperswarm.37
+    pub(super) fn stream_late(&mut self, cx: &mut Cx<'_>, stream: StreamId) {
+        let conn = self.stream_owners.get(&stream);
+        let link = conn.and_then(|conn| self.swarm.as_ref()?.conns.get(conn).copied());
+        let Some(link) = link else { return };
+        let packets = self.packets_in(link).unwrap_or_default();
+        if let Some(swarm) = &mut self.swarm {
+            swarm.late.insert(link, packets);
+            swarm.machine.handle_input(cx, hyperswarm::Input::Late { link });
+        }
+    }
+
+    /// hyperswarm.37
+    fn look_at_link(&mut self, cx: &mut Cx<'_>, link: Link) {
+        let Some(packets) = self.packets_in(link) else { return };
+        let Some(swarm) = &mut self.swarm else { return };
+        let silent = swarm.late.insert(link, packets) == Some(packets);
+        if !silent {
+            swarm.late.remove(&link);
+        }
+        let input =
+            if silent { hyperswarm::Input::Silent { link } } else { hyperswarm::Input::Heard { link } };
+        swarm.machine.handle_input(cx, input);
+    }
+
+    fn swarm_listen(&mut self, cx: &mut Cx<'_>) {
+        let Some(swarm) = &mut self.swarm else { return };
+        let relay_through = swarm.machine.server_relays();
+        let options =
+            hyperdht::ListenOptions { relay_through, ..hyperdht::ListenOptions::new(swarm.key_pair.clone()) };
+        let Ok(server) = self.dht.listen(cx, options) else {
+            return swarm.machine.handle_input(cx, hyperswarm::Input::ListenFailed);
+        };
+        let admission = swarm.machine.admission();
+        let _ = self.dht.set_denied(server, admission.0);
+        let _ = self.dht.set_allowed(server, admission.1);
+        swarm.server = Some(server);
+        let (public, channels) = (swarm.key_pair.public, swarm.channels);
+        self.servers.insert(server, Serving { public, channels, swarm: true });
+    }
+
+    fn swarm_query(&mut self, cx: &mut Cx<'_>, query: QueryId, topic: Key, find: Find) {
+        let Some(swarm) = &mut self.swarm else { return };
+        let pair = swarm.key_pair.clone();
+        // hyperswarm.34
+        let start = swarm.closest.get(&topic).map(|[newer, _]| newer.clone()).unwrap_or_default();
+        let asked = match find {
+            Find::Lookup => self.dht.lookup_from(cx, topic, start),
+            Find::Announce { clear } => {
+                let relays = swarm.server.map(|server| self.dht.server_relays(server).to_vec());
+                self.dht.announce_from(cx, topic, pair, relays.unwrap_or_default(), clear, start)
+            }
+            Find::LookupAndUnannounce => self.dht.lookup_and_unannounce(cx, topic, pair, start),
+        };
+        swarm.queries.insert(asked, (query, topic));
+    }
+
+    /// The walk of a refresh is over. hyperswarm.34
+    pub(super) fn swarm_closest(&mut self, lookup: LookupId, nodes: Vec<Addr>) {
+        let Some(swarm) = &mut self.swarm else { return };
+        let Some(&(_, topic)) = swarm.queries.get(&lookup) else { return };
+        let [newer, older] = swarm.closest.entry(topic).or_default();
+        *older = core::mem::replace(newer, nodes);
+        older.retain(|addr| !newer.contains(addr));
+    }
+
+    /// hyperdht let somebody not in. hyperswarm.24
+    pub(super) fn swarm_denied(&mut self, server: ServerId, key: Key) {
+        if let Some(swarm) = self.swarm.as_mut().filter(|swarm| swarm.server == Some(server)) {
+            swarm.machine.refuses(&key);
+        }
+    }
+
+    pub(super) fn swarm_unlistened(&mut self, cx: &mut Cx<'_>, serving: Option<Serving>) {
+        if serving.is_some_and(|serving| serving.swarm) {
+            self.tell_swarm(cx, hyperswarm::Input::Unlistened);
+        }
+    }
+
+    /// Whether our NAT gives each destination another port. hyperswarm.27
+    pub(super) fn tell_randomized(&mut self, cx: &mut Cx<'_>) {
+        let status = self.rpc.status();
+        let randomized = status.host.is_some() && status.port == 0;
+        self.tell_swarm(cx, hyperswarm::Input::Randomized(randomized));
     }
 
     fn take_swarm_event(&mut self, event: hyperswarm::Event) {
@@ -160,11 +258,18 @@ impl Node {
                 let (server, took) = (state.server, state.took);
                 self.tell(Event::Connected { conn, server, key, initiator, swarm: true, path, took });
             }
-            hyperswarm::Event::Flushed { .. } => self.tell(Event::Flushed),
-            hyperswarm::Event::Left { topic } => self.tell(Event::Left { topic }),
-            hyperswarm::Event::Closed { .. }
-            | hyperswarm::Event::Banned { .. }
-            | hyperswarm::Event::Destroyed => {}
+            hyperswarm::Event::Flushed { ok, .. } => self.tell(Event::Flushed { ok }),
+            hyperswarm::Event::Left { topic } => {
+                if let Some(swarm) = &mut self.swarm {
+                    swarm.closest.remove(&topic);
+                }
+                self.tell(Event::Left { topic });
+            }
+            hyperswarm::Event::Banned { key } => self.tell(Event::Banned { key }),
+            hyperswarm::Event::Suspended => self.tell(Event::SwarmSuspended),
+            hyperswarm::Event::Destroyed => self.tell(Event::SwarmDestroyed),
+            // Its connection tells of itself.
+            hyperswarm::Event::Closed { .. } => {}
         }
     }
 
@@ -201,6 +306,7 @@ impl Node {
         let Some(swarm) = &mut self.swarm else { return };
         let Some(link) = swarm.conns.remove(&id) else { return };
         swarm.links.remove(&link);
+        swarm.late.remove(&link);
         swarm.paths.remove(&link);
         swarm.machine.handle_input(cx, hyperswarm::Input::Closed { link });
     }

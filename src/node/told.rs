@@ -91,6 +91,12 @@ pub(super) fn dht_event(cx: &mut Cx<'_>, event: &hyperdht::Event) {
             let (key, relays) = (Short(&peer.key), peer.relays.len());
             trace!(cx, Step, "hyperdht", id: lookup, peer: from, rule: "hyperdht.91", "met {key} with {relays} relays");
         }
+        hyperdht::Event::Closest { lookup, nodes } => {
+            trace!(cx, Step, "hyperdht", id: lookup, "the walk is over, {} nodes are closest", nodes.len());
+        }
+        hyperdht::Event::Denied { server, key } => {
+            trace!(cx, Drop, "hyperdht", id: server, peer: Short(key), rule: "hyperdht.35", "is not let in");
+        }
         hyperdht::Event::LookupDone { lookup, ok } => {
             trace!(cx, State, "hyperdht", id: lookup, "over, answered: {ok}");
         }
@@ -155,7 +161,10 @@ pub(super) fn event(cx: &mut Cx<'_>, event: &Event) {
         Event::PeerRemoved { core } => trace!(cx, Event, "node", id: core, "a peer less"),
         Event::PeerFault { core } => trace!(cx, Event, "node", id: core, "a peer broke the rules"),
         Event::Stalled { core, why } => trace!(cx, Event, "node", id: core, "stalled: {why}"),
-        Event::Flushed => trace!(cx, Event, "node", "flushed"),
+        Event::Flushed { ok } => trace!(cx, Event, "node", "flushed: {ok}"),
+        Event::Banned { key } => trace!(cx, Event, "node", peer: Short(key), "banned"),
+        Event::SwarmSuspended => trace!(cx, Event, "node", "the swarm is suspended"),
+        Event::SwarmDestroyed => trace!(cx, Event, "node", "the swarm has ended"),
         Event::Refreshed { topic } => trace!(cx, Event, "node", "topic {} refreshed", Short(topic)),
         Event::Left { topic } => trace!(cx, Event, "node", "topic {} left", Short(topic)),
         Event::Found { lookup, peer, .. } => {

@@ -209,6 +209,8 @@ pub struct Udx {
     /// Streams that may have something to tell.
     telling: VecDeque<StreamId>,
     timers: Timers<StreamId>,
+    /// Streams whose first timeout in a row nobody has asked for yet.
+    late: BTreeSet<StreamId>,
     /// Room for the next packet, given back by whoever sent the last one; none between two turns.
     spare: Vec<u8>,
     traffic: Traffic,
@@ -302,6 +304,12 @@ impl Udx {
     pub fn write(&mut self, cx: &mut Cx<'_>, id: StreamId, bytes: &[u8]) -> Result<bool, Error> {
         let now = cx.now;
         self.with(cx, id, |stream| stream.write(now, bytes))
+    }
+
+    /// A stream on which something was not acked for a whole timeout, once for each time that this begins. For those
+    /// above who know another way.
+    pub fn take_late(&mut self) -> Option<StreamId> {
+        self.late.pop_first()
     }
 
     /// Asks for `Flushed` once all that was written so far is acked.
@@ -485,6 +493,7 @@ impl Udx {
         let path = stream.close(why);
         stream.registered = None;
         self.timers.clear(id);
+        self.late.remove(&id);
         self.by_local.remove(&local);
         self.settle(id);
         if let Some(path) = path.filter(|_| answers)
@@ -623,7 +632,12 @@ impl Machine for Udx {
                 stream.tell_due(cx, id);
             }
             let due = stream.deadline().is_some_and(|(at, _)| at <= now);
-            if due && !told(cx, id, stream, |stream| stream.on_time(now)) {
+            let answered = !stream.is_late();
+            let alive = !due || told(cx, id, stream, |stream| stream.on_time(now));
+            if alive && answered && stream.is_late() {
+                self.late.insert(id);
+            }
+            if !alive {
                 self.close(cx, id, Why::TimedOut);
             } else if due && self.streams.get(id).is_some_and(Stream::is_done) {
                 self.close(cx, id, Why::Ended); // udx.46

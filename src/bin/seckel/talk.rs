@@ -11,7 +11,7 @@ use seckel::node::{Closed, Event};
 
 use super::args;
 use super::keys;
-use super::network::{Joined, Joining, Meeting};
+use super::network::{Joined, Meeting};
 use super::run::{Bad, LEAVE};
 use super::terminal::{Terminal, Typed, say, warn};
 
@@ -32,6 +32,7 @@ Examples:
   seckel swarm pears                   everybody who says `pears` is in the room
   seckel swarm 64_HEX_DIGITS --json
   seckel swarm pears --bootstrap 127.0.0.1:30001
+  seckel swarm pears --relay-through KEY     where some find no direct way (seckel relay)
 TOPIC is 64 hex digits, or text: its BLAKE2b hash is the topic then, as DHT.hash has it.
 Exit codes: 0 left, 2 wrong command line, 4 the key file cannot be used.";
 
@@ -62,7 +63,7 @@ pub struct SwarmArgs {
     #[arg(long)]
     pub json: bool,
     #[command(flatten)]
-    pub joining: Joining,
+    pub joining: Meeting,
 }
 
 /// `seckel chat`.

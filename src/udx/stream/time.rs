@@ -86,6 +86,11 @@ impl Stream {
         true
     }
 
+    /// A timeout has passed since something was acked.
+    pub fn is_late(&self) -> bool {
+        self.timeouts > 0
+    }
+
     pub(super) fn arm_probe(&mut self, now: Time) {
         let armed = self.probes < PROBES_MAX && self.timeouts == 0;
         self.at.probe = armed.then(|| now + self.rtt.probe() * (1 << self.probes));

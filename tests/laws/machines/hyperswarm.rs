@@ -67,7 +67,8 @@ impl Subject for Swarm {
         let config = Config {
             max_peers: 6,
             max_client_connections: cx.entropy.chance(300).then_some(4),
-            relay_through: cx.entropy.chance(300).then_some([99; 32]),
+            max_server_connections: cx.entropy.chance(300).then_some(3),
+            relay_through: cx.entropy.chance(300).then_some([99; 32]).into_iter().collect(),
             ..Config::new([10; 32])
         };
         Watched { swarm: Hyperswarm::new(cx, config), sessions: Vec::new(), queries: 0, links: 0 }
@@ -76,7 +77,7 @@ impl Subject for Swarm {
     fn poke(machine: &mut Watched, cx: &mut Cx<'_>, draw: &mut dyn Entropy) {
         let peer = key(draw);
         let link = Link(machine.links.saturating_sub(draw.below(8)));
-        match draw.below(24) {
+        match draw.below(28) {
             0 | 1 => {
                 if let Ok(session) = machine.swarm.join(cx, key(draw), join(draw)) {
                     machine.sessions.push(session);
@@ -126,6 +127,11 @@ impl Subject for Swarm {
                 let link = Link(machine.links);
                 machine.handle_input(cx, Input::Incoming { key: peer, link, outdated: draw.chance(300) });
             }
+            23 => machine.handle_input(cx, Input::Unlistened),
+            24 => machine.handle_input(cx, Input::Late { link }),
+            25 => machine.handle_input(cx, Input::Silent { link }),
+            26 if draw.chance(500) => machine.handle_input(cx, Input::Heard { link }),
+            26 => machine.swarm.set_relays(vec![peer]),
             22 => machine.handle_input(cx, Input::Randomized(draw.chance(300))),
             _ => machine.handle_input(cx, Input::Closed { link }),
         }
