@@ -138,12 +138,14 @@ impl End {
                     relay_through: relays(command),
                     ..ConnectOptions::new(self.pair.clone())
                 };
+                if let Some(before) = self.client.take() {
+                    self.net().destroy(before.conn);
+                }
                 let asked = Instant::now();
                 let conn = self.net().connect_with(key, options, false).expect("connects");
                 let echo = command["echo"].as_u64().map_or(0, |bytes| usize::try_from(bytes).expect("fits"));
                 self.client = Some(Client { conn, asked, echo, path: "", doing: None });
             }
-            "status" => self.status(),
             "close" => self.close(),
             other => panic!("no command {other}"),
         }
@@ -160,19 +162,6 @@ impl End {
         self.pair = KeyPair::from_seed(seed);
         let nowhere = std::env::temp_dir();
         self.node = Some(self.host.add(Config { dht, epoch_millis }, &nowhere).expect("a node"));
-    }
-
-    fn status(&self) {
-        let Some(Client { path, doing: Some(Doing::Talk { sent, came, gap, last, ordered, .. }), .. }) =
-            &self.client
-        else {
-            panic!("there is no talk");
-        };
-        let gap = u64::try_from(gap.as_millis()).expect("short");
-        say(&json!({
-            "event": "status", "sent": sent, "came": came, "gap": gap, "silent": millis(*last),
-            "ordered": ordered, "path": path,
-        }));
     }
 
     fn close(&mut self) {
@@ -287,6 +276,8 @@ impl End {
                 *last = Instant::now();
                 *ordered = *ordered && bytes == came.to_le_bytes();
                 *came += 1;
+                let gap = u64::try_from(gap.as_millis()).expect("short");
+                say(&json!({"event": "came", "count": came, "gap": gap, "ordered": ordered}));
             }
             None => {}
         }

@@ -11,6 +11,12 @@ mod support;
 mod end;
 mod lab;
 mod matrix;
+mod stories;
+
+/// Whether all is wanted, as long as it takes.
+fn whole() -> bool {
+    std::env::var_os("SECKEL_NAT").is_some_and(|value| value == "whole")
+}
 
 /// Not a test: this binary is started as one end of connections on the hosts of labs.
 #[test]

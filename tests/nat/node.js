@@ -21,7 +21,6 @@ async function nodes (bootstrap, count) {
 }
 
 let dht = null
-let talk = null
 
 const why = (error) => error.code || error.message
 
@@ -44,21 +43,24 @@ function echo (conn, size) {
 
 // A numbered message every EVERY_MS, each of which is to come back, in order.
 function converse (conn) {
-  const state = { sent: 0, came: 0, gap: 0, last: performance.now(), ordered: true }
+  let sent = 0
+  let count = 0
+  let gap = 0
+  let last = performance.now()
+  let ordered = true
   conn.on('data', (data) => {
     const now = performance.now()
-    state.gap = Math.max(state.gap, now - state.last)
-    state.last = now
-    state.ordered = state.ordered && data.readUInt32LE() === state.came
-    state.came++
+    gap = Math.max(gap, Math.round(now - last))
+    last = now
+    ordered = ordered && data.readUInt32LE() === count
+    say({ event: 'came', count: ++count, gap, ordered })
   })
   const timer = setInterval(() => {
     const message = Buffer.alloc(4)
-    message.writeUInt32LE(state.sent++)
+    message.writeUInt32LE(sent++)
     conn.write(message)
   }, EVERY_MS)
   conn.on('close', () => clearInterval(timer))
-  return state
 }
 
 const commands = {
@@ -89,18 +91,12 @@ const commands = {
       open = true
       say({ event: 'open', ms: since() })
       if (size) echo(conn, size)
-      else talk = converse(conn)
+      else converse(conn)
     })
-  },
-  status () {
-    const { sent, came, gap, last, ordered } = talk
-    const silent = Math.round(performance.now() - last)
-    say({ event: 'status', sent, came, gap: Math.round(gap), silent, ordered })
   },
   async close () {
     await dht.destroy({ force: true })
     dht = null
-    talk = null
     say({ event: 'gone' })
   }
 }
