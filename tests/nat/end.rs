@@ -9,6 +9,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use seckel::base::{Error, Key, hex};
 use seckel::edge::host::{Host, NodeId, Wake};
+use seckel::edge::trace::{Transcript, Wanted};
 use seckel::node::{
     Config, ConnId, ConnectOptions, DhtConfig, Event, KeyPair, ListenOptions, Net, Path, ServerId,
 };
@@ -16,6 +17,9 @@ use serde_json::{Value, json};
 
 /// Set in the environment of this binary when it is to be an end.
 pub const SIGN: &str = "SECKEL_NAT_END";
+
+/// Each end of seckel's writes a transcript into the folder that this names.
+const TRACES: &str = "SECKEL_NAT_TRACES";
 
 /// Bytes of one message of an echo.
 const PIECE: usize = 0x1_0000;
@@ -73,7 +77,14 @@ struct End {
 
 /// Serves commands until its input ends.
 pub fn run() {
-    let host = Host::open().expect("a host");
+    let mut host = Host::open().expect("a host");
+    if let Some(folder) = std::env::var_os(TRACES) {
+        let text = std::path::Path::new(&folder).join(format!("{}.log", std::process::id()));
+        let wanted = Wanted { text: Some(text), ..Wanted::default() };
+        if let Some(transcript) = Transcript::open(&wanted).expect("a file for the transcript") {
+            host.set_transcript(transcript);
+        }
+    }
     let waker = host.waker();
     let (lines, commands) = channel();
     std::thread::spawn(move || {
