@@ -269,12 +269,7 @@ impl Send {
         packet.sends = packet.sends.saturating_add(1);
         self.order.push_back((sending, seq));
         let start = (packet.start - self.acked) as usize;
-        Sending {
-            data: start..start + usize::from(packet.len),
-            end: packet.end,
-            again: packet.sends > 1,
-            timeouts: packet.timeouts,
-        }
+        Sending { data: start..start + usize::from(packet.len), end: packet.end, again: packet.sends > 1 }
     }
 
     /// Adds the bytes of a packet that `transmit` told of.
@@ -515,7 +510,6 @@ pub(super) struct Sending {
     pub end: bool,
     /// It was sent before.
     pub again: bool,
-    pub timeouts: u8,
 }
 
 impl Sending {

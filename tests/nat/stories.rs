@@ -13,7 +13,9 @@ const END: Duration = Duration::from_secs(60);
 /// Messages of a talk before something happens.
 const BEFORE: u64 = 10;
 /// Messages of a talk that must come after that.
-const AFTER: u64 = 10;
+const AFTER: u64 = 20;
+/// Messages while a connection is relayed and then is not.
+const MESSAGES: u64 = 30;
 
 /// A lab with one end on each host.
 struct Pair {
@@ -48,18 +50,19 @@ impl Pair {
         self.server.close();
     }
 
-    /// Waits until so many messages more have come back. The last; `None`: the connection closed, or was silent.
-    fn talks(&mut self, more: u64, patience: Duration) -> Option<Value> {
-        let mut last = None;
-        for _ in 0..more {
-            let heard = self.client.hear_any(&["came", "closed"], patience)?;
-            if heard["event"] == "closed" {
-                eprintln!("closed: {heard}");
-                return None;
+    /// Waits until so many messages more have come back. The last, and which ways the connection took meanwhile; `None`:
+    /// it closed, or was silent.
+    fn talks(&mut self, more: u64, patience: Duration) -> Option<(Value, Vec<String>)> {
+        let (mut last, mut moves, mut left) = (Value::Null, Vec::new(), more);
+        while left > 0 {
+            let heard = self.client.hear_any(&["came", "moved", "closed"], patience)?;
+            match heard["event"].as_str() {
+                Some("came") => (last, left) = (heard, left - 1),
+                Some("moved") => moves.push(heard["path"].as_str().expect("a path").to_owned()),
+                _ => return None,
             }
-            last = Some(heard);
         }
-        last
+        Some((last, moves))
     }
 }
 
@@ -107,9 +110,9 @@ fn talk(pair: &mut Pair, boxes: (&str, &str), event: impl FnOnce(&Lab, &mut Prog
     assert_eq!(said["event"], "open", "{boxes:?}: {said}");
     pair.talks(BEFORE, OPEN).expect("a talk");
     event(&pair.lab, &mut pair.client);
-    let last = pair.talks(AFTER + 50, END);
+    let last = pair.talks(AFTER, END);
     pair.close();
-    let last = last?;
+    let (last, _) = last?;
     assert_eq!(last["ordered"], true, "{last}");
     Some(last["gap"].as_u64().expect("milliseconds"))
 }
@@ -154,28 +157,33 @@ fn relayed_and_upgraded() {
     if skipped("relayed_and_upgraded") {
         return;
     }
-    let tries = if super::whole() { 20 } else { 5 };
+    let tries = if super::whole() { 20 } else { 3 };
     let mut pair = Pair::new(&[], Kind::Seckel, Kind::Seckel);
     pair.lab.set("link", &["public", "delay", "15ms"]);
     pair.lab.set("link", &["p2", "clear"]);
     let mut relay = pair.lab.seckel("p2", &["relay", "--bootstrap", BOOTSTRAP]);
     let line = relay.line_with("relay: ", OPEN);
     let relay_key = line.rsplit(' ').next().expect("a key").to_owned();
-    let mut said = pair.connect(&json!({"client": {"relay": relay_key}}));
-    let mut moved = 0;
+    let (mut relayed, mut moved) = (0, 0);
     for n in 0..tries {
-        assert_eq!(said["event"], "open", "{said}");
-        let last = pair.talks(80, OPEN).expect("the talk goes on");
-        assert_eq!(last["ordered"], true, "{last}");
-        println!("try {n}: {said}, {last}");
-        if said["path"] == "relay" {
-            moved += 1;
+        // Fresh nodes, and the same ones again: these know where the relay is, and reach it before they have punched.
+        for again in [false, true] {
+            let said = if again {
+                pair.client.ask(&json!({"do": "connect", "key": pair.key, "relay": relay_key}));
+                pair.client.hear_any(&["open", "failed"], OPEN).expect("open or failed")
+            } else {
+                pair.connect(&json!({"client": {"relay": relay_key}}))
+            };
+            assert_eq!(said["event"], "open", "{said}");
+            let (last, moves) = pair.talks(MESSAGES, OPEN).expect("the talk goes on");
+            assert_eq!(last["ordered"], true, "{last}");
+            println!("try {n}: {said}, {last}, {moves:?}");
+            relayed += usize::from(said["path"] == "relay");
+            moved += usize::from(moves.iter().any(|path| path == "punch"));
         }
-        // The same nodes again: they know where the relay is, and reach it before they have punched.
-        pair.client.ask(&json!({"do": "connect", "key": pair.key, "relay": relay_key}));
-        said = pair.client.hear_any(&["open", "failed"], OPEN).expect("open or failed");
+        pair.close();
     }
-    println!("{moved} of {tries} began on the relay");
+    println!("of {} connections {relayed} began on the relay, {moved} left it", 2 * tries);
 }
 
 /// The same key, another process on another port; whoever was connected finds it again.

@@ -82,7 +82,7 @@ impl Stream {
         if self.probe_wanted
             && let Some(seq) = self.send.tail()
         {
-            return Some(self.transmit(now, path, seq)); // udx.41
+            return Some(self.transmit(now, path, seq)); // udx.41, udx.61
         }
         self.probe_wanted = false;
         None
@@ -119,10 +119,6 @@ impl Stream {
             self.at.timeout = Some(now + self.backed_off());
         }
         self.arm_probe(now);
-        let path = match self.change {
-            Some(old) if seq < old.at && sending.timeouts == 0 && !old.gone => old.from, // udx.61
-            Some(_) | None => path,
-        };
         let kind = Kind { data: sending.len() > 0 || !sending.end, end: sending.end, ..Kind::STATE };
         let mut bytes = self.packet(path, kind, seq, usize::from(padding) + sending.len());
         if padding > 0 {

@@ -96,6 +96,24 @@ fn a_change_from_a_path_that_died() {
     assert_eq!(world.seen[0].connected.len(), 1);
 }
 
+/// All that comes after it is acked, so that nothing times out; the first packet must not insist on the old way.
+#[test]
+fn a_packet_that_was_lost_on_the_old_path() {
+    // proves udx.61
+    let mut world = World::connected(1, Link::new(ms(5)));
+    world.write(0, b"0");
+    world.filter = Box::new(|_, packet| packet.socket != SERVER);
+    world.settle();
+    world.change(0, CLIENT);
+    world.change(1, CLIENT);
+    for n in 1..10 {
+        world.write(0, &[b'0' + n]);
+        world.run_for(ms(100));
+    }
+    assert_eq!(world.seen[1].data, b"0123456789");
+    assert_eq!(world.udx[0].stats(world.streams[0]).expect("open").timeouts, 0);
+}
+
 /// Messages may be told how far to go; nothing else has a number of hops of its own.
 #[test]
 fn a_message_may_die_on_its_way() {
