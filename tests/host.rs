@@ -49,7 +49,8 @@ fn bootstrapper(host: &mut Host, folder: &Folder) -> Addr {
         let port = port + (std::process::id() % 1000) as u16 * 20;
         let addr = Addr::loopback(port);
         let dht = DhtConfig::bootstrapper(addr).expect("a host and a port");
-        let node = host.add(Config { dht, epoch_millis: None }, &folder.0.join("bootstrap")).expect("a node");
+        let node =
+            host.add(Config { dht, ..Config::default() }, &folder.0.join("bootstrap")).expect("a node");
         match wait(host, |_, from, event| {
             from == node && matches!(event, Event::Bootstrapped | Event::BindFailed)
         }) {
@@ -62,7 +63,7 @@ fn bootstrapper(host: &mut Host, folder: &Folder) -> Addr {
 
 fn joining(bootstrap: Addr) -> Config {
     let dht = DhtConfig { bootstrap: vec![bootstrap], host: [127, 0, 0, 1], ..DhtConfig::default() };
-    Config { dht, epoch_millis: None }
+    Config { dht, ..Config::default() }
 }
 
 #[test]

@@ -52,9 +52,12 @@ fn way_out(why: ConnectError) -> &'static str {
         | ConnectError::BadHolepunchReply => {
             "Try again; `seckel nat` on both sides shows which NATs there are between them."
         }
-        ConnectError::RequestTimeout | ConnectError::TimedOut | ConnectError::StreamClosed => {
-            "Try again; `--trace FILE` shows how far it came."
-        }
+        ConnectError::RequestTimeout
+        | ConnectError::TimedOut
+        | ConnectError::StreamClosed
+        | ConnectError::Suspended
+        | ConnectError::Destroyed
+        | ConnectError::Duplicate => "Try again; `--trace FILE` shows how far it came.",
     }
 }
 
@@ -63,6 +66,7 @@ pub fn broken(why: Closed) -> &'static str {
     match why {
         Closed::Ended => "it was ended",
         Closed::Dropped => "it was given up here",
+        Closed::Duplicate => "there is another one with that key",
         Closed::Transport(TransportWhy::Reset) => "the other side gave it up",
         Closed::Transport(TransportWhy::TimedOut) => "the other side does not answer any more",
         Closed::Transport(TransportWhy::Ended | TransportWhy::Destroyed) => "its transport is gone",

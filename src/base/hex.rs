@@ -52,7 +52,8 @@ pub fn key_to_z32(key: &[u8; 32]) -> String {
 /// (compact_encoding.15)
 pub fn key_from_text(text: &str) -> Option<[u8; 32]> {
     let text = text.trim();
-    let text = text.strip_prefix("pear://").unwrap_or(text);
+    let path = text.strip_prefix("pear://").map(|rest| rest.split('/').next().unwrap_or_default());
+    let text = path.unwrap_or(text);
     if text.len() == 64 {
         return decode(text)?.try_into().ok();
     }

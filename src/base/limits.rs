@@ -144,6 +144,8 @@ pub const HYPERDHT_SEARCHES: usize = 1;
 pub const HYPERDHT_SEARCH_SOCKETS: usize = 256;
 /// Addresses of the other side that are probed; further ones in its list are ignored.
 pub const HYPERDHT_PROBE_TARGETS: usize = 8;
+/// Copies of one handshake that wait for the program's word, each of which is answered; further ones are dropped.
+pub const HYPERDHT_KNOCK_COPIES: usize = 8;
 /// Holepunch rounds of one caller that wait for our own NAT's analysis; further ones are dropped.
 pub const HYPERDHT_ROUNDS_WAITING: usize = 8;
 /// Distinct peers that one lookup reports; further ones are not reported.

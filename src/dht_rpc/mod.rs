@@ -509,6 +509,20 @@ impl DhtRpc {
         }
     }
 
+    /// Puts a node into the routing table, unasked.
+    pub fn add_node(&mut self, addr: Addr) {
+        if !self.is_refused(addr) {
+            self.table.add(Contact::new(addr, self.tick));
+        }
+    }
+
+    /// Walks towards a known node, to meet others. (dht_rpc.58)
+    pub fn refresh_table(&mut self, cx: &mut Cx<'_>) {
+        if !self.destroyed && self.is_bound() {
+            self.refresh(cx);
+        }
+    }
+
     /// Whether the server socket cannot be reached, as far as is known.
     pub fn firewalled(&self) -> bool {
         self.firewalled

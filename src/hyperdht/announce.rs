@@ -87,6 +87,17 @@ impl Announcer {
         }
     }
 
+    /// Whether announcements are being withdrawn.
+    pub fn is_stopping(&self) -> bool {
+        matches!(self.phase, Phase::Stopping { .. })
+    }
+
+    /// Nobody has an announcement any more. The next walk begins where the last one ended.
+    pub fn sleep(&mut self) {
+        let (closest, listening) = (core::mem::take(&mut self.closest), self.listening);
+        *self = Announcer { closest, listening, ..Announcer::new() };
+    }
+
     /// Whether we announced to `addr` in one of the last three cycles. hyperdht.53
     pub fn is_relay(&self, addr: Addr) -> bool {
         self.generations.iter().any(|relays| relays.contains(&addr))
@@ -101,7 +112,7 @@ impl HyperDht {
 
     /// pitfalls 6.7: before there is a routing table an announcement would reach nobody.
     pub(super) fn start_announcing(&mut self, cx: &mut Cx<'_>, server: ServerId) {
-        if self.bootstrapped {
+        if self.bootstrapped && !self.suspended {
             self.find_relays(cx, server);
         }
     }
@@ -109,15 +120,16 @@ impl HyperDht {
     /// Announce again now, or as soon as what is under way has ended. hyperdht.55
     pub(super) fn refresh_announcements(&mut self, cx: &mut Cx<'_>) {
         for server in self.servers.ids() {
-            let Some(announcer) = self.announcer(server) else { continue };
-            announcer.refresh = true;
-            match announcer.phase {
-                Phase::Waiting | Phase::Resting => self.timers.set(Timer::Announce(server), cx.now),
-                Phase::Finding
-                | Phase::Announcing { .. }
-                | Phase::Pinging { .. }
-                | Phase::Stopping { .. } => {}
-            }
+            self.refresh_announcement(cx, server);
+        }
+    }
+
+    pub(super) fn refresh_announcement(&mut self, cx: &mut Cx<'_>, server: ServerId) {
+        let Some(announcer) = self.announcer(server) else { return };
+        announcer.refresh = true;
+        match announcer.phase {
+            Phase::Waiting | Phase::Resting => self.timers.set(Timer::Announce(server), cx.now),
+            Phase::Finding | Phase::Announcing { .. } | Phase::Pinging { .. } | Phase::Stopping { .. } => {}
         }
     }
 
@@ -131,7 +143,7 @@ impl HyperDht {
     }
 
     pub(super) fn announce_due(&mut self, cx: &mut Cx<'_>, server: ServerId) {
-        let (bootstrapped, online) = (self.bootstrapped, self.online);
+        let (bootstrapped, online) = (self.bootstrapped && !self.suspended, self.online);
         let Some(announcer) = self.announcer(server) else { return };
         match announcer.phase {
             Phase::Waiting if bootstrapped && online => self.find_relays(cx, server),
@@ -325,14 +337,14 @@ impl HyperDht {
 
     pub(super) fn withdraw_found(
         &mut self,
-        _: &mut Cx<'_>,
+        cx: &mut Cx<'_>,
         withdrawal: Withdrawal,
         result: Result<Reply, ()>,
     ) {
         let Withdrawal { server, pair, target, from } = withdrawal;
         let found = result.ok().filter(|reply| reply.value.is_some());
         let Some((token, id)) = found.and_then(|reply| reply.token.zip(reply.id)) else {
-            return self.withdrawn(server);
+            return self.withdrawn(cx, server);
         };
         let value = signed_announce(command::UNANNOUNCE, &pair, &target, &id, &token, Vec::new());
         let ask = Ask {
@@ -345,12 +357,12 @@ impl HyperDht {
     }
 
     /// One withdrawal has ended, one way or the other.
-    pub(super) fn withdrawn(&mut self, server: ServerId) {
+    pub(super) fn withdrawn(&mut self, cx: &mut Cx<'_>, server: ServerId) {
         let Some(announcer) = self.announcer(server) else { return };
         if let Phase::Stopping { pending } = &mut announcer.phase {
             *pending = pending.saturating_sub(1);
             if *pending == 0 {
-                self.unlistened(server);
+                self.unlistened(cx, server);
             }
         }
     }
@@ -372,7 +384,7 @@ impl HyperDht {
         let mut relays = announcer.generations[0].clone();
         relays.extend(announcer.taken.iter().map(|info| info.relay));
         if !online || relays.is_empty() {
-            return self.unlistened(server);
+            return self.unlistened(cx, server);
         }
         announcer.phase = Phase::Stopping { pending: relays.len() };
         trace!(cx, State, "hyperdht", id: server, rule: "hyperdht.58", "withdraws from {} nodes", relays.len());
@@ -382,15 +394,19 @@ impl HyperDht {
         }
     }
 
-    pub(super) fn unlistened(&mut self, server: ServerId) {
+    pub(super) fn unlistened(&mut self, cx: &mut Cx<'_>, server: ServerId) {
         self.timers.clear(Timer::Unlisten(server));
         self.cancel(|purpose| match purpose {
             Purpose::Withdraw(s) => *s == server,
             Purpose::WithdrawFind(withdrawal) => withdrawal.server == server,
             _ => false,
         });
+        if self.is_listening(server) {
+            return self.server_asleep(cx, server);
+        }
         if self.servers.remove(server).is_some() {
             self.events.push_back(Event::Unlistened { server });
         }
+        self.withdrawn_all();
     }
 }

@@ -41,6 +41,10 @@ pub struct ConnectOptions {
     pub relay_keep_alive: Span,
     /// Whether the server may name the relay. Not for connections to relays. blind_relay.22
     pub follow_relay: bool,
+    /// Asked when a punch is about to begin: false gives the attempt up. hyperdht.111
+    pub veto: Option<Veto>,
+    /// The socket is kept for the next connection to the same key, if the server agrees. hyperdht.112
+    pub reusable_socket: bool,
 }
 
 impl ConnectOptions {
@@ -53,6 +57,8 @@ impl ConnectOptions {
             relay_through: Vec::new(),
             relay_keep_alive: RELAY_KEEP_ALIVE,
             follow_relay: true,
+            veto: None,
+            reusable_socket: false,
         }
     }
 }
@@ -96,6 +102,8 @@ pub(super) struct Finding {
     candidates: VecDeque<Addr>,
     /// All of those, to skip them among the found ones.
     known: Vec<Addr>,
+    /// Where the server was reached the last time. hyperdht.97
+    route: Option<Route>,
     /// Found, and waiting for a free place.
     waiting: VecDeque<Addr>,
     pub(super) asking: usize,
@@ -138,6 +146,7 @@ impl Finding {
             request: None,
             candidates: known.iter().copied().collect(),
             known,
+            route: None,
             waiting: VecDeque::new(),
             asking: 0,
             parallel,
@@ -164,16 +173,16 @@ impl HyperDht {
         {
             known = vec![forward.relay];
         }
-        // hyperdht.97
-        if let Some(&route) = self.routes.get(&key) {
-            known.retain(|relay| *relay != route);
-            known.insert(0, route);
+        let route = self.route(&key, options.reusable_socket);
+        if let Some(route) = route {
+            known.retain(|relay| *relay != route.addr);
+            known.insert(0, route.addr);
         }
         known.retain(|relay| relay.port != 0);
         known.truncate(limits::HYPERDHT_RELAYS_TRIED);
         // What only the caller names has not led anywhere yet.
         let head_start = options.relays.is_empty() && !known.is_empty();
-        let finding = Finding::new(noise, known, head_start);
+        let finding = Finding { route, ..Finding::new(noise, known, head_start) };
         let through = through::draw(cx, &options.relay_through);
         let client = Client {
             through,
@@ -196,6 +205,10 @@ impl HyperDht {
         self.timers.set(Timer::Attempt(conn), cx.now + ATTEMPT);
         if head_start {
             self.timers.set(Timer::Walk(conn), cx.now + HEAD_START);
+        }
+        if self.suspended {
+            let why = if self.ended { ConnectError::Destroyed } else { ConnectError::Suspended };
+            self.fail_client(conn, why); // hyperdht.113
         }
         self.ask_next_candidate(cx, conn);
         self.find(cx, conn);
@@ -334,7 +347,11 @@ impl HyperDht {
             let payload = NoisePayload {
                 firewall: if remote.is_some() { firewall::OPEN } else { firewall::UNKNOWN },
                 addresses4,
-                udx: Some(UdxInfo { id: client.local, ..UdxInfo::default() }),
+                udx: Some(UdxInfo {
+                    id: client.local,
+                    reusable_socket: client.options.reusable_socket,
+                    ..UdxInfo::default()
+                }),
                 secret_stream: Some(1),
                 relay_through: client.through.clone(),
                 ..NoisePayload::default()
@@ -349,6 +366,7 @@ impl HyperDht {
                 noise.log(cx.trace); // key_log.4
             }
         }
+        let route = finding.route;
         let noise = finding.request.clone().unwrap_or_default();
         let message = Handshake { mode: mode::FROM_CLIENT, noise, peer: None, relay: None };
         let ask = Ask {
@@ -357,6 +375,9 @@ impl HyperDht {
             ..Ask::new(relay, command::PEER_HANDSHAKE)
         };
         trace!(cx, Step, "hyperdht", id: conn, peer: relay, rule: "hyperdht.12", "shakes hands through it");
+        // hyperdht.112: the way that a socket of ours opened is open to that socket only.
+        let ask =
+            Ask { socket: route.filter(|route| route.addr == relay).and_then(|route| route.socket), ..ask };
         self.ask(Purpose::Handshake { conn, relay, candidate }, ask);
     }
 
@@ -409,6 +430,7 @@ impl HyperDht {
         let (local_connection, told_open) = (client.options.local_connection, client.told_open);
         let target = client.target;
         let Phase::Finding(finding) = &mut client.phase else { return };
+        let route = finding.route;
         let noise = finding.noise.take().inspect(|noise| noise.log(cx.trace)); // key_log.4
         let Some(keys) = noise.and_then(|noise| noise.finish().ok()) else {
             return self.fail_client(conn, ConnectError::HandshakeInvalid);
@@ -443,7 +465,9 @@ impl HyperDht {
         client.phase = Phase::Answered(Box::new(answered));
         // hyperdht.80: the node that we asked is the server.
         if peer.is_none() {
-            return self.open_client(cx, conn, self.status.current, Some(relay), Path::Direct);
+            let pooled = route.filter(|route| route.addr == relay).and_then(|route| route.socket);
+            let path = if pooled.is_some() { Path::Punched } else { Path::Direct };
+            return self.open_client(cx, conn, pooled.unwrap_or(self.status.current), Some(relay), path);
         }
         let relayed = server != relay;
         // hyperdht.81
@@ -513,8 +537,8 @@ impl HyperDht {
             (false, false) => Path::Lan,
         };
         if self.reached(conn).is_some() {
-            let from = self.is_relayed(conn).then_some(from);
-            self.open_client(cx, conn, socket, from, path);
+            let to = self.is_relayed(conn).then_some(from);
+            self.open_client_at(cx, conn, socket, to, Some(from), path);
         }
     }
 
@@ -570,7 +594,7 @@ impl HyperDht {
         }));
     }
 
-    /// The path is found: connect the stream (to `to`, unless a packet connected it already) and say so.
+    /// The path is found: connect the stream to `to`, and say so.
     pub(super) fn open_client(
         &mut self,
         cx: &mut Cx<'_>,
@@ -579,7 +603,23 @@ impl HyperDht {
         to: Option<Addr>,
         path: Path,
     ) {
+        self.open_client_at(cx, conn, socket, to, None, path);
+    }
+
+    /// The same; without `to` a packet that came from `from` has connected the stream already.
+    fn open_client_at(
+        &mut self,
+        cx: &mut Cx<'_>,
+        conn: ConnId,
+        socket: SocketId,
+        to: Option<Addr>,
+        from: Option<Addr>,
+        path: Path,
+    ) {
         let pooled = self.sockets.contains_key(&socket).then_some(socket);
+        if let Some(pooled) = pooled {
+            self.timers.clear(Timer::Socket(pooled)); // hyperdht.112
+        }
         self.end_client_work(conn, pooled);
         let Some(record) = self.conns.get_mut(conn) else { return };
         let Stage::Client(client) = core::mem::replace(&mut record.stage, Stage::Open { socket: pooled })
@@ -594,8 +634,12 @@ impl HyperDht {
         if let Some(to) = to {
             self.outputs.push_back(Output::StreamConnect { conn, socket, remote: answered.remote, to });
             if pooled.is_none() {
-                self.routes.set(client.key, to); // hyperdht.97
+                self.routes.set(client.key, Route { addr: to, socket: None }); // hyperdht.97
             }
+        }
+        let udx = answered.payload.udx.as_ref();
+        if client.options.reusable_socket && udx.is_some_and(|udx| udx.reusable_socket) {
+            self.keep_route(client.key, pooled, to.or(from));
         }
         trace!(cx, State, "hyperdht", id: conn, rule: path.rule(), "connected: {path:?}, from {socket}");
         let named = answered.payload.relay_addresses;

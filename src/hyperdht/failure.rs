@@ -2,6 +2,8 @@
 
 use core::fmt;
 
+use crate::wire;
+
 /// The kinds of NAT that met in a punch, numbered as in `wire::hyperdht::firewall`, each as far as its side could tell.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Met {
@@ -35,6 +37,12 @@ pub enum ConnectError {
     RelayAborted,
     /// The stream was closed before it had its peer.
     StreamClosed,
+    /// The node is suspended.
+    Suspended,
+    /// The node was destroyed.
+    Destroyed,
+    /// A pool has another connection with that key.
+    Duplicate,
 }
 
 impl ConnectError {
@@ -59,6 +67,9 @@ impl ConnectError {
             ConnectError::TimedOut => "CONNECT_TIMED_OUT",
             ConnectError::RelayAborted => "RELAY_ABORTED",
             ConnectError::StreamClosed => "STREAM_CLOSED",
+            ConnectError::Suspended => "SUSPENDED",
+            ConnectError::Destroyed => "NODE_DESTROYED",
+            ConnectError::Duplicate => "DUPLICATE_CONNECTION",
         }
     }
 }
@@ -85,8 +96,49 @@ impl fmt::Display for ConnectError {
             ConnectError::TimedOut => "connecting took too long",
             ConnectError::RelayAborted => "neither a direct way nor the relay led to the server",
             ConnectError::StreamClosed => "the stream was closed while connecting",
+            ConnectError::Suspended => "the node is suspended",
+            ConnectError::Destroyed => "the node was destroyed",
+            ConnectError::Duplicate => "there is another connection with that key",
         })
     }
 }
 
 impl std::error::Error for ConnectError {}
+
+/// Why a node did not take a mutable value. hyperdht.3, hyperdht.117
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum StoreError {
+    /// It has another value with that number.
+    SeqReused,
+    /// It has a value with a higher number.
+    SeqTooLow,
+}
+
+impl StoreError {
+    /// By the error of a reply.
+    pub(super) fn of(error: u64) -> Option<StoreError> {
+        match error {
+            wire::hyperdht::error::SEQ_REUSED => Some(StoreError::SeqReused),
+            wire::hyperdht::error::SEQ_TOO_LOW => Some(StoreError::SeqTooLow),
+            _ => None,
+        }
+    }
+
+    pub const fn code(self) -> &'static str {
+        match self {
+            StoreError::SeqReused => "SEQ_REUSED",
+            StoreError::SeqTooLow => "SEQ_TOO_LOW",
+        }
+    }
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            StoreError::SeqReused => "there is another value with that number",
+            StoreError::SeqTooLow => "there is a value with a higher number",
+        })
+    }
+}
+
+impl std::error::Error for StoreError {}

@@ -18,6 +18,14 @@ pub struct ListenOptions {
     pub relay_through: Vec<Key>,
     /// The keep-alive of connections to relays. blind_relay.21
     pub relay_keep_alive: Span,
+    /// True: each caller is told of by `Event::Knock`, and hears nothing until `admit`. hyperdht.110
+    pub gate: bool,
+    /// Asked when a punch is about to begin: false gives the caller up. hyperdht.111
+    pub veto: Option<Veto>,
+    /// Sockets that punched are kept for the next connection of the same caller. hyperdht.112
+    pub reusable_socket: bool,
+    /// How long the outcome of a handshake is remembered. hyperdht.36
+    pub handshake_clear: Span,
 }
 
 impl ListenOptions {
@@ -28,6 +36,10 @@ impl ListenOptions {
             holepunch: true,
             relay_through: Vec::new(),
             relay_keep_alive: super::connect::RELAY_KEEP_ALIVE,
+            gate: false,
+            veto: None,
+            reusable_socket: false,
+            handshake_clear: super::sessions::CLEAR,
         }
     }
 }
@@ -44,6 +56,8 @@ pub struct Server {
     pub options: ListenOptions,
     pub target: Key,
     pub announcer: Announcer,
+    /// The node is suspended, or about to be: nobody is let in.
+    pub(super) asleep: bool,
     pub(super) denied: BTreeSet<Key>,
     /// Nobody but these is let in, if it is set.
     pub(super) allowed: Option<BTreeSet<Key>>,
@@ -67,8 +81,11 @@ impl Server {
 impl HyperDht {
     /// Begins to listen. `Event::Listening` follows once a node has taken the announcement.
     ///
-    /// Errors: `Taken` if this node listens for that key already (pitfalls 6.18).
+    /// Errors: `Taken` if this node listens for that key already (pitfalls 6.18), `NotOpen` if it has ended.
     pub fn listen(&mut self, cx: &mut Cx<'_>, options: ListenOptions) -> Result<ServerId, Error> {
+        if self.ended {
+            return Err(Error::NotOpen);
+        }
         let target = target(&options.key_pair.public);
         if self.by_target.contains_key(&target) {
             return Err(Error::Taken);
@@ -77,6 +94,7 @@ impl HyperDht {
             options,
             target,
             announcer: Announcer::new(),
+            asleep: self.suspended,
             denied: BTreeSet::new(),
             allowed: None,
             sessions: Slab::new(),

@@ -22,6 +22,8 @@ pub struct Lookup {
     heard: bool,
     /// Announcements that were taken.
     taken: usize,
+    /// Why a value was not.
+    refused: Option<StoreError>,
 }
 
 #[derive(Debug)]
@@ -33,6 +35,7 @@ pub(super) enum What {
         pair: KeyPair,
         relays: Vec<Addr>,
         clear: bool,
+        bump: u64,
     },
     Unannounce {
         pair: KeyPair,
@@ -60,6 +63,7 @@ impl Lookup {
             walked: false,
             heard: false,
             taken: 0,
+            refused: None,
         }
     }
 }
@@ -105,7 +109,20 @@ impl HyperDht {
         clear: bool,
         start: Vec<Addr>,
     ) -> AnnounceId {
-        self.start_lookup(topic, What::Announce { pair: key_pair, relays, clear }, start, false)
+        self.start_lookup(topic, What::Announce { pair: key_pair, relays, clear, bump: 0 }, start, false)
+    }
+
+    /// The same with a bump: milliseconds of Unix time, which those who look the topic up are told. hyperdht.47
+    pub fn announce_bumped(
+        &mut self,
+        _: &mut Cx<'_>,
+        topic: Key,
+        key_pair: KeyPair,
+        relays: Vec<Addr>,
+        clear: bool,
+        bump: u64,
+    ) -> AnnounceId {
+        self.start_lookup(topic, What::Announce { pair: key_pair, relays, clear, bump }, Vec::new(), false)
     }
 
     /// Takes the announcement of a key under `topic` back wherever it is met; ends with `Unannounced`. hyperdht.93
@@ -217,11 +234,12 @@ impl HyperDht {
             self.events.push_back(Event::Closest { lookup: id, nodes });
         }
         let mut asks = Vec::new();
-        if let What::Announce { pair, relays, .. } = &lookup.what {
+        if let What::Announce { pair, relays, bump, .. } = &lookup.what {
             for reply in closest.iter().filter(|reply| reply.error == 0) {
                 let (Some(token), Some(node)) = (reply.token, reply.id) else { continue };
+                let relays = relays.clone();
                 let value =
-                    signed_announce(command::ANNOUNCE, pair, &lookup.topic, &node, &token, relays.clone());
+                    bumped_announce(command::ANNOUNCE, pair, &lookup.topic, &node, &token, relays, *bump);
                 asks.push(Ask {
                     target: Some(lookup.topic),
                     token: Some(token),
@@ -234,6 +252,13 @@ impl HyperDht {
             asks =
                 closest.iter().filter_map(|reply| store_ask(lookup.topic, *command, value, reply)).collect();
         }
+        if let What::Value(wanted) = &lookup.what
+            && let Some(put) = wanted.refreshed()
+        {
+            let put = put.to_vec();
+            let stored = |reply: &Reply| store_ask(lookup.topic, command::MUTABLE_PUT, &put, reply);
+            asks = closest.iter().filter_map(stored).collect();
+        }
         lookup.announcements = asks;
         self.lookup_ended(id);
     }
@@ -245,8 +270,11 @@ impl HyperDht {
         if let (What::Ping, Ok(reply)) = (&lookup.what, &result) {
             self.events.push_back(Event::Pinged { lookup: id, from: reply.from, seen: reply.to });
         }
-        if announce && result.is_ok_and(|reply| reply.error == 0) {
+        let error = result.ok().map(|reply| reply.error);
+        if announce && error == Some(0) {
             lookup.taken += 1;
+        } else if announce {
+            lookup.refused = lookup.refused.max(error.and_then(StoreError::of)); // hyperdht.117
         }
         self.lookup_ended(id);
     }
@@ -268,7 +296,7 @@ impl HyperDht {
             What::FindPeer | What::Lookup | What::Nodes | What::Ping | What::Value(_) => {
                 Event::LookupDone { lookup: id, ok: lookup.heard }
             }
-            What::Store { .. } => Event::Stored { lookup: id, nodes: lookup.taken },
+            What::Store { .. } => Event::Stored { lookup: id, nodes: lookup.taken, refused: lookup.refused },
             // pitfalls 5.1: an announcement that nobody took is none.
             What::Announce { .. } => Event::Announced { announce: id, ok: lookup.taken > 0 },
             What::Unannounce { .. } => Event::Unannounced { announce: id, ok: lookup.heard },

@@ -23,11 +23,14 @@ mod announce;
 mod cache;
 mod connect;
 mod failure;
+mod knock;
 mod later;
+mod life;
 mod listen;
 mod lookup;
 mod nat;
 mod payload;
+mod policy;
 mod ports;
 mod punch;
 mod records;
@@ -43,11 +46,14 @@ mod told;
 mod values;
 
 pub use connect::ConnectOptions;
-pub use failure::{ConnectError, Met};
+pub use failure::{ConnectError, Met, StoreError};
+pub use knock::Knock;
 pub use listen::ListenOptions;
 pub use nat::{Nat, SAMPLES};
+pub use policy::{Punching, Veto};
 pub use ports::{Connected, Counts, Event, Input, Output, Path, Stats};
 pub use through::PATIENCE as RELAY_PATIENCE;
+pub use values::FindMutable;
 
 use announce::Withdrawal;
 use cache::Cache;
@@ -55,7 +61,7 @@ use connect::Client;
 use listen::{Server, SessionId};
 use lookup::Lookup;
 use punch::{PunchId, Puncher};
-use records::{Forward, Storage};
+use records::{Forward, Sizes, Storage};
 use sessions::Census;
 use through::Through;
 use told::{SessionName, View, firewall_name};
@@ -104,6 +110,18 @@ pub struct Config {
     pub random_punch_interval: Option<Span>,
     /// As if a search had ended when the node began. hyperdht.134
     pub defer_random_punch: bool,
+    /// Records that are kept for others, and half as many values of each kind; 65536 by default, and at most.
+    /// hyperdht.116
+    pub max_size: Option<usize>,
+    /// How long an entry that nobody uses is kept; by default records 20 minutes and values 48 hours. hyperdht.116
+    pub max_age: Option<Span>,
+}
+
+/// Where a key was reached, and from which socket of the pool, if it was one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Route {
+    addr: Addr,
+    socket: Option<SocketId>,
 }
 
 /// Why a question was asked: what its answer is for.
@@ -171,9 +189,9 @@ enum Stage {
     Ended,
 }
 
-/// The machine. Commands: `connect`, `destroy`, `listen`, `unlisten`, `set_denied`, `find_peer`, `lookup`, `announce`,
-/// `unannounce`, `find_nodes`, `ping`, `find_immutable`, `store_immutable`, `find_mutable`, `store_mutable`.
-/// Not done: reusable sockets, plugins, suspend.
+/// The machine. Commands: `connect`, `destroy`, `listen`, `unlisten`, `refresh`, `set_denied`, `admit`, `deny`,
+/// `find_peer`, `lookup`, `announce`, `unannounce`, `find_nodes`, `ping`, `find_immutable`, `store_immutable`,
+/// `find_mutable`, `store_mutable`, `suspend`, `close_sockets`, `resume`, `end`. Not done: plugins.
 #[derive(Debug)]
 pub struct HyperDht {
     config: Config,
@@ -181,6 +199,11 @@ pub struct HyperDht {
     interfaces: Vec<[u8; 4]>,
     bootstrapped: bool,
     online: bool,
+    suspended: bool,
+    /// Of a suspended node: the announcements are being withdrawn.
+    withdrawing: bool,
+    /// For ever.
+    ended: bool,
     outputs: VecDeque<Output>,
     events: VecDeque<Event>,
     timers: Timers<Timer>,
@@ -205,7 +228,8 @@ pub struct HyperDht {
     /// Where a key's handshakes were relayed the last time.
     relay_addresses: Cache<Key, Vec<Addr>>,
     /// Where a key's server itself was reached the last time. hyperdht.97
-    routes: Cache<Key, Addr>,
+    routes: Cache<Key, Route>,
+    sizes: Sizes,
     /// From the moment that the node is persistent.
     storage: Option<Storage>,
     stats: Stats,
@@ -214,8 +238,9 @@ pub struct HyperDht {
 impl HyperDht {
     pub fn new(config: Config) -> HyperDht {
         let mut timers = Timers::new();
-        timers.set(Timer::Records, Time::ZERO + records::RECORDS_TURN);
-        timers.set(Timer::Values, Time::ZERO + records::VALUES_TURN);
+        let sizes = Sizes::new(&config);
+        timers.set(Timer::Records, Time::ZERO + sizes.records_turn);
+        timers.set(Timer::Values, Time::ZERO + sizes.values_turn);
         let last_search = config.defer_random_punch.then_some(Time::ZERO);
         HyperDht {
             config,
@@ -224,6 +249,9 @@ impl HyperDht {
             interfaces: Vec::new(),
             bootstrapped: false,
             online: true,
+            suspended: false,
+            withdrawing: false,
+            ended: false,
             outputs: VecDeque::new(),
             events: VecDeque::new(),
             timers,
@@ -239,9 +267,10 @@ impl HyperDht {
             sockets: BTreeMap::new(),
             next_socket: SocketId::FIRST_POOLED.0,
             lookups: Slab::new(),
-            forwards: Cache::new(limits::HYPERDHT_RECORDS),
-            relay_addresses: Cache::new(limits::HYPERDHT_RELAY_ADDRESSES),
-            routes: Cache::new(limits::HYPERDHT_RELAY_ADDRESSES),
+            forwards: Cache::new(sizes.records),
+            relay_addresses: Cache::new(sizes.relay_addresses),
+            routes: Cache::new(sizes.relay_addresses),
+            sizes,
             storage: None,
             stats: Stats::default(),
         }
@@ -391,9 +420,7 @@ impl HyperDht {
             }
             Stage::Session { server, session } => self.end_session(cx, server, session),
             // The other side may still ask for the end of the stream.
-            Stage::Open { socket: Some(socket) } => {
-                self.timers.set(Timer::Socket(socket), cx.now + punch::LINGER);
-            }
+            Stage::Open { socket: Some(socket) } => self.leave_socket(cx, socket),
             Stage::Open { socket: None } | Stage::Ended => {}
         }
     }
@@ -412,7 +439,7 @@ impl HyperDht {
             }
             Purpose::RelayPing { server, relay } => self.relay_answered(cx, server, relay, result),
             Purpose::WithdrawFind(withdrawal) => self.withdraw_found(cx, *withdrawal, result),
-            Purpose::Withdraw(server) => self.withdrawn(server),
+            Purpose::Withdraw(server) => self.withdrawn(cx, server),
             Purpose::LookupWrite { lookup, announce } => self.lookup_written(lookup, announce, result),
             // Queries are not answered this way: put it back.
             other @ (Purpose::FindPeer(_) | Purpose::AnnounceFind(_) | Purpose::Lookup(_)) => {
@@ -481,19 +508,19 @@ impl HyperDht {
             Timer::Leaving(conn) => self.look(cx, conn),
             Timer::Announce(server) => self.announce_due(cx, server),
             Timer::AnnounceStuck(server) => self.announce_stuck(cx, server),
-            Timer::Unlisten(server) => self.unlistened(server),
+            Timer::Unlisten(server) => self.unlistened(cx, server),
             Timer::Records => {
                 self.forwards.rotate();
                 if let Some(storage) = &mut self.storage {
                     storage.rotate_records();
                 }
-                self.timers.set(timer, cx.now + records::RECORDS_TURN);
+                self.timers.set(timer, cx.now + self.sizes.records_turn);
             }
             Timer::Values => {
                 if let Some(storage) = &mut self.storage {
                     storage.rotate_values();
                 }
-                self.timers.set(timer, cx.now + records::VALUES_TURN);
+                self.timers.set(timer, cx.now + self.sizes.values_turn);
             }
         }
     }
@@ -521,7 +548,8 @@ impl Machine for HyperDht {
                 self.refresh_announcements(cx);
             }
             Input::Persistent => {
-                self.storage.get_or_insert_with(Storage::new);
+                let sizes = &self.sizes;
+                self.storage.get_or_insert_with(|| Storage::new(sizes));
                 self.refresh_announcements(cx);
             }
             Input::NetworkUpdate { online } => {
@@ -549,7 +577,7 @@ impl Machine for HyperDht {
                 let known = core::mem::replace(&mut self.interfaces, interfaces);
                 // hyperdht.55
                 if !known.is_empty() && known != self.interfaces {
-                    self.routes = Cache::new(limits::HYPERDHT_RELAY_ADDRESSES); // hyperdht.97
+                    self.routes = Cache::new(self.sizes.relay_addresses); // hyperdht.97
                     self.refresh_announcements(cx);
                 }
             }
@@ -617,10 +645,23 @@ fn signed_announce(
     token: &Key,
     relays: Vec<Addr>,
 ) -> Vec<u8> {
+    bumped_announce(space, pair, target, id, token, relays, 0)
+}
+
+/// The bump is not signed. hyperdht.47
+fn bumped_announce(
+    space: u64,
+    pair: &KeyPair,
+    target: &Key,
+    id: &Key,
+    token: &Key,
+    relays: Vec<Addr>,
+    bump: u64,
+) -> Vec<u8> {
     let peer = Peer { key: pair.public, relays };
     let signature = pair.sign(&announce_signable(space, target, id, token, &peer, None));
     let signature = Some(wire::hyperdht::Signature(signature));
-    wire::encode(&wire::hyperdht::Announce { peer: Some(peer), refresh: None, signature, bump: 0 })
+    wire::encode(&wire::hyperdht::Announce { peer: Some(peer), refresh: None, signature, bump })
 }
 
 /// Pings and holepunch waits are in whole seconds upstream.

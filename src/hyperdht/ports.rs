@@ -173,6 +173,17 @@ pub enum Output {
 /// Told to the layer above.
 #[derive(Debug)]
 pub enum Event {
+    /// Somebody calls a server with a gate: `admit` or `deny` it. Who is not decided about within 10 s is turned away.
+    Knock {
+        knock: Knock,
+        /// The key that the caller has.
+        key: Key,
+        /// Where its message came from, as seen by us or by its relay.
+        from: Addr,
+        /// What it says of itself: its firewall (`wire::hyperdht::firewall`) and its addresses.
+        firewall: u64,
+        addresses: Vec<Addr>,
+    },
     /// At least one node took the announcement: clients can find the server now. Once per server.
     Listening {
         server: ServerId,
@@ -181,6 +192,8 @@ pub enum Event {
     Unlistened {
         server: ServerId,
     },
+    /// After `suspend`: nothing is announced any more.
+    Withdrawn,
     Connected(Connected),
     /// The attempt is over; `conn` is gone once its stream has closed.
     Failed {
@@ -232,6 +245,8 @@ pub enum Event {
     Stored {
         lookup: LookupId,
         nodes: usize,
+        /// Why others did not. hyperdht.117
+        refused: Option<StoreError>,
     },
     /// An announcement has ended; `ok` is whether any node took it.
     Announced {

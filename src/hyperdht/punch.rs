@@ -83,6 +83,11 @@ impl Puncher {
         matches!(self.nat.firewall, firewall::OPEN | firewall::CONSISTENT)
     }
 
+    /// Where the other side says that it is.
+    pub fn remote_addresses(&self) -> Vec<Addr> {
+        self.remote_addresses.iter().map(|&(addr, _)| addr).collect()
+    }
+
     /// The sockets that may be tried have been.
     pub fn reopened(&self) -> bool {
         self.reopens > 0

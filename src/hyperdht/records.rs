@@ -11,9 +11,37 @@ use crate::wire::hyperdht::{
 use super::cache::Records;
 
 /// An entry that is not used lives one to two of these: 20 minutes on average.
-pub const RECORDS_TURN: Span = Span::from_secs(800);
+const RECORDS_TURN: Span = Span::from_secs(800);
 /// The same for values: 48 hours.
-pub const VALUES_TURN: Span = Span::from_secs(115_200);
+const VALUES_TURN: Span = Span::from_secs(115_200);
+
+/// How much is kept, and how long. hyperdht.116
+#[derive(Clone, Copy, Debug)]
+pub struct Sizes {
+    pub records: usize,
+    pub values: usize,
+    pub relay_addresses: usize,
+    pub records_turn: Span,
+    pub values_turn: Span,
+}
+
+impl Sizes {
+    pub fn new(config: &Config) -> Sizes {
+        let records = config.max_size.unwrap_or(limits::HYPERDHT_RECORDS).clamp(2, limits::HYPERDHT_RECORDS);
+        // hyperdht.40: two thirds of the age, whole milliseconds.
+        let turn = config
+            .max_age
+            .map(|age| Span::from_millis((age.as_millis().saturating_mul(2)).div_ceil(3).max(1)));
+        Sizes {
+            records,
+            values: (records / 2).min(limits::HYPERDHT_VALUES),
+            relay_addresses: records.min(limits::HYPERDHT_RELAY_ADDRESSES),
+            records_turn: turn.unwrap_or(RECORDS_TURN),
+            values_turn: turn.unwrap_or(VALUES_TURN),
+        }
+    }
+}
+
 /// A bump may be ahead of our clock by so many milliseconds.
 const BUMP_AHEAD_MILLIS: u64 = 60_000;
 const RECORDS_PER_REPLY: usize = 20;
@@ -45,14 +73,19 @@ pub struct Storage {
 }
 
 impl Storage {
-    pub fn new() -> Storage {
+    pub fn new(sizes: &Sizes) -> Storage {
         Storage {
-            records: Records::new(limits::HYPERDHT_RECORDS),
-            bumps: Cache::new(limits::HYPERDHT_RECORDS),
-            refreshes: Cache::new(limits::HYPERDHT_RECORDS),
-            mutables: Cache::new(limits::HYPERDHT_VALUES),
-            immutables: Cache::new(limits::HYPERDHT_VALUES),
+            records: Records::new(sizes.records),
+            bumps: Cache::new(sizes.records),
+            refreshes: Cache::new(sizes.records),
+            mutables: Cache::new(sizes.values),
+            immutables: Cache::new(sizes.values),
         }
+    }
+
+    #[cfg(test)]
+    pub fn holds_values(&self) -> bool {
+        self.immutables.len() + self.mutables.len() > 0
     }
 
     pub fn rotate_records(&mut self) {

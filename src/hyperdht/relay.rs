@@ -1,6 +1,7 @@
 //! What a node does with handshakes and holepunch rounds: serve those for its own servers, pass on the others. Follows
 //! hyperdht.20 to hyperdht.28. Nothing is remembered: the answer finds its way by the request's tid.
 
+use super::sessions::Call;
 use super::*;
 use crate::wire::hyperdht::{Handshake, Holepunch, mode};
 
@@ -68,11 +69,16 @@ impl HyperDht {
         if !direct && client.is_none() {
             return self.malformed();
         }
-        let Some((noise, socket)) = self.answer_handshake(cx, server, &message.noise, client, &request)
-        else {
-            return;
-        };
-        if direct {
+        let call = Call { request, client: client.filter(|_| !direct), back };
+        if let Some((noise, socket)) = self.answer_handshake(cx, server, &message.noise, &call) {
+            self.return_answer(call, noise, socket);
+        }
+    }
+
+    /// Our side of a handshake leaves, by the way that the caller's came. hyperdht.20, hyperdht.21
+    pub(super) fn return_answer(&mut self, call: Call, noise: Vec<u8>, socket: Option<SocketId>) {
+        let Call { request, client, back } = call;
+        if client.is_none() {
             let reply = Handshake { mode: mode::REPLY, noise, peer: None, relay: None };
             let value = Some(wire::encode(&reply));
             let respond = Respond { token: false, closer: false, socket, ..Respond::value(value) };

@@ -299,6 +299,7 @@ impl HyperDht {
 
     /// Our own NAT is analyzed as far as it will be. hyperdht.86, hyperdht.87
     pub(super) fn client_analyzed(&mut self, cx: &mut Cx<'_>, conn: ConnId) {
+        let veto = self.client(conn).and_then(|client| client.options.veto);
         let Some(answered) = self.reached(conn) else { return };
         let Some(punch) = &mut answered.punch else { return };
         let Step::Analyze { retry, reopened } = punch.step else { return };
@@ -321,6 +322,8 @@ impl HyperDht {
             self.abort_round(cx, conn, ConnectError::HolepunchProbeTimeout);
         } else if random(theirs) && random(ours) {
             self.abort_round(cx, conn, ConnectError::DoubleRandomizedNats);
+        } else if !self.may_punch(id, veto) {
+            self.abort_round(cx, conn, ConnectError::HolepunchAborted); // hyperdht.111
         } else {
             self.last_round(cx, conn);
         }

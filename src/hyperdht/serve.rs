@@ -93,7 +93,10 @@ impl HyperDht {
         let Some(puncher) = self.punchers.get(punch) else { return };
         let socket = puncher.socket;
         let punching = puncher.remote_holepunching;
-        if !punching && puncher.unstable() {
+        let veto = self.servers.get(server).and_then(|record| record.options.veto);
+        let vetoed = punching && !self.may_punch(punch, veto); // hyperdht.111
+        let Some(puncher) = self.punchers.get(punch) else { return };
+        if vetoed || !punching && puncher.unstable() {
             return self.abort_round_of(cx, server, session, round);
         }
         let addresses = puncher.nat.addresses.as_deref().unwrap_or(&[]);

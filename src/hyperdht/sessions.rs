@@ -3,6 +3,7 @@
 //! `serve.rs`.
 
 use super::addresses::{is_private, match_address};
+use super::knock::Knocking;
 use super::later::KEPT;
 use super::payload::Sealed;
 use super::punch::Owner;
@@ -11,9 +12,9 @@ use crate::crypto::noise::{Noise, Unproven};
 use crate::wire::hyperdht::{HolepunchInfo, NoisePayload, UdxInfo, command, error, firewall};
 
 /// A handshake that has led to no packet of the caller's by then is given up. hyperdht.36
-const ABORT: Span = Span::from_secs(10);
-/// A handshake is remembered so long after its outcome. hyperdht.36
-const CLEAR: Span = Span::from_secs(10);
+pub(super) const ABORT: Span = Span::from_secs(10);
+/// A handshake is remembered so long after its outcome, unless a server's options say else. hyperdht.36
+pub(super) const CLEAR: Span = Span::from_secs(10);
 
 /// One caller's handshake.
 #[derive(Debug)]
@@ -32,8 +33,21 @@ pub(super) struct Session {
 }
 
 impl Session {
-    fn weight(&self) -> Weight {
-        let pending = matches!(self.stage, Progress::Pending(_));
+    /// One that holds nothing yet.
+    pub(super) fn new(message: Key, host: [u8; 4]) -> Session {
+        Session {
+            message,
+            host,
+            reply: Vec::new(),
+            reply_from: None,
+            conn: None,
+            dialled: false,
+            stage: Progress::Decided,
+        }
+    }
+
+    pub(super) fn weight(&self) -> Weight {
+        let pending = matches!(self.stage, Progress::Pending(_) | Progress::Knocking(_));
         let punching = matches!(&self.stage, Progress::Pending(pending) if pending.punch.is_some());
         Weight { unproven: usize::from(self.dialled || pending), punching: usize::from(punching) }
     }
@@ -57,7 +71,7 @@ pub(super) struct Census {
 }
 
 impl Census {
-    fn moved(&mut self, host: [u8; 4], before: Weight, after: Weight) {
+    pub(super) fn moved(&mut self, host: [u8; 4], before: Weight, after: Weight) {
         if before == after {
             return;
         }
@@ -73,6 +87,8 @@ impl Census {
 
 #[derive(Debug)]
 pub(super) enum Progress {
+    /// The program has not said whether the caller may come in. See `knock.rs`.
+    Knocking(Box<Knocking>),
     /// The caller's stream has not shown itself.
     Pending(Box<Pending>),
     /// Connected, refused or given up: kept only to answer further copies.
@@ -92,6 +108,31 @@ pub(super) struct Pending {
     pub(super) waiting: Vec<Round>,
     /// Its packets would come to an address that anybody can reach.
     pub(super) open: bool,
+    /// Both sides keep sockets that punched. hyperdht.112
+    pub(super) reusable: bool,
+}
+
+/// A handshake as it came in, and the way back to the caller.
+#[derive(Clone, Debug)]
+pub(super) struct Call {
+    pub(super) request: Request,
+    /// The caller as its relay sees it; none if the request came from the caller itself.
+    pub(super) client: Option<Addr>,
+    /// Where the answer goes.
+    pub(super) back: Addr,
+}
+
+/// What is known of a caller once its message was read.
+#[derive(Debug)]
+pub(super) struct Arrival {
+    pub(super) noise: Noise,
+    pub(super) payload: NoisePayload,
+    /// The hash of its message.
+    pub(super) message: Key,
+    /// The host that it counts for.
+    pub(super) host: [u8; 4],
+    /// Its handshake, if it is remembered already.
+    pub(super) session: Option<SessionId>,
 }
 
 /// A holepunch round that is being answered.
@@ -106,29 +147,26 @@ pub(super) struct Round {
 }
 
 impl HyperDht {
-    /// Our side of a handshake, and the socket it must leave from. `client` is the caller as its relay sees it, `None`
-    /// if the request came from the caller itself. hyperdht.30
+    /// Our side of a handshake, and the socket it must leave from; `None`: no answer, or not yet. hyperdht.30
     pub(super) fn answer_handshake(
         &mut self,
         cx: &mut Cx<'_>,
         server: ServerId,
         message: &[u8],
-        client: Option<Addr>,
-        request: &Request,
+        call: &Call,
     ) -> Option<(Vec<u8>, Option<SocketId>)> {
         let hash = hash::blake2b_256(&[message]);
         let record = self.servers.get(server)?;
         // pitfalls 7.1: a copy through another relay is the same handshake and gets the same reply.
-        if let Some(session) = record.by_message.get(&hash).and_then(|&id| record.sessions.get(id)) {
-            let socket = session.reply_from.filter(|socket| self.sockets.contains_key(socket));
-            return Some((session.reply.clone(), socket));
+        if let Some(&session) = record.by_message.get(&hash) {
+            return self.answer_copy(server, session, call);
         }
-        let host = match client {
-            Some(client) if record.announcer.is_relay(request.from) => client.ip,
-            _ => request.from.ip,
+        let host = match call.client {
+            Some(client) if record.announcer.is_relay(call.request.from) => client.ip,
+            _ => call.request.from.ip,
         };
         // Before any costly work; what the message asks for is not known yet.
-        if !self.room_for_session(host, false) {
+        if record.asleep || !self.room_for_session(host, false) {
             self.stats.handshakes_dropped += 1;
             return None;
         }
@@ -147,13 +185,48 @@ impl HyperDht {
             self.events.push_back(Event::Denied { server, key: remote_key });
             return None;
         }
-        match (payload.version, &payload.udx) {
+        let gate = record.options.gate;
+        let arrival = Arrival { noise, payload, message: hash, host, session: None };
+        if gate {
+            self.knock(cx, server, remote_key, arrival, call);
+            return None;
+        }
+        self.let_in(cx, server, arrival, call)
+    }
+
+    /// A message that was seen before. hyperdht.30
+    fn answer_copy(
+        &mut self,
+        server: ServerId,
+        session: SessionId,
+        call: &Call,
+    ) -> Option<(Vec<u8>, Option<SocketId>)> {
+        let entry = self.session(server, session)?;
+        if let Progress::Knocking(knocking) = &mut entry.stage {
+            knocking.add(call);
+            return None;
+        }
+        // hyperdht.110: without a reply it was turned away.
+        let reply = Some(entry.reply.clone()).filter(|reply| !reply.is_empty())?;
+        let socket = entry.reply_from;
+        Some((reply, socket.filter(|socket| self.sockets.contains_key(socket))))
+    }
+
+    /// The caller may come in: serve it, or say why not.
+    pub(super) fn let_in(
+        &mut self,
+        cx: &mut Cx<'_>,
+        server: ServerId,
+        arrival: Arrival,
+        call: &Call,
+    ) -> Option<(Vec<u8>, Option<SocketId>)> {
+        match (arrival.payload.version, &arrival.payload.udx) {
             (1, Some(udx)) => {
                 let remote = udx.id;
-                self.accept(cx, server, noise, payload, remote, hash, host, client, request)
+                self.accept(cx, server, arrival, remote, call)
             }
-            (1, None) => Self::refuse_caller(cx, noise, error::ABORTED),
-            _ => Self::refuse_caller(cx, noise, error::VERSION_MISMATCH),
+            (1, None) => Self::refuse_caller(cx, arrival.noise, error::ABORTED),
+            _ => Self::refuse_caller(cx, arrival.noise, error::VERSION_MISMATCH),
         }
     }
 
@@ -187,7 +260,8 @@ impl HyperDht {
 
     /// A handshake has its outcome, and is remembered for a while. hyperdht.36
     pub(super) fn remember(&mut self, cx: &mut Cx<'_>, server: ServerId, session: SessionId) {
-        let at = cx.now + CLEAR;
+        let wait = self.servers.get(server).map_or(CLEAR, |record| record.options.handshake_clear);
+        let at = cx.now + wait;
         self.timers.set(Timer::SessionClear(server, session), at);
         self.oldest_decided(); // those that are forgotten leave the list
         // One that was dialled stays in the count of the unproven until its time has come.
@@ -213,19 +287,16 @@ impl HyperDht {
         reply.map(|reply| (reply, None))
     }
 
-    #[allow(clippy::too_many_arguments)]
-    pub(super) fn accept(
+    fn accept(
         &mut self,
         cx: &mut Cx<'_>,
         server: ServerId,
-        mut noise: Noise,
-        payload: NoisePayload,
+        arrival: Arrival,
         remote_id: u32,
-        message: Key,
-        host: [u8; 4],
-        client: Option<Addr>,
-        request: &Request,
+        call: &Call,
     ) -> Option<(Vec<u8>, Option<SocketId>)> {
+        let Arrival { mut noise, payload, message, host, session } = arrival;
+        let (client, request) = (call.client, &call.request);
         let record = self.servers.get(server)?;
         let (share, may_punch) = (record.options.share_local_address, record.options.holepunch);
         let plan = self.plan(&payload, client, request, share, may_punch);
@@ -234,16 +305,10 @@ impl HyperDht {
             self.stats.handshakes_dropped += 1;
             return None;
         }
-        let record = self.servers.get_mut(server)?;
-        let session = record.sessions.insert(Session {
-            message,
-            host,
-            reply: Vec::new(),
-            reply_from: None,
-            conn: None,
-            dialled: false,
-            stage: Progress::Decided,
-        });
+        let session = match session {
+            Some(session) => session,
+            None => self.servers.get_mut(server)?.sessions.insert(Session::new(message, host)),
+        };
         let punch = if punching {
             let punch = self.new_puncher(cx, Owner::Session(server, session), payload.firewall);
             if punch.is_none() {
@@ -286,6 +351,8 @@ impl HyperDht {
             Plan::Punch { from_puncher: false } | Plan::Wait | Plan::Dial(_) => None,
         };
         let record = self.servers.get_mut(server)?;
+        let reusable =
+            record.options.reusable_socket && payload.udx.as_ref().is_some_and(|udx| udx.reusable_socket);
         record.by_message.insert(message, session);
         record.by_slot.insert(session.slot(), session);
         let entry = record.sessions.get_mut(session)?;
@@ -300,6 +367,7 @@ impl HyperDht {
             round: 0,
             waiting: Vec::new(),
             open,
+            reusable,
         }));
         entry.dialled = matches!(plan, Plan::Dial(_));
         self.census.moved(host, before, entry.weight());
@@ -329,13 +397,14 @@ impl HyperDht {
         let record = self.servers.get(server);
         let announcer = record.map(|record| &record.announcer);
         let share = record.is_some_and(|record| record.options.share_local_address);
+        let reusable_socket = record.is_some_and(|record| record.options.reusable_socket);
         let relays = announcer.map(|announcer| announcer.relays.clone()).unwrap_or_default();
         let relay_addresses = announcer.map(|announcer| announcer.relay_addresses.clone());
         NoisePayload {
             firewall: if remote.is_some() { firewall::OPEN } else { firewall::UNKNOWN },
             holepunch: remote.is_none().then(|| HolepunchInfo { id: session.slot().into(), relays }),
             addresses4: self.own_addresses(share),
-            udx: Some(UdxInfo { id: local, ..UdxInfo::default() }),
+            udx: Some(UdxInfo { id: local, reusable_socket, ..UdxInfo::default() }),
             secret_stream: Some(1),
             relay_addresses: relay_addresses.filter(|relays| !relays.is_empty()),
             ..NoisePayload::default()
@@ -376,7 +445,7 @@ impl HyperDht {
     pub(super) fn pending(&mut self, server: ServerId, session: SessionId) -> Option<&mut Pending> {
         match &mut self.session(server, session)?.stage {
             Progress::Pending(pending) => Some(pending),
-            Progress::Decided => None,
+            Progress::Knocking(_) | Progress::Decided => None,
         }
     }
 
@@ -493,6 +562,14 @@ impl HyperDht {
         self.remember(cx, server, session);
         if let Some(record) = self.conns.get_mut(conn) {
             record.stage = Stage::Open { socket: pooled };
+        }
+        if let Some(keys) = &pending.keys
+            && pending.reusable
+        {
+            self.keep_route(keys.remote_public, pooled, Some(at.1));
+        }
+        if let Some(pooled) = pooled {
+            self.timers.clear(Timer::Socket(pooled)); // hyperdht.112
         }
         let Some(keys) = pending.keys else { return self.upgrade(cx, conn, at.0, at.1, path) };
         self.end_relay(conn);

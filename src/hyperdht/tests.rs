@@ -5,6 +5,7 @@ use serde_json::Value;
 use crate::base::{Addr, Key, hex};
 
 mod announcing;
+mod api;
 mod formats;
 mod pitfalls;
 mod relayed;

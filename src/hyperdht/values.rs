@@ -14,7 +14,40 @@ pub(super) enum Wanted {
     /// It is what the hash says.
     Immutable,
     /// It is signed by this key, and its number is at least this.
-    Mutable { key: Key, seq: u64 },
+    Mutable {
+        key: Key,
+        seq: u64,
+        how: FindMutable,
+        /// What a node answered with the highest number so far, as it would be stored.
+        newest: Option<Vec<u8>>,
+    },
+}
+
+impl Wanted {
+    /// What is to be stored again at the nodes that are closest. hyperdht.118
+    pub(super) fn refreshed(&self) -> Option<&[u8]> {
+        match self {
+            Wanted::Mutable { how: FindMutable { refresh: true, .. }, newest, .. } => newest.as_deref(),
+            Wanted::Mutable { .. } | Wanted::Immutable => None,
+        }
+    }
+}
+
+/// How to look for a mutable value.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FindMutable {
+    /// The least number that is wanted.
+    pub seq: u64,
+    /// The highest number of all nodes near it; else the first value that is met ends the search.
+    pub latest: bool,
+    /// What is found is stored again at the closest nodes. hyperdht.118
+    pub refresh: bool,
+}
+
+impl Default for FindMutable {
+    fn default() -> FindMutable {
+        FindMutable { seq: 0, latest: true, refresh: false }
+    }
 }
 
 impl HyperDht {
@@ -40,10 +73,16 @@ impl HyperDht {
 
     /// Looks for the value that `key` signed, with a number of at least `seq`: `Event::Value` for the first and for
     /// each that is newer than those before, then `LookupDone`. hyperdht.95
-    pub fn find_mutable(&mut self, _: &mut Cx<'_>, key: Key, seq: u64) -> LookupId {
+    pub fn find_mutable(&mut self, cx: &mut Cx<'_>, key: Key, seq: u64) -> LookupId {
+        self.find_mutable_with(cx, key, FindMutable { seq, ..FindMutable::default() })
+    }
+
+    /// As `find_mutable`, with options. hyperdht.95, hyperdht.118
+    pub fn find_mutable_with(&mut self, _: &mut Cx<'_>, key: Key, how: FindMutable) -> LookupId {
+        let seq = how.seq;
         let value = wire::encode(&MutableGet { seq });
         let query = Query::new(target(&key), command::MUTABLE_GET, Some(value));
-        self.walk(What::Value(Wanted::Mutable { key, seq }), query)
+        self.walk(What::Value(Wanted::Mutable { key, seq, how, newest: None }), query)
     }
 
     /// Has the network keep a value, under its hash (`target_of_value`); ends with `Event::Stored`. `Invalid` if it is
@@ -82,19 +121,33 @@ impl HyperDht {
                 }
                 self.events.push_back(Event::Value { lookup: id, seq: 0, value: value.clone() });
                 // Nobody can have another one.
-                self.lookups.remove(id);
-                self.cancel(|purpose| matches!(purpose, Purpose::Lookup(l) if *l == id));
-                self.events.push_back(Event::LookupDone { lookup: id, ok: true });
+                self.value_enough(id);
             }
-            Wanted::Mutable { key, seq } => {
+            Wanted::Mutable { key, seq, how, newest } => {
                 let Ok(Mutable { seq: found, value, signature }) = wire::decode(value) else { return };
                 if found < *seq || !sign::verify(key, &mutable_signable(found, &value), &signature.0) {
                     return;
                 }
                 *seq = found.saturating_add(1);
+                let how = *how;
+                if how.refresh {
+                    let put = MutablePut { key: *key, seq: found, value: value.clone(), signature };
+                    *newest = Some(wire::encode(&put));
+                }
                 self.events.push_back(Event::Value { lookup: id, seq: found, value });
+                // One that is to be stored again goes to the closest, which the walk has to find.
+                if !how.latest && !how.refresh {
+                    self.value_enough(id);
+                }
             }
         }
+    }
+
+    /// The walk need not go on.
+    fn value_enough(&mut self, id: LookupId) {
+        self.lookups.remove(id);
+        self.cancel(|purpose| matches!(purpose, Purpose::Lookup(l) if *l == id));
+        self.events.push_back(Event::LookupDone { lookup: id, ok: true });
     }
 }
 

@@ -452,6 +452,7 @@ impl Node {
         self.peers_gone(cx, id);
         let Some(conn) = self.conns.remove(&id) else { return };
         self.conn_deadlines.clear(id);
+        self.pools.forget(id);
         self.touched_conns.remove(&id);
         let why = match conn.why {
             Some(Closed::Stream(secret_stream::Why::Ended | secret_stream::Why::Cut)) | None => transport,

@@ -1,7 +1,7 @@
 //! What a program can ask the DHT itself. Each question ends with `Event::LookupDone`.
 
 use super::net::Net;
-use super::{KeyPair, LookupId, Node};
+use super::{FindMutable, KeyPair, LookupId, Node};
 use crate::base::hex::Short;
 use crate::base::{Addr, Error, Key, trace};
 use crate::dht_rpc::Stats;
@@ -21,6 +21,43 @@ impl Net<'_> {
         trace!(cx, Call, "node", "announce under topic {}", Short(&topic));
         let lookup = node.dht.announce(cx, topic, key_pair.clone(), relays, false);
         self.asked(lookup)
+    }
+
+    /// As `announce`, with options: `clear` takes back what older announcements of the key left; `bump`, in
+    /// milliseconds
+    /// of Unix time, is told to those who look the topic up (hyperdht.47). Peers that are met are told: `Event::Found`.
+    pub fn announce_with(
+        &mut self,
+        topic: Key,
+        key_pair: &KeyPair,
+        relays: Vec<Addr>,
+        clear: bool,
+        bump: u64,
+    ) -> LookupId {
+        let (node, cx) = self.parts();
+        trace!(cx, Call, "node", "announce under topic {}, clear: {clear}, bump {bump}", Short(&topic));
+        let lookup = node.dht.announce_bumped(cx, topic, key_pair.clone(), relays, clear, bump);
+        self.asked(lookup)
+    }
+
+    /// Takes an announcement back, and tells who else is announced there: `Event::Found`.
+    pub fn lookup_and_unannounce(&mut self, topic: Key, key_pair: &KeyPair) -> LookupId {
+        let (node, cx) = self.parts();
+        trace!(cx, Call, "node", "take back what is announced under topic {}, and look", Short(&topic));
+        let lookup = node.dht.lookup_and_unannounce(cx, topic, key_pair.clone(), Vec::new());
+        self.asked(lookup)
+    }
+
+    /// Ends a question early: nothing more is told of it. `Gone`: it has ended.
+    pub fn cancel(&mut self, lookup: LookupId) -> Result<(), Error> {
+        let (node, cx) = self.parts();
+        if !node.lookups.remove(&lookup) {
+            return Err(Error::Gone);
+        }
+        trace!(cx, Call, "node", id: lookup, "cancel");
+        let ended = node.dht.cancel_lookup(cx, lookup);
+        node.settle(cx);
+        ended
     }
 
     /// Takes an announcement back.
@@ -85,6 +122,31 @@ impl Net<'_> {
         trace!(cx, Call, "node", "find the value of {} from {seq} on", Short(&key));
         let lookup = node.dht.find_mutable(cx, key, seq);
         self.asked(lookup)
+    }
+
+    /// As `find_mutable`, with options: the first that is met instead of the newest, or what is found stored again at
+    /// the closest nodes. (hyperdht.118)
+    pub fn find_mutable_with(&mut self, key: Key, how: FindMutable) -> LookupId {
+        let (node, cx) = self.parts();
+        trace!(cx, Call, "node", "find the value of {} from {} on", Short(&key), how.seq);
+        let lookup = node.dht.find_mutable_with(cx, key, how);
+        self.asked(lookup)
+    }
+
+    /// Puts a node into the routing table, unasked.
+    pub fn add_node(&mut self, addr: Addr) {
+        let (node, cx) = self.parts();
+        trace!(cx, Call, "node", peer: addr, "add it to the table");
+        node.rpc.add_node(addr);
+        node.settle(cx);
+    }
+
+    /// Walks towards a random node, to meet others; it is done by itself every five minutes.
+    pub fn refresh_table(&mut self) {
+        let (node, cx) = self.parts();
+        trace!(cx, Call, "node", "refresh the table");
+        node.rpc.refresh_table(cx);
+        node.settle(cx);
     }
 
     /// Counts of requests since the node started.

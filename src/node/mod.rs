@@ -5,10 +5,13 @@
 
 mod conn;
 pub mod inspect;
+mod life;
 mod lookups;
 mod net;
+mod pool;
 mod relays;
 mod route;
+mod serving;
 mod stores;
 mod swarm;
 mod told;
@@ -26,14 +29,16 @@ pub use crate::dht_rpc::Config as DhtConfig;
 pub use crate::hyperbee::{Bee, Change, Range};
 pub use crate::hypercore::Durability;
 pub use crate::hyperdht::{
-    ConnId, ConnectError, ConnectOptions, ListenOptions, LookupId, Met, Nat, Path, SAMPLES, ServerId,
-    Stats as ConnectStats,
+    ConnId, ConnectError, ConnectOptions, FindMutable, Knock, ListenOptions, LookupId, Met, Nat, Path,
+    Punching, SAMPLES, ServerId, Stats as ConnectStats, StoreError, Veto,
 };
 pub use crate::hyperswarm::{Backoffs, Firewall, Stats as SwarmStats, TopicStatus};
 pub use crate::protomux_rpc::Failure;
 pub use crate::secret_stream::{Stats as StreamStats, Why as StreamWhy};
 pub use crate::udx::Why as TransportWhy;
 pub use net::{CoreInfo, Net, NetStatus};
+pub use pool::{PoolId, PoolKind};
+pub use serving::ServerAddress;
 pub use stores::{CoreId, CoreKind, StoreId, StoreKind};
 pub use topics::{JoinOptions, SwarmOptions};
 
@@ -60,11 +65,33 @@ impl Kind for CallKind {
 pub type CallId = Id<CallKind>;
 
 /// What a node starts with.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Config {
     pub dht: DhtConfig,
     /// Milliseconds of Unix time when the node's time is zero.
     pub epoch_millis: Option<u64>,
+    /// How long a connection may lie idle before an empty message keeps it alive; `None`: for ever. 5 s by default.
+    pub keep_alive: Option<Span>,
+    /// How much is kept for others, and how long; see `hyperdht::Config`.
+    pub max_size: Option<usize>,
+    pub max_age: Option<Span>,
+    /// How often ports are searched for at most, and whether the first search waits for that; see `hyperdht::Config`.
+    pub random_punch_interval: Option<Span>,
+    pub defer_random_punch: bool,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            dht: DhtConfig::default(),
+            epoch_millis: None,
+            keep_alive: Some(Span::from_secs(5)),
+            max_size: None,
+            max_age: None,
+            random_punch_interval: None,
+            defer_random_punch: false,
+        }
+    }
 }
 
 /// Told by the world.
@@ -128,6 +155,8 @@ pub enum Closed {
     Channels(crate::protomux::Fault),
     /// The other side broke the rules of replication.
     Replication,
+    /// A pool keeps another connection with that key.
+    Duplicate,
 }
 
 /// Told to programs.
@@ -143,6 +172,39 @@ pub enum Event {
     Bootstrapped,
     /// This node is a lasting part of the DHT from here on.
     Persistent,
+    /// And from here on it is not any more.
+    Ephemeral,
+    /// Whether answers come back at all, and whether most of them do not.
+    NetworkUpdate {
+        online: bool,
+        degraded: bool,
+    },
+    /// This host has other addresses than before.
+    NetworkChange,
+    /// Others see this node at another address than before.
+    NatUpdate {
+        host: Option<[u8; 4]>,
+        /// 0 if it is not the same for all.
+        port: u16,
+    },
+    /// This host slept.
+    WakeUp,
+    /// After `Net::suspend`: all is closed.
+    Suspended,
+    /// After `Net::resume`.
+    Resumed,
+    /// After `Net::shut_down`: the last event.
+    Destroyed,
+    /// Somebody calls a server with a gate: answer with `Net::admit` or `Net::deny` within 10 s.
+    Knock {
+        knock: Knock,
+        server: ServerId,
+        key: Key,
+        from: Addr,
+        /// What the caller says of itself: its firewall (`wire::hyperdht::firewall`), and its addresses.
+        firewall: u64,
+        addresses: Vec<Addr>,
+    },
     /// A server can be found and reached.
     Listening {
         server: ServerId,
@@ -283,6 +345,11 @@ pub enum Event {
         seq: u64,
         value: Vec<u8>,
     },
+    /// Nodes did not take a mutable value, and why. `LookupDone` follows.
+    StoreRefused {
+        lookup: LookupId,
+        why: StoreError,
+    },
     /// A lookup, an announcement, a storing or a ping has ended. `ok`: somebody answered, or took it.
     LookupDone {
         lookup: LookupId,
@@ -301,6 +368,10 @@ pub struct Node {
     udx: Udx,
     swarm: Option<Box<SwarmState>>,
     relays: Box<relays::Relays>,
+    pools: pool::Pools,
+    life: life::Life,
+    /// Of connections, from the start.
+    keep_alive: Option<Span>,
 
     conns: BTreeMap<ConnId, Conn>,
     /// Transport streams of connections, from the handshake on.
@@ -332,6 +403,8 @@ pub struct Node {
     conn_deadlines: Timers<ConnId>,
     core_deadlines: Timers<CoreId>,
 
+    /// The addresses of this host, once they are known.
+    interfaces: Option<Vec<[u8; 4]>>,
     /// Of dht_rpc's status, when hyperdht was told it.
     status: Option<crate::dht_rpc::StatusMark>,
     outputs: VecDeque<Output>,
@@ -371,8 +444,16 @@ enum CallState {
 
 impl Node {
     pub fn new(cx: &mut Cx<'_>, config: Config) -> Node {
-        let (host, epoch_millis) = (config.dht.host, config.epoch_millis);
-        let dht = crate::hyperdht::Config { host, epoch_millis, ..Default::default() };
+        let Config { keep_alive, max_size, max_age, epoch_millis, random_punch_interval, .. } = config;
+        let (host, defer_random_punch) = (config.dht.host, config.defer_random_punch);
+        let dht = crate::hyperdht::Config {
+            host,
+            epoch_millis,
+            random_punch_interval,
+            defer_random_punch,
+            max_size,
+            max_age,
+        };
         let mut rpc = config.dht;
         rpc.refused.extend(crate::hyperdht::REFUSED_NODES);
         let mut node = Node {
@@ -381,6 +462,9 @@ impl Node {
             udx: Udx::new(),
             swarm: None,
             relays: Box::default(),
+            pools: pool::Pools::default(),
+            life: life::Life::default(),
+            keep_alive,
             conns: BTreeMap::new(),
             streams: BTreeMap::new(),
             stream_owners: BTreeMap::new(),
@@ -401,6 +485,7 @@ impl Node {
             touched_cores: BTreeSet::new(),
             conn_deadlines: Timers::new(),
             core_deadlines: Timers::new(),
+            interfaces: None,
             status: None,
             outputs: VecDeque::new(),
             events: VecDeque::new(),
@@ -446,6 +531,7 @@ impl Node {
         }
         self.swarm_timeout(cx);
         self.relay_timeout(cx);
+        self.life_timeout(cx);
         while let Some(conn) = self.conn_deadlines.pop_due(cx.now) {
             self.conn_timeout(cx, conn);
         }
@@ -496,7 +582,12 @@ impl Machine for Node {
             }
             Input::Interfaces(hosts) => {
                 self.rpc.handle_input(cx, crate::dht_rpc::Input::Interfaces(hosts));
+                let changed = self.interfaces.as_deref().is_some_and(|known| known != hosts);
+                self.interfaces = Some(hosts.to_vec());
                 self.dht.handle_input(cx, crate::hyperdht::Input::Interfaces(hosts.to_vec()));
+                if changed {
+                    self.tell(Event::NetworkChange);
+                }
                 self.tell_swarm(cx, crate::hyperswarm::Input::NetworkChange);
             }
         }
@@ -552,6 +643,7 @@ impl Machine for Node {
             self.udx.poll_timeout(),
             self.swarm_deadline(),
             self.relays.deadline(),
+            self.life_deadline(),
             self.conn_deadlines.deadline(|_| "a connection"),
             self.core_deadlines.deadline(|_| "a core"),
         ]

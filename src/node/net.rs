@@ -12,6 +12,7 @@ use crate::base::hex::Short;
 use crate::base::{Addr, Cx, Error, Key, Span, Time, Traffic, trace};
 use crate::corestore::{Corestore, Namespace};
 use crate::hyperbee::Range;
+use crate::wire::hyperdht::Address;
 
 /// Borrows a node and its world for one statement.
 pub struct Net<'a> {
@@ -30,7 +31,19 @@ pub struct NetStatus {
     pub remote: Option<Addr>,
     /// The local address of the server socket.
     pub local: Option<Addr>,
+    /// Of the routing table, those heard from latest first. Given to the next start (`DhtConfig::nodes`), they make it
+    /// quick.
     pub nodes: Vec<Addr>,
+    /// Answers come back.
+    pub online: bool,
+    /// They do, but most requests are lost.
+    pub degraded: bool,
+    /// The node's id, while it is not ephemeral.
+    pub id: Option<Key>,
+    /// The public host as others see it.
+    pub host: Option<[u8; 4]>,
+    /// The public port as others see it; 0 if each sees another (the NAT is random).
+    pub port: u16,
 }
 
 /// What is known of a core.
@@ -82,6 +95,11 @@ impl<'a> Net<'a> {
             remote: status.remote,
             local: status.server,
             nodes: self.node.rpc.nodes(usize::MAX),
+            online: self.node.rpc.online(),
+            degraded: self.node.rpc.degraded(),
+            id: status.id,
+            host: status.host,
+            port: status.port,
         }
     }
 
@@ -132,8 +150,22 @@ impl<'a> Net<'a> {
         Ok(conn)
     }
 
-    /// From now on `listen`, `connect` and the swarm use one of these blind relays where there is no direct
-    /// way; none: no relay,
+    /// As `connect_with`; nodes that are handed around with the key are asked first, unless the options name others.
+    /// (hyperdht.120)
+    pub fn connect_to(
+        &mut self,
+        to: &Address,
+        mut options: ConnectOptions,
+        channels: bool,
+    ) -> Result<ConnId, Error> {
+        if options.relays.is_empty() {
+            options.relays = to.nodes.clone().unwrap_or_default();
+        }
+        self.connect_with(to.key, options, channels)
+    }
+
+    /// From now on `listen`, `connect` and the swarm use one of these blind relays where there is no direct way; none: no
+    /// relay,
     /// unless the other side wants one. (blind_relay.20)
     pub fn set_relays(&mut self, relays: &[Key]) {
         self.node.relays.default = relays.to_vec();

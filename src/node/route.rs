@@ -121,16 +121,22 @@ impl Node {
                 self.tell(Event::Persistent);
             }
             dht_rpc::Event::NetworkUpdate { online } => {
+                self.tell(Event::NetworkUpdate { online, degraded: self.rpc.degraded() });
                 self.dht.handle_input(cx, hyperdht::Input::NetworkUpdate { online });
                 self.tell_swarm(cx, hyperswarm::Input::Online(online));
             }
             dht_rpc::Event::BindFailed => self.tell(Event::BindFailed),
-            dht_rpc::Event::Committed { .. }
-            | dht_rpc::Event::Listening
-            | dht_rpc::Event::Ephemeral
-            | dht_rpc::Event::NatUpdate => {}
+            dht_rpc::Event::Committed { .. } | dht_rpc::Event::Listening => {}
+            dht_rpc::Event::Ephemeral => self.tell(Event::Ephemeral),
+            dht_rpc::Event::NatUpdate => {
+                let status = self.rpc.status();
+                self.tell(Event::NatUpdate { host: status.host, port: status.port });
+            }
             // What was announced may have run out meanwhile. hyperdht.55
-            dht_rpc::Event::WakeUp => self.dht.handle_input(cx, hyperdht::Input::NetworkChange),
+            dht_rpc::Event::WakeUp => {
+                self.dht.handle_input(cx, hyperdht::Input::NetworkChange);
+                self.tell(Event::WakeUp);
+            }
         }
     }
 
@@ -148,6 +154,7 @@ impl Node {
             }
             self.take_dht_event(cx, event);
         }
+        self.servers_left(cx);
         moved
     }
 
@@ -218,8 +225,14 @@ impl Node {
 
     fn take_dht_event(&mut self, cx: &mut Cx<'_>, event: hyperdht::Event) {
         match event {
+            hyperdht::Event::Knock { knock, key, from, firewall, addresses } => {
+                let server = knock.server();
+                self.tell(Event::Knock { knock, server, key, from, firewall, addresses });
+            }
+            hyperdht::Event::Withdrawn => self.withdrawn(cx),
             hyperdht::Event::Connected(connected) => self.add_conn(cx, connected),
             hyperdht::Event::Failed { conn, why, met } => {
+                self.pools.forget(conn);
                 let Some(dialing) = self.dialing.remove(&conn) else { return };
                 if self.relays.is_leg(conn) {
                     return self.leg_closed(cx, conn);
@@ -239,6 +252,7 @@ impl Node {
             }
             hyperdht::Event::Unlistened { server } => {
                 let serving = self.servers.remove(&server);
+                self.pools.server_gone(server);
                 self.swarm_unlistened(cx, serving);
                 self.tell(Event::Unlistened { server });
             }
@@ -256,7 +270,12 @@ impl Node {
             hyperdht::Event::LookupDone { lookup, ok } => self.lookup_done(cx, lookup, ok),
             hyperdht::Event::Announced { announce, ok } => self.lookup_done(cx, announce, ok),
             hyperdht::Event::Unannounced { announce, ok } => self.lookup_done(cx, announce, ok),
-            hyperdht::Event::Stored { lookup, nodes } => self.lookup_done(cx, lookup, nodes > 0),
+            hyperdht::Event::Stored { lookup, nodes, refused } => {
+                if let Some(why) = refused {
+                    self.tell(Event::StoreRefused { lookup, why });
+                }
+                self.lookup_done(cx, lookup, nodes > 0);
+            }
         }
     }
 
@@ -284,7 +303,7 @@ impl Node {
         let keys = secret_stream::Keys { initiator: connected.initiator, keys: connected.keys, public };
         trace!(cx, State, "node", id: id, peer: Short(&connected.remote_key), "open on {stream}");
         let mut secret = cx.within(id.place(), |cx| SecretStream::with_keys(cx, keys));
-        secret.set_keep_alive(cx, Some(crate::base::Span::from_secs(5)));
+        secret.set_keep_alive(cx, self.keep_alive);
         secret.set_patience(cx, Some(PATIENCE));
         let conn = Conn {
             key: connected.remote_key,
@@ -311,6 +330,9 @@ impl Node {
         if swarm {
             // The program is told once hyperswarm has decided which of two connections to keep.
             self.swarm_connected(cx, id, connected.path);
+            return;
+        }
+        if !self.pooled(cx, id, &public) {
             return;
         }
         self.tell(Event::Connected {

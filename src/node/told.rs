@@ -1,7 +1,7 @@
 //! What the node itself tells the transcript: datagrams, sockets, what the program asks and is told. Only called when
 //! somebody reads.
 
-use super::{Event, Input, Output};
+use super::{Event, Input, Output, StoreError};
 use crate::base::addr::Host;
 use crate::base::hex::Short;
 use crate::base::{Addr, Cx, SocketId, trace};
@@ -107,14 +107,22 @@ pub(super) fn dht_event(cx: &mut Cx<'_>, event: &hyperdht::Event) {
         hyperdht::Event::Pinged { lookup, from, seen } => {
             trace!(cx, Step, "hyperdht", id: lookup, peer: from, "answered, and sees us as {seen}");
         }
-        hyperdht::Event::Stored { lookup, nodes } => {
-            trace!(cx, State, "hyperdht", id: lookup, "over, stored at {nodes} nodes");
+        hyperdht::Event::Stored { lookup, nodes, refused } => {
+            let why = refused.map_or("", StoreError::code);
+            trace!(cx, State, "hyperdht", id: lookup, rule: "hyperdht.117", "over, stored at {nodes} nodes {why}");
         }
         hyperdht::Event::Announced { announce, ok } => {
             trace!(cx, State, "hyperdht", id: announce, rule: "hyperdht.92", "over, announced: {ok}");
         }
         hyperdht::Event::Unannounced { announce, ok } => {
             trace!(cx, State, "hyperdht", id: announce, rule: "hyperdht.93", "over, answered: {ok}");
+        }
+        hyperdht::Event::Knock { knock, key, from, .. } => {
+            let server = knock.server();
+            trace!(cx, State, "hyperdht", id: server, peer: from, rule: "hyperdht.110", "{} wants in", Short(key));
+        }
+        hyperdht::Event::Withdrawn => {
+            trace!(cx, State, "hyperdht", rule: "hyperdht.113", "nothing is announced any more");
         }
         // The connection tells of itself.
         hyperdht::Event::Connected(_) | hyperdht::Event::Moved { .. } => {}
@@ -128,6 +136,22 @@ pub(super) fn event(cx: &mut Cx<'_>, event: &Event) {
         Event::BindFailed => trace!(cx, Event, "node", "no socket can be bound"),
         Event::Bootstrapped => trace!(cx, Event, "node", "bootstrapped"),
         Event::Persistent => trace!(cx, Event, "node", "persistent"),
+        Event::Ephemeral => trace!(cx, Event, "node", "persistent no longer"),
+        Event::NetworkUpdate { online, degraded } => {
+            trace!(cx, Event, "node", "online: {online}, degraded: {degraded}");
+        }
+        Event::NetworkChange => trace!(cx, Event, "node", "the host has other addresses"),
+        Event::NatUpdate { host, port } => match host {
+            Some(host) => trace!(cx, Event, "node", "others see us at {}", Addr::new(*host, *port)),
+            None => trace!(cx, Event, "node", "others see us nowhere in particular"),
+        },
+        Event::WakeUp => trace!(cx, Event, "node", "the host slept"),
+        Event::Suspended => trace!(cx, Event, "node", "suspended"),
+        Event::Resumed => trace!(cx, Event, "node", "goes on"),
+        Event::Destroyed => trace!(cx, Event, "node", "ended"),
+        Event::Knock { server, key, from, .. } => {
+            trace!(cx, Event, "node", id: server, peer: from, "{} wants in", Short(key));
+        }
         Event::Listening { server } => trace!(cx, Event, "node", id: server, "listening"),
         Event::Unlistened { server } => trace!(cx, Event, "node", id: server, "listens no longer"),
         Event::Connected { conn, key, path, .. } => {
@@ -176,6 +200,9 @@ pub(super) fn event(cx: &mut Cx<'_>, event: &Event) {
         Event::Value { lookup, seq, value } => {
             let len = value.len();
             trace!(cx, Event, "node", id: lookup, "value number {seq}, {len} bytes");
+        }
+        Event::StoreRefused { lookup, why } => {
+            trace!(cx, Event, "node", id: lookup, "refused, {}: {why}", why.code())
         }
         Event::LookupDone { lookup, ok } => trace!(cx, Event, "node", id: lookup, "over, answered: {ok}"),
         Event::DiskFailed(error) => trace!(cx, Event, "node", "the disk failed: {error}"),

@@ -64,7 +64,7 @@ impl Crowd {
         let mut world = World::new(seed);
         let first = world.add(FIRST.ip);
         let dht = DhtConfig::bootstrapper(FIRST).expect("a host and a port");
-        world.start(first, Config { dht, epoch_millis: None });
+        world.start(first, Config { dht, ..Config::default() });
         Crowd { world, draw: Seeded::new(seed).fork("crowd"), hosts: vec![first], announced: Vec::new() }
     }
 
@@ -72,7 +72,7 @@ impl Crowd {
     pub fn config(lasting: bool) -> Config {
         let ephemeral = lasting.then_some(false);
         let dht = DhtConfig { bootstrap: vec![FIRST], ephemeral, ..DhtConfig::default() };
-        Config { dht, epoch_millis: None }
+        Config { dht, ..Config::default() }
     }
 
     pub fn hosts(&self) -> &[HostId] {

@@ -458,13 +458,13 @@ fn address(first: u8, n: usize) -> [u8; 4] {
 /// A config for the first node of the network.
 fn first() -> Config {
     let dht = DhtConfig::bootstrapper(BOOTSTRAP).expect("a host and a port");
-    Config { dht, epoch_millis: Some(EPOCH_MILLIS) }
+    Config { dht, epoch_millis: Some(EPOCH_MILLIS), ..Config::default() }
 }
 
 /// A config for a node that joins it.
 fn joining() -> Config {
     let dht = DhtConfig { bootstrap: vec![BOOTSTRAP], ..DhtConfig::default() };
-    Config { dht, epoch_millis: Some(EPOCH_MILLIS) }
+    Config { dht, epoch_millis: Some(EPOCH_MILLIS), ..Config::default() }
 }
 
 /// A config for a lasting node that joins it.

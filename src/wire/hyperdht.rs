@@ -1,8 +1,8 @@
 //! Formats of hyperdht: what travels as the value of its dht_rpc commands, inside its Noise handshake and inside its
 //! encrypted holepunch payloads. Numbers and modes are as in the note (hyperdht.1 to hyperdht.9).
 
-use super::{Cursor, Format, Wire, format};
-use crate::base::{Addr, Key, Malformed, limits};
+use super::{Cursor, Format, Wire, decode, format};
+use crate::base::{Addr, Key, Malformed, hex, limits};
 
 pub const FORMATS: &[Format] = &[
     format::<Handshake>(),
@@ -490,6 +490,16 @@ impl Wire for PluginRequest {
 pub struct Address {
     pub key: Key,
     pub nodes: Option<Vec<Addr>>,
+}
+
+impl Address {
+    /// A key as text, or the whole blob in hex. hyperdht.120
+    pub fn from_text(text: &str) -> Option<Address> {
+        if let Some(key) = hex::key_from_text(text) {
+            return Some(Address { key, nodes: None });
+        }
+        decode(&hex::decode(text.trim())?).ok()
+    }
 }
 
 impl Wire for Address {

@@ -202,7 +202,7 @@ fn node_ends() -> [NodeEnd; 2] {
             firewalled: false,
             ..DhtConfig::default()
         };
-        let mut node = Node::new(&mut world.cx(), Config { dht, epoch_millis: None });
+        let mut node = Node::new(&mut world.cx(), Config { dht, ..Config::default() });
         node.handle_input(&mut world.cx(), node::Input::Interfaces(&[[127, 0, 0, 1]]));
         NodeEnd { world, node, conn: None, path: (SocketId::SERVER, Addr::loopback(0)) }
     });

@@ -176,7 +176,8 @@ pub fn finish(more: &Value) -> ! {
 
 pub fn config(dht: DhtConfig) -> Config {
     let epoch = SystemTime::now().duration_since(UNIX_EPOCH).ok();
-    Config { dht, epoch_millis: epoch.and_then(|since| u64::try_from(since.as_millis()).ok()) }
+    let epoch_millis = epoch.and_then(|since| u64::try_from(since.as_millis()).ok());
+    Config { dht, epoch_millis, ..Config::default() }
 }
 
 /// `[{"host": .., "port": ..}]` as a list of addresses.

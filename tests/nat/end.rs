@@ -172,7 +172,8 @@ impl End {
         seed[..16].copy_from_slice(&drawn.to_le_bytes());
         self.pair = KeyPair::from_seed(seed);
         let nowhere = std::env::temp_dir();
-        self.node = Some(self.host.add(Config { dht, epoch_millis }, &nowhere).expect("a node"));
+        self.node =
+            Some(self.host.add(Config { dht, epoch_millis, ..Config::default() }, &nowhere).expect("a node"));
     }
 
     fn close(&mut self) {

@@ -2,6 +2,7 @@
 
 mod support;
 
+mod api;
 mod beside;
 mod chat;
 mod check;

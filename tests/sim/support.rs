@@ -19,13 +19,13 @@ pub fn seed(otherwise: u64) -> u64 {
 /// A config for the first node of the network.
 pub fn first() -> Config {
     let dht = DhtConfig::bootstrapper(BOOTSTRAP).expect("a host and a port");
-    Config { dht, epoch_millis: Some(1_700_000_000_000) }
+    Config { dht, epoch_millis: Some(1_700_000_000_000), ..Config::default() }
 }
 
 /// A config for a node that joins it.
 pub fn joining() -> Config {
     let dht = DhtConfig { bootstrap: vec![BOOTSTRAP], ..DhtConfig::default() };
-    Config { dht, epoch_millis: Some(1_700_000_000_000) }
+    Config { dht, epoch_millis: Some(1_700_000_000_000), ..Config::default() }
 }
 
 /// A config for a lasting node that joins it.

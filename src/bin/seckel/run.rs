@@ -42,7 +42,7 @@ pub const LEAVE: Span = Span::from_millis(2_000);
 pub fn config(dht: DhtConfig) -> Config {
     let epoch = SystemTime::now().duration_since(UNIX_EPOCH).ok();
     let epoch_millis = epoch.and_then(|since| u64::try_from(since.as_millis()).ok());
-    Config { dht, epoch_millis }
+    Config { dht, epoch_millis, ..Config::default() }
 }
 
 /// A node that joins through `bootstrap`.

@@ -38,6 +38,13 @@ fn handshake(server: u8, from: Addr, message: Handshake) -> Input {
     })
 }
 
+/// A caller of another version, by way of a relay.
+pub fn strange_message(server: u8, own: u8, relay: Addr) -> (Input, Addr) {
+    let noise = message(9, server, own, &NoisePayload { version: 7, ..NoisePayload::default() });
+    let peer = Some(Addr::new([7, 7, 7, 7], 7));
+    (handshake(server, relay, Handshake { mode: mode::FROM_RELAY, noise, peer, relay: None }), relay)
+}
+
 fn outputs(world: &mut World, index: usize, input: Input) -> Vec<Output> {
     world.hosts[index].mute = true;
     world.input(index, input);
@@ -362,7 +369,7 @@ fn the_last_way_to_a_server_needs_no_relay() {
 fn a_stale_way_costs_its_head_start() {
     let (mut world, client, server) = acquainted();
     let stale = Addr::new([10, 1, 1, 99], 9);
-    world.hosts[client].dht.routes.set(pair(1).public, stale);
+    world.hosts[client].dht.routes.set(pair(1).public, Route { addr: stale, socket: None });
     let start = world.now;
     let conn = world.dial(client, 1, 2);
     let again = world.outcome(client, conn, SHORT).expect("connected");
@@ -370,7 +377,7 @@ fn a_stale_way_costs_its_head_start() {
     assert_eq!(again.path, Path::Lan);
     joined(&mut world, client, &again, server);
     let known = world.hosts[client].dht.routes.get(&pair(1).public).copied();
-    assert!(known.is_some_and(|route| route != stale), "the new way is the one that is remembered");
+    assert!(known.is_some_and(|route| route.addr != stale), "the new way is the one that is remembered");
     // The ways through one network lead nowhere from another.
     world.with(client, |dht, cx| dht.handle_input(cx, Input::Interfaces(vec![[10, 7, 7, 7]])));
     assert_eq!(world.hosts[client].dht.routes.len(), 0);

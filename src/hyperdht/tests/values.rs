@@ -16,7 +16,7 @@ fn network() -> (World, usize, usize) {
 
 fn stored(world: &mut World, host: usize, wanted: LookupId) -> usize {
     world.wait(host, SHORT, |event| match event {
-        Event::Stored { lookup, nodes } if *lookup == wanted => Some(*nodes),
+        Event::Stored { lookup, nodes, .. } if *lookup == wanted => Some(*nodes),
         _ => None,
     })
 }

@@ -142,6 +142,8 @@ pub struct World {
     pub loss: u64,
     entropy: Seeded,
     pub lan_blocked: bool,
+    /// Of the hosts that are made from now on.
+    pub config: Config,
 }
 
 pub fn pair(n: u8) -> KeyPair {
@@ -166,6 +168,7 @@ impl World {
             loss: 0,
             entropy: Seeded::new(seed).fork("world"),
             lan_blocked: false,
+            config: Config { epoch_millis: Some(1_700_000_000_000), ..Config::default() },
         }
     }
 
@@ -188,7 +191,7 @@ impl World {
     pub fn host_at(&mut self, shape: Shape, ip: [u8; 4], lan: [u8; 4]) -> usize {
         let index = self.hosts.len();
         let mut host = Host {
-            dht: HyperDht::new(Config { epoch_millis: Some(1_700_000_000_000), ..Config::default() }),
+            dht: HyperDht::new(self.config.clone()),
             entropy: self.entropy.fork(&format!("host {index}")),
             ip,
             lan,

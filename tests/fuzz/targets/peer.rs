@@ -62,10 +62,10 @@ impl Scene {
         let mut world = World::new(3);
         let first = world.add(BOOTSTRAP.ip);
         let dht = DhtConfig::bootstrapper(BOOTSTRAP).expect("a host and a port");
-        world.start(first, Config { dht, epoch_millis: Some(1_700_000_000_000) });
+        world.start(first, Config { dht, epoch_millis: Some(1_700_000_000_000), ..Config::default() });
         let joining = || {
             let dht = DhtConfig { bootstrap: vec![BOOTSTRAP], ..DhtConfig::default() };
-            Config { dht, epoch_millis: Some(1_700_000_000_000) }
+            Config { dht, epoch_millis: Some(1_700_000_000_000), ..Config::default() }
         };
         let victim = world.add([30, 0, 2, 1]);
         world.start(victim, joining());

@@ -6,7 +6,8 @@ use std::collections::VecDeque;
 use seckel::base::{Addr, Cx, Deadline, Entropy, Key, Machine, SocketId, Span, Tag};
 use seckel::crypto::sign::KeyPair;
 use seckel::hyperdht::{
-    Config, ConnId, ConnectOptions, Event, HyperDht, Input, ListenOptions, LookupId, Output, ServerId, target,
+    Config, ConnId, ConnectOptions, Event, FindMutable, HyperDht, Input, Knock, ListenOptions, LookupId,
+    Output, ServerId, target,
 };
 use seckel::wire::dht_rpc::{Reply, Request, Status};
 use seckel::wire::{self, hyperdht as formats};
@@ -21,6 +22,7 @@ pub struct Known {
     servers: VecDeque<ServerId>,
     lookups: VecDeque<LookupId>,
     sockets: VecDeque<SocketId>,
+    knocks: VecDeque<Knock>,
 }
 
 impl Machine for Known {
@@ -49,7 +51,11 @@ impl Machine for Known {
     }
 
     fn poll_event(&mut self) -> Option<Event> {
-        self.dht.poll_event()
+        let event = self.dht.poll_event()?;
+        if let Event::Knock { knock, .. } = &event {
+            self.knocks.push_back(*knock);
+        }
+        Some(event)
     }
 
     fn poll_timeout(&self) -> Option<Deadline> {
@@ -171,12 +177,13 @@ impl Subject for Subjected {
             servers: VecDeque::new(),
             lookups: VecDeque::new(),
             sockets: VecDeque::new(),
+            knocks: VecDeque::new(),
         }
     }
 
     fn poke(known: &mut Known, cx: &mut Cx<'_>, draw: &mut dyn Entropy) {
         let dht = &mut known.dht;
-        let input = match draw.below(20) {
+        let input = match draw.below(24) {
             0 => Input::Bootstrapped,
             1 => Input::Status(status(draw)),
             2 => [Input::Persistent, Input::NetworkChange][draw.below(2) as usize].clone(),
@@ -185,12 +192,16 @@ impl Subject for Subjected {
             5 => Input::Request(request(draw)),
             6 => {
                 let relay_through = maybe(draw, |draw| pair(draw).public).into_iter().collect();
-                let options = ConnectOptions { relay_through, ..ConnectOptions::new(pair(draw)) };
+                let reusable_socket = draw.chance(500);
+                let options =
+                    ConnectOptions { relay_through, reusable_socket, ..ConnectOptions::new(pair(draw)) };
                 dht.connect(cx, pair(draw).public, options);
                 return;
             }
             7 => {
-                known.servers.extend(dht.listen(cx, ListenOptions::new(pair(draw))));
+                let (gate, reusable_socket) = (draw.chance(500), draw.chance(500));
+                let options = ListenOptions { gate, reusable_socket, ..ListenOptions::new(pair(draw)) };
+                known.servers.extend(dht.listen(cx, options));
                 return;
             }
             8 => {
@@ -242,6 +253,29 @@ impl Subject for Subjected {
                 Some(socket) => Input::Probe { socket, from: addr(draw) },
                 None => return,
             },
+            20 => {
+                match draw.below(3) {
+                    0 => dht.suspend(cx),
+                    1 => dht.close_sockets(),
+                    _ => dht.resume(cx),
+                }
+                return;
+            }
+            21 => {
+                let refreshed = one(draw, &known.servers);
+                let _ = refreshed.map(|server| dht.refresh(cx, server));
+                let admit = draw.chance(600);
+                if let Some(knock) = one(draw, &known.knocks) {
+                    let _ = if admit { dht.admit(cx, knock) } else { dht.deny(cx, knock) };
+                }
+                return;
+            }
+            22 => {
+                let how =
+                    FindMutable { seq: draw.below(3), latest: draw.chance(500), refresh: draw.chance(500) };
+                known.lookups.push_back(dht.find_mutable_with(cx, pair(draw).public, how));
+                return;
+            }
             _ => match known.asked.pop_front() {
                 Some((tag, true)) if draw.chance(500) => {
                     known.asked.push_back((tag, true));

@@ -17,7 +17,7 @@ impl Subject for Whole {
 
     fn make(cx: &mut Cx<'_>) -> Node {
         let dht = DhtConfig { bootstrap: PEERS[..2].to_vec(), ..DhtConfig::default() };
-        Node::new(cx, Config { dht, epoch_millis: None })
+        Node::new(cx, Config { dht, ..Config::default() })
     }
 
     fn poke(node: &mut Node, cx: &mut Cx<'_>, draw: &mut dyn Entropy) {

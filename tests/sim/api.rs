@@ -1,0 +1,348 @@
+//! What a program can do with a whole node: decide who is let in, keep one connection for each key, stop for a
+//! while and
+//! go on, end, and begin again with what it knew.
+
+use seckel::base::{Addr, Span};
+use seckel::node::{
+    Closed, Config, ConnId, ConnectError, ConnectOptions, Event, ListenOptions, Path, PoolId,
+};
+use seckel::sim::{HostId, Kind, Line, NatOptions, Step, World};
+use seckel::wire::hyperdht::Address;
+
+use crate::support::{call, connect, echo, join, joining, key, lasting, listen, network, seed, wait};
+
+fn behind(world: &mut World, kind: Kind, n: u8) -> HostId {
+    let home = world.add_box(kind, [30, 0, 101, n], NatOptions::default());
+    world.set_uplink(home, Line { delay: Span::from_millis(5), ..Line::CLEAR });
+    let host = world.add_behind(home, [192, 168, n, 10]);
+    join(world, host);
+    host
+}
+
+struct Story {
+    world: World,
+    nodes: Vec<HostId>,
+    server: HostId,
+    client: HostId,
+}
+
+fn story(n: u64) -> Story {
+    let mut world = World::new(seed(n));
+    let nodes = network(&mut world, 12);
+    let server = behind(&mut world, Kind::Restricted, 10);
+    let client = behind(&mut world, Kind::Restricted, 11);
+    Story { world, nodes, server, client }
+}
+
+// proves hyperdht.110
+#[test]
+fn the_program_lets_in_whom_it_likes() {
+    let Story { mut world, server, client, .. } = story(201);
+    let options = ListenOptions { gate: true, ..ListenOptions::new(key(1)) };
+    world.net(server).listen_with(options, false).expect("listening");
+    wait(&mut world, 60, |_, host, event| host == server && matches!(event, Event::Listening { .. }));
+    for own in [99, 98] {
+        world.net(client).connect(key(1).public, &key(own), false).expect("connecting");
+    }
+    let (mut let_in, mut away) = (None, None);
+    wait(&mut world, 90, |world, host, event| {
+        match event {
+            Event::Knock { knock, key: caller, .. } if *caller == key(99).public => {
+                world.net(host).admit(*knock).expect("it waits");
+            }
+            Event::Knock { knock, .. } => world.net(host).deny(*knock).expect("it waits"),
+            Event::Connected { conn, .. } if host == client => let_in = Some(*conn),
+            Event::ConnectFailed { why, .. } => away = Some(*why),
+            _ => {}
+        }
+        let_in.is_some() && away.is_some()
+    });
+    assert_eq!(away, Some(ConnectError::PeerConnectionFailed));
+    echo(&mut world, client, let_in.expect("let in"), server);
+}
+
+/// Once the first connection was punched, the next one takes a round trip, and no relay takes part.
+// proves hyperdht.112
+#[test]
+fn a_second_connection_goes_over_the_socket_of_the_first() {
+    let Story { mut world, server, client, .. } = story(202);
+    let options = ListenOptions { reusable_socket: true, ..ListenOptions::new(key(1)) };
+    world.net(server).listen_with(options, false).expect("listening");
+    wait(&mut world, 60, |_, host, event| host == server && matches!(event, Event::Listening { .. }));
+    let dial = |world: &mut World| {
+        let options = ConnectOptions { reusable_socket: true, ..ConnectOptions::new(key(99)) };
+        let conn = world.net(client).connect_with(key(1).public, options, false).expect("connecting");
+        let (_, event) = wait(world, 90, |_, host, event| {
+            host == client && matches!(event, Event::Connected { .. } | Event::ConnectFailed { .. })
+        });
+        let Event::Connected { path: Path::Punched, took, .. } = event else { panic!("{event:?}") };
+        (conn, took)
+    };
+    let (first, slow) = dial(&mut world);
+    let (second, quick) = dial(&mut world);
+    assert!(quick * 3 < slow, "{quick} after {slow}");
+    for conn in [first, second] {
+        echo(&mut world, client, conn, server);
+    }
+    assert_eq!(world.net(client).connect_stats().sockets_opened, 1);
+    // The first may end; the second lives on, on the same socket.
+    world.net(client).destroy(first);
+    world.run(Span::from_secs(10));
+    echo(&mut world, client, second, server);
+    world.net(client).destroy(second);
+    world.run(Span::from_secs(10));
+    for host in [client, server] {
+        let stats = world.net(host).connect_stats();
+        assert_eq!(stats.sockets_opened, stats.sockets_closed, "sockets end with their streams");
+    }
+}
+
+fn pool_of(world: &mut World, host: HostId, own: u8) -> PoolId {
+    let pool = world.net(host).pool();
+    world.net(host).listen_in(pool, ListenOptions::new(key(own)), false).expect("listening");
+    wait(world, 60, |_, from, event| from == host && matches!(event, Event::Listening { .. }));
+    pool
+}
+
+fn dial_in(world: &mut World, host: HostId, pool: PoolId, own: u8, to: u8) -> ConnId {
+    let options = ConnectOptions::new(key(own));
+    world.net(host).connect_in(pool, key(to).public, options, false).expect("connecting")
+}
+
+/// Both sides call each other at once, and keep the same one of the two connections.
+// proves hyperdht.119
+#[test]
+fn a_pool_keeps_one_connection_for_each_key() {
+    for n in 0..8 {
+        let Story { mut world, server: one, client: other, .. } = story(203 + n);
+        let pools = [(one, pool_of(&mut world, one, 1), 1, 2), (other, pool_of(&mut world, other, 2), 2, 1)];
+        for (host, pool, own, to) in pools {
+            let first = dial_in(&mut world, host, pool, own, to);
+            assert_eq!(dial_in(&mut world, host, pool, own, to), first, "one attempt");
+        }
+        world.run(Span::from_secs(30));
+        for (host, pool, own, to) in pools {
+            assert_eq!(world.net(host).conns().len(), 1, "one is left");
+            let conn = world.net(host).pool_conn(pool, &key(to).public).expect("open");
+            assert_eq!(world.net(host).conns(), [conn]);
+            assert_eq!(dial_in(&mut world, host, pool, own, to), conn, "the one that is open");
+        }
+        let conn = world.net(one).pool_conn(pools[0].1, &key(2).public).expect("open");
+        echo(&mut world, one, conn, other);
+        world.net(one).destroy(conn);
+        world.run(Span::from_secs(5));
+        for (host, pool, ..) in pools {
+            assert_eq!(world.net(host).pool_conns(pool), []);
+        }
+    }
+}
+
+/// The program of each side hears of one connection more than it is told the end of.
+// proves hyperdht.119
+#[test]
+fn of_duplicates_the_program_hears_one_end() {
+    let Story { mut world, server: one, client: other, .. } = story(211);
+    let pools = [(one, pool_of(&mut world, one, 1), 1, 2), (other, pool_of(&mut world, other, 2), 2, 1)];
+    for (host, pool, own, to) in pools {
+        dial_in(&mut world, host, pool, own, to);
+    }
+    let (mut opened, mut over) = ([0; 2], [0; 2]);
+    let until = world.now() + Span::from_secs(30);
+    while let Step::Event(host, event) = world.step(until) {
+        let side = usize::from(host == other);
+        match event {
+            Event::Connected { .. } if host == one || host == other => opened[side] += 1,
+            Event::Closed { why, .. } => {
+                assert!(matches!(why, Closed::Duplicate | Closed::Transport(_) | Closed::Dropped), "{why:?}");
+                over[side] += 1;
+            }
+            Event::ConnectFailed { why, .. } => {
+                assert!(matches!(why, ConnectError::Duplicate | ConnectError::StreamClosed), "{why:?}");
+            }
+            _ => {}
+        }
+    }
+    assert_eq!([opened[0] - over[0], opened[1] - over[1]], [1, 1]);
+}
+
+// proves hyperdht.113, hyperdht.114
+#[test]
+fn a_suspended_node_is_silent_and_comes_back() {
+    let Story { mut world, server, client, .. } = story(220);
+    listen(&mut world, server, &key(1));
+    let (conn, outcome) = connect(&mut world, client, key(1).public);
+    outcome.expect("connected");
+    echo(&mut world, client, conn, server);
+    let before = world.net(server).status().local.expect("bound");
+
+    world.net(server).suspend();
+    assert!(world.net(server).suspended());
+    let mut closed = 0;
+    wait(&mut world, 5, |_, host, event| {
+        closed += usize::from(matches!(event, Event::Closed { .. }));
+        host == server && matches!(event, Event::Suspended)
+    });
+    assert!(closed > 0, "its connection has ended");
+    world.run(Span::from_secs(1));
+    assert_eq!(world.net(client).conns(), [], "on both sides");
+    assert_eq!(world.net(server).conns(), []);
+    let (_, late) = connect(&mut world, server, key(2).public);
+    assert_eq!(late, Err(ConnectError::Suspended));
+    let (_, outcome) = connect(&mut world, client, key(1).public);
+    assert_eq!(outcome, Err(ConnectError::PeerNotFound), "nobody announces it any more");
+    world.run(Span::from_secs(600));
+
+    world.net(server).resume();
+    wait(&mut world, 5, |_, host, event| host == server && matches!(event, Event::Resumed));
+    world.run(Span::from_secs(5));
+    assert_eq!(
+        world.net(server).status().local.map(|addr| addr.port),
+        Some(before.port),
+        "the port of before"
+    );
+    let to = key(1).public;
+    call(&mut world, client, server, to).expect("it is back");
+}
+
+/// Suspended and resumed in any hurry, it is as if nothing had been.
+// proves hyperdht.114
+#[test]
+fn suspend_and_resume_come_in_any_order() {
+    let Story { mut world, server, client, .. } = story(221);
+    listen(&mut world, server, &key(1));
+    for millis in [0, 5, 40, 100, 150, 400, 3000] {
+        world.net(server).suspend();
+        world.net(server).suspend();
+        world.run(Span::from_millis(millis));
+        world.net(server).resume();
+        world.net(server).resume();
+        world.run(Span::from_secs(10));
+        let to = key(1).public;
+        let outcome = call(&mut world, client, server, to);
+        assert!(outcome.is_ok(), "{outcome:?} after {millis} ms");
+    }
+}
+
+// proves hyperdht.115
+#[test]
+fn an_ended_node_leaves_nothing_behind() {
+    for force in [false, true] {
+        let Story { mut world, server, client, .. } = story(222);
+        listen(&mut world, server, &key(1));
+        let (conn, outcome) = connect(&mut world, client, key(1).public);
+        outcome.expect("connected");
+        echo(&mut world, client, conn, server);
+        world.net(server).shut_down(force);
+        let begun = world.now();
+        wait(&mut world, 5, |_, host, event| host == server && matches!(event, Event::Destroyed));
+        let took = world.now().since(begun);
+        assert!(!force || took < Span::from_millis(150), "{took}");
+        world.run(Span::from_secs(1));
+        assert_eq!(world.net(client).conns(), [], "the other side is told");
+        assert!(world.net(server).listen(&key(1), false).is_err());
+        world.net(client).find_peer(key(1).public);
+        let mut found = 0;
+        wait(&mut world, 60, |_, _, event| {
+            found += usize::from(matches!(event, Event::Found { .. }));
+            matches!(event, Event::LookupDone { .. })
+        });
+        assert_eq!(found, if force { 3 } else { 0 }, "forced: {force}");
+    }
+}
+
+/// Nodes handed around with a key are asked at once; nobody needs to be found.
+// proves hyperdht.120
+#[test]
+fn an_address_blob_leads_to_the_server() {
+    let Story { mut world, nodes, server, client } = story(230);
+    listen(&mut world, server, &key(1));
+    let known = world.net(nodes[0]).status().local.expect("bound");
+    let node = Addr::new([30, 0, 0, 1], known.port);
+    let to = Address { key: key(1).public, nodes: Some(vec![node]) };
+    let asked = world.net(client).dht_stats().queries;
+    world.net(client).connect_to(&to, ConnectOptions::new(key(99)), false).expect("connecting");
+    let (_, event) = wait(&mut world, 90, |_, host, event| {
+        host == client && matches!(event, Event::Connected { .. } | Event::ConnectFailed { .. })
+    });
+    assert!(matches!(event, Event::Connected { .. }), "{event:?}");
+    assert!(world.net(client).dht_stats().queries <= asked + 1);
+}
+
+/// What a node knew is enough to start without any bootstrap node.
+#[test]
+fn a_node_starts_again_from_the_nodes_that_it_knew() {
+    let Story { mut world, nodes, server, .. } = story(231);
+    listen(&mut world, server, &key(1));
+    let again = world.add([30, 0, 60, 1]);
+    world.start(again, joining());
+    wait(&mut world, 60, |_, host, event| host == again && matches!(event, Event::Bootstrapped));
+    let known = world.net(again).status().nodes;
+    assert!(known.len() >= 10);
+    world.kill(again);
+    world.kill(nodes[0]);
+    let mut config: Config = lasting();
+    config.dht.bootstrap.clear();
+    config.dht.nodes = known;
+    world.start(again, config);
+    wait(&mut world, 60, |_, host, event| host == again && matches!(event, Event::Bootstrapped));
+    let to = key(1).public;
+    call(&mut world, again, server, to).expect("found without a bootstrap node");
+}
+
+/// The program is told what it can see of the network: others' view of it, and that there is none any more.
+#[test]
+fn health_and_addresses_are_told() {
+    let Story { mut world, client, .. } = story(232);
+    let status = world.net(client).status();
+    assert!(status.online && !status.degraded && status.id.is_none());
+    assert_eq!(status.host, Some([30, 0, 101, 11]));
+    world.net(client).refresh_table();
+    world.run(Span::from_secs(60));
+    world.cut(client);
+    wait(&mut world, 600, |_, host, event| {
+        host == client && matches!(event, Event::NetworkUpdate { online: false, .. })
+    });
+    assert!(!world.net(client).status().online);
+}
+
+/// Questions that nobody waits for any more are ended.
+#[test]
+fn a_question_can_be_ended_early() {
+    let Story { mut world, client, .. } = story(233);
+    let lookup = world.net(client).lookup([7; 32]);
+    world.net(client).cancel(lookup).expect("it runs");
+    world.run(Span::from_secs(5));
+    assert!(world.net(client).cancel(lookup).is_err());
+    assert_eq!(world.net(client).dht_stats().active_queries, 0);
+}
+
+/// Announced with a bump, taken back, and who else is there is told on the way.
+// proves hyperdht.93
+#[test]
+fn who_takes_an_announcement_back_hears_of_the_others() {
+    let Story { mut world, server, client, .. } = story(234);
+    let topic = [5; 32];
+    let done = |world: &mut World, host: HostId| {
+        let mut met = Vec::new();
+        wait(world, 60, |_, from, event| {
+            if let Event::Found { peer, .. } = event {
+                met.push(peer.key);
+            }
+            from == host && matches!(event, Event::LookupDone { ok: true, .. })
+        });
+        met
+    };
+    let node = vec![Addr::new([1, 2, 3, 4], 5)];
+    world.net(server).announce_with(topic, &key(1), node.clone(), true, 1_700_000_000_000);
+    done(&mut world, server);
+    world.net(client).announce_with(topic, &key(2), node, false, 0);
+    assert_eq!(done(&mut world, client), [key(1).public]);
+    world.net(client).lookup_and_unannounce(topic, &key(2));
+    let mut met = done(&mut world, client);
+    met.sort_unstable();
+    let mut both = vec![key(1).public, key(2).public];
+    both.sort_unstable();
+    assert_eq!(met, both);
+    world.net(client).lookup(topic);
+    assert_eq!(done(&mut world, client), [key(1).public]);
+}
