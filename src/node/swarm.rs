@@ -78,7 +78,7 @@ impl Node {
         }
         while let Some(event) = self.swarm.as_mut().and_then(|swarm| swarm.machine.poll_event()) {
             moved = true;
-            self.take_swarm_event(event);
+            self.take_swarm_event(cx, event);
         }
         moved
     }
@@ -247,7 +247,7 @@ impl Node {
         self.tell_swarm(cx, hyperswarm::Input::Randomized(randomized));
     }
 
-    fn take_swarm_event(&mut self, event: hyperswarm::Event) {
+    fn take_swarm_event(&mut self, cx: &mut Cx<'_>, event: hyperswarm::Event) {
         match event {
             hyperswarm::Event::Connection { link, key, initiator, .. } => {
                 let Some(swarm) = &self.swarm else { return };
@@ -255,6 +255,7 @@ impl Node {
                 let path = swarm.paths.get(&link).copied().unwrap_or(Path::Direct);
                 let Some(state) = self.conns.get_mut(&conn) else { return };
                 state.told = true;
+                let _ = self.udx.set_reading(cx, state.stream, true);
                 let (server, took) = (state.server, state.took);
                 self.tell(Event::Connected { conn, server, key, initiator, swarm: true, path, took });
             }
@@ -282,6 +283,8 @@ impl Node {
         swarm.conns.insert(id, link);
         swarm.paths.insert(link, path);
         let key = conn.key;
+        // What comes waits until hyperswarm keeps the connection and the program knows of it.
+        let _ = self.udx.set_reading(cx, conn.stream, false);
         trace!(cx, State, "node", id: id, "{link} of the swarm");
         let input = if conn.initiator {
             swarm.dialing.remove(&key);

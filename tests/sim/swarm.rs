@@ -1,5 +1,7 @@
 //! Swarms find each other under a topic, keep one connection per pair, and call each other over it.
 
+mod back;
+
 use std::collections::BTreeMap;
 
 use seckel::base::{Key, Span};
