@@ -51,15 +51,16 @@ pub enum Input {
     Closed {
         link: Link,
     },
-    /// Something that was sent on a connection is not acked in time.
+    /// Something that was sent on a connection is not acked in time; or, as an answer to `Output::Look`, that is so
+    /// still, but the other side can be heard.
     Late {
         link: Link,
     },
-    /// Answers `Output::Look`: nothing came on the connection since `Late`, or since the last look.
+    /// Answers `Output::Look`: the other side is not reached since `Late`, or since the last look.
     Silent {
         link: Link,
     },
-    /// Answers `Output::Look`: something came.
+    /// Answers `Output::Look`: something was acked.
     Heard {
         link: Link,
     },
@@ -132,7 +133,7 @@ pub enum Output {
     KeepAlive {
         link: Link,
     },
-    /// Say whether anything came on a connection lately: `Input::Silent` or `Input::Heard`.
+    /// Say whether the other side of a connection is reached: `Input::Silent`, `Input::Heard` or `Input::Late`.
     Look {
         link: Link,
     },

@@ -5,11 +5,12 @@ use super::connections::{Beside, State, Successor};
 use super::*;
 use crate::base::Span;
 
-/// From the transport's first timeout to the first look, and from look to look.
+/// From the transport's first timeout to the first look, and from look to look; doubled with each attempt that failed, up
+/// to eightfold.
 const FIRST_LOOK: Span = Span::from_millis(500);
 const LOOK: Span = Span::from_millis(1000);
-/// How long an attempt may take before it is begun anew; doubled with each, up to eightfold.
-const PATIENCE: Span = Span::from_secs(3);
+/// How long an attempt may take before it is begun anew: the search for a port takes up to 24 s.
+const PATIENCE: Span = Span::from_secs(25);
 
 impl Hyperswarm {
     /// Something that was sent on a connection is not acked in time.
@@ -44,11 +45,10 @@ impl Hyperswarm {
         let Some(connection) = self.connections.get(&key).filter(|connection| !connection.doomed) else {
             return;
         };
-        self.timers.set(Timer::Silent(link), cx.now + LOOK);
-        let beside = connection.beside;
-        let patience = PATIENCE * (1 << connection.failed.min(3));
+        let (beside, wait) = (connection.beside, LOOK * (1 << connection.failed.min(3)));
+        self.timers.set(Timer::Silent(link), cx.now + wait);
         match beside {
-            Some(beside) if cx.now.since(beside.since) >= patience => self.end_beside(key),
+            Some(beside) if cx.now.since(beside.since) >= PATIENCE => self.end_beside(key),
             Some(_) => {}
             None if wanted
                 && self.connections.dialling() < self.config.max_parallel

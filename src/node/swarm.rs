@@ -10,6 +10,20 @@ use crate::hyperswarm::{self, Existing, Find, Hyperswarm, Link, QueryId};
 use crate::udx::StreamId;
 use crate::wire::hyperdht::Peer;
 
+/// How a connection stood when it was looked at.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Late {
+    /// Bytes that were acked.
+    acked: u64,
+    /// Packets that came.
+    packets: u64,
+    /// Looks at which packets had come and nothing was acked: ours do not arrive.
+    one_way: u32,
+}
+
+/// So many such looks mean that the other side is not reached any more. hyperswarm.37
+const ONE_WAY: u32 = 2;
+
 pub(super) struct SwarmState {
     pub machine: Hyperswarm,
     pub key_pair: KeyPair,
@@ -25,8 +39,8 @@ pub(super) struct SwarmState {
     links: BTreeMap<Link, ConnId>,
     conns: BTreeMap<ConnId, Link>,
     paths: BTreeMap<Link, Path>,
-    /// Packets that had come when a connection was looked at, of those that are late. hyperswarm.37
-    late: BTreeMap<Link, u64>,
+    /// Connections on which something is not acked in time. hyperswarm.37
+    late: BTreeMap<Link, Late>,
     next_link: u64,
 }
 
@@ -156,9 +170,11 @@ impl Node {
         }
     }
 
-    fn packets_in(&self, link: Link) -> Option<u64> {
+    fn standing(&self, link: Link) -> Option<Late> {
         let conn = self.swarm.as_ref()?.links.get(&link)?;
-        Some(self.udx.stats(self.conns.get(conn)?.stream)?.packets_in)
+        let stream = self.conns.get(conn)?.stream;
+        let packets = self.udx.stats(stream)?.packets_in;
+        Some(Late { acked: self.udx.acked(stream)?, packets, one_way: 0 })
     }
 
     /// Something that was sent on a stream is not acked in time. hyperswarm.37
@@ -166,23 +182,30 @@ impl Node {
         let conn = self.stream_owners.get(&stream);
         let link = conn.and_then(|conn| self.swarm.as_ref()?.conns.get(conn).copied());
         let Some(link) = link else { return };
-        let packets = self.packets_in(link).unwrap_or_default();
+        let Some(late) = self.standing(link) else { return };
         if let Some(swarm) = &mut self.swarm {
-            swarm.late.insert(link, packets);
+            swarm.late.insert(link, late);
             swarm.machine.handle_input(cx, hyperswarm::Input::Late { link });
         }
     }
 
     /// hyperswarm.37
     fn look_at_link(&mut self, cx: &mut Cx<'_>, link: Link) {
-        let Some(packets) = self.packets_in(link) else { return };
+        let Some(now) = self.standing(link) else { return };
         let Some(swarm) = &mut self.swarm else { return };
-        let silent = swarm.late.insert(link, packets) == Some(packets);
-        if !silent {
+        let before = swarm.late.get(&link).copied().unwrap_or(now);
+        let one_way = before.one_way + u32::from(now.packets != before.packets);
+        let input = if now.acked != before.acked {
             swarm.late.remove(&link);
-        }
-        let input =
-            if silent { hyperswarm::Input::Silent { link } } else { hyperswarm::Input::Heard { link } };
+            hyperswarm::Input::Heard { link }
+        } else {
+            swarm.late.insert(link, Late { one_way, ..now });
+            if now.packets == before.packets || one_way >= ONE_WAY {
+                hyperswarm::Input::Silent { link }
+            } else {
+                hyperswarm::Input::Late { link }
+            }
+        };
         swarm.machine.handle_input(cx, input);
     }
 

@@ -312,6 +312,11 @@ impl Udx {
         self.late.pop_first()
     }
 
+    /// Bytes of a stream that were acked.
+    pub fn acked(&self, id: StreamId) -> Option<u64> {
+        self.streams.get(id).map(Stream::acked)
+    }
+
     /// Asks for `Flushed` once all that was written so far is acked.
     pub fn flush(&mut self, cx: &mut Cx<'_>, id: StreamId) -> Result<(), Error> {
         self.with(cx, id, Stream::flush)

@@ -91,6 +91,10 @@ impl Stream {
         self.timeouts > 0
     }
 
+    pub fn acked(&self) -> u64 {
+        self.send.acked()
+    }
+
     pub(super) fn arm_probe(&mut self, now: Time) {
         let armed = self.probes < PROBES_MAX && self.timeouts == 0;
         self.at.probe = armed.then(|| now + self.rtt.probe() * (1 << self.probes));
