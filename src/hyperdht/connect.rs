@@ -2,7 +2,6 @@
 //! hyperdht.11 to hyperdht.19 and hyperdht.80 to hyperdht.89.
 
 use super::addresses::{is_bogon, is_reserved, match_address};
-use super::later::RETRIES;
 use super::payload::Sealed;
 use super::punch::Owner;
 use super::rounds::Punch;
@@ -12,8 +11,8 @@ use crate::wire::hyperdht::{
     Handshake, NoisePayload, RelayInfo, RelayThrough, UdxInfo, command, error, firewall, mode,
 };
 
-/// Nothing takes longer than this.
-const ATTEMPT: Span = Span::from_secs(60);
+/// Nothing takes longer than this, but for waits. hyperdht.137
+pub(super) const ATTEMPT: Span = Span::from_secs(60);
 /// An open client waits so long for the server's packet. hyperdht.82
 const PASSIVE_WAIT: Span = Span::from_secs(10);
 /// Handshakes at one time, with and without relays known beforehand. hyperdht.13
@@ -76,8 +75,6 @@ pub struct Client {
     /// Relays that were asked.
     pub(super) tried: Vec<Addr>,
     pub(super) begun: Time,
-    /// How often it may still begin anew. hyperdht.137
-    pub(super) retries: u8,
     pub(super) phase: Phase,
 }
 
@@ -193,7 +190,6 @@ impl HyperDht {
             told_open: false,
             tried: Vec::new(),
             begun: cx.now,
-            retries: RETRIES,
             phase: Phase::Finding(Box::new(finding)),
         };
         let (conn, local) = self.open_stream(cx, Stage::Client(Box::new(client)));

@@ -2,27 +2,31 @@
 //! where it was if a blind relay holds the connection meanwhile, else begins anew. Read `rounds.rs` and `search.rs`
 //! first. Follows hyperdht.135 to hyperdht.138.
 
-use super::connect::{Finding, Phase};
+use super::connect::{ATTEMPT, Finding, Phase};
 use super::*;
 
 /// The wait is drawn between this and twice this. hyperdht.136
 const WAIT: Span = Span::from_secs(10);
-/// How often a client begins anew, and how long all of it may take from its first begin. hyperdht.137
-pub(super) const RETRIES: u8 = 5;
+/// A client goes on waiting until it has tried for so long. hyperdht.137
 const PATIENCE: Span = Span::from_secs(180);
 /// A server keeps a handshake so long whose client may have to wait: a search, the rest after it, and the client's own
 /// wait take 75 s. hyperdht.138
 pub(super) const KEPT: Span = Span::from_secs(90);
 
 impl HyperDht {
-    /// Before the client looks again. hyperdht.136
-    pub(super) fn wait_for_turn(&mut self, cx: &mut Cx<'_>, conn: ConnId) {
-        let Some(client) = self.client(conn) else { return };
-        let end = client.begun + PATIENCE;
+    /// Before the client looks again. False: it has waited long enough. hyperdht.136, hyperdht.137
+    pub(super) fn wait_for_turn(&mut self, cx: &mut Cx<'_>, conn: ConnId) -> bool {
         let wait = WAIT + Span::from_micros(cx.entropy.below(WAIT.as_micros()));
+        let again = cx.now + wait;
+        let Some(client) = self.client(conn) else { return false };
+        if again > client.begun + PATIENCE {
+            return false;
+        }
         trace!(cx, State, "hyperdht", id: conn, rule: "hyperdht.136", "a side is busy: waits {wait}");
-        self.timers.set(Timer::Attempt(conn), end);
-        self.timers.set(Timer::Client(conn), cx.now + wait);
+        self.stats.waits += 1;
+        self.timers.set(Timer::Attempt(conn), again + ATTEMPT);
+        self.timers.set(Timer::Client(conn), again);
+        true
     }
 
     /// Whether a relay holds, or may come to hold, the connection while it waits.
@@ -37,16 +41,13 @@ impl HyperDht {
             return self.fail_path(conn, ConnectError::TryLater);
         }
         let relay = answered.relay;
-        let Some(client) = self.client(conn) else { return };
-        if client.retries == 0 {
+        self.end_client_work(conn, None);
+        if !self.wait_for_turn(cx, conn) {
             return self.fail_client(conn, ConnectError::TryLater);
         }
-        client.retries -= 1;
-        self.end_client_work(conn, None);
         if let Some(client) = self.client(conn) {
             client.phase = Phase::Waiting { relay };
         }
-        self.wait_for_turn(cx, conn);
     }
 
     /// hyperdht.137

@@ -312,6 +312,8 @@ pub struct Stats {
     pub searches: u64,
     /// Callers that were told to try later. hyperdht.135
     pub told_later: u64,
+    /// Waits of ours for the turn to search. hyperdht.136
+    pub waits: u64,
     /// Requests that were dropped because they are malformed or make no sense.
     pub malformed: u64,
     /// Handshakes that were dropped at a bound.

@@ -250,7 +250,9 @@ impl HyperDht {
             punch.delayed = true;
         }
         self.set_step(cx, conn, Step::Later);
-        self.wait_for_turn(cx, conn);
+        if !self.wait_for_turn(cx, conn) {
+            self.fail_path(conn, ConnectError::TryLater);
+        }
     }
 
     fn set_step(&mut self, cx: &mut Cx<'_>, conn: ConnId, step: Step) {

@@ -200,6 +200,11 @@ impl Node {
         self.dialing.keys().copied().map(Attempt::Connection).chain(lookups)
     }
 
+    /// How often connections that are or were made from here had to wait for their turn to search. hyperdht.136
+    pub fn waits(&self) -> u64 {
+        self.dht.stats().waits
+    }
+
     /// Where others reach this node, if that is proven.
     pub fn public(&self) -> Option<Addr> {
         self.rpc.remote_addr()

@@ -7,7 +7,7 @@ use seckel::sim::{HostId, Kind, Line, NatOptions, World};
 use crate::support::{Outcome, call, connect, echo, join, key, listen, lives, network, seed};
 
 /// A host behind a box of its own, the `n`-th of the network on side `side` (1 or 2), with a node that has joined.
-fn behind(world: &mut World, kind: Kind, side: u8, n: u8, options: NatOptions) -> HostId {
+pub fn behind(world: &mut World, kind: Kind, side: u8, n: u8, options: NatOptions) -> HostId {
     let home = world.add_box(kind, [30, 0, 100 + side, n], options);
     world.set_uplink(home, Line { delay: Span::from_millis(5), ..Line::CLEAR });
     let inner = if kind.is_transparent() { [30, 0, 200 + side, n] } else { [192, 168, n, 10] };

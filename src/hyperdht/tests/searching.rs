@@ -190,8 +190,9 @@ fn trying_later_has_an_end() {
     let why = world.outcome(client, conn, Span::from_secs(181)).expect_err("always busy");
     assert_eq!(why, ConnectError::TryLater);
     let (stats, took) = (world.hosts[server].dht.stats(), world.now.since(begin));
-    assert_eq!((stats.told_later, stats.searches), (6, 0));
-    assert!(took > Span::from_secs(50) && took < Span::from_secs(120), "{took}");
+    assert_eq!(stats.searches, 0);
+    assert!((9..=18).contains(&stats.told_later), "each 10 to 20 s: {}", stats.told_later);
+    assert!(took > Span::from_secs(155), "{took}");
     assert_eq!(world.hosts[client].dht.pooled_sockets(), 0);
 }
 
