@@ -4,6 +4,7 @@
 mod seckel;
 mod support;
 
+mod api;
 mod asks;
 mod audit;
 mod chat;

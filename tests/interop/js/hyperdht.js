@@ -6,7 +6,10 @@ const Relay = require('blind-relay')
 const Holepuncher = require('hyperdht/lib/holepuncher')
 const { serve } = require('./common')
 
+const HyperDHTAddress = require('hyperdht-address')
+
 const nodes = []
+const held = new Set()
 const servers = new Map()
 const clients = new Map()
 
@@ -24,6 +27,25 @@ function client (message) {
   const name = message.name || 'client'
   if (!clients.has(name)) clients.set(name, make(message))
   return clients.get(name)
+}
+
+const pools = new Map()
+const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms))
+
+// Options of a connection under a key pair of its own.
+function as (message) {
+  if (!message.as) return message.connect
+  return { ...message.connect, keyPair: HyperDHT.keyPair(Buffer.alloc(32, message.as)) }
+}
+
+// Says hello, waits for the echo, and goes on.
+function greet (socket) {
+  return new Promise((resolve) => {
+    socket.setKeepAlive(5000)
+    socket.on('error', (error) => resolve({ error: error.code || error.message }))
+    socket.once('data', (data) => resolve({ data: data.toString(), initiator: socket.isInitiator }))
+    socket.write(Buffer.from('hello'))
+  })
 }
 
 // Says hello and waits for the echo.
@@ -55,6 +77,7 @@ function options (given = {}) {
   const made = { ...given }
   if (given.relayThrough) made.relayThrough = Buffer.from(given.relayThrough, 'hex')
   if (given.noPunch) made.holepunch = () => false
+  if (given.denied) made.firewall = (key) => key.toString('hex') === given.denied
   return made
 }
 
@@ -153,7 +176,62 @@ const commands = {
     return { done: true }
   },
   async connect (message) {
-    return hello(client(message).connect(Buffer.from(message.key, 'hex'), message.connect))
+    return hello(client(message).connect(Buffer.from(message.key, 'hex'), as(message)))
+  },
+  // The same, and the connection stays open.
+  async hold (message) {
+    const node = client(message)
+    const socket = node.connect(Buffer.from(message.key, 'hex'), as(message))
+    held.add(socket)
+    socket.on('close', () => held.delete(socket))
+    const said = await greet(socket)
+    return { ...said, sockets: node.stats.socketPool.socketsAdded }
+  },
+  // How many of those are open after a moment.
+  async released () {
+    for (let n = 0; n < 40 && held.size > 0; n++) await sleep(50)
+    return { open: held.size }
+  },
+  async blob ({ key, nodes }) {
+    return { blob: HyperDHTAddress.encode(Buffer.from(key, 'hex'), nodes).toString('hex') }
+  },
+  async suspend ({ seed }) {
+    await servers.get(seed).node.suspend()
+    return { done: true }
+  },
+  async resume ({ seed }) {
+    await servers.get(seed).node.resume()
+    return { done: true }
+  },
+  // A server in a pool.
+  async pool (message) {
+    const node = make(message)
+    const pool = node.pool()
+    const pair = HyperDHT.keyPair(Buffer.alloc(32, message.seed))
+    const server = node.createServer({ pool }, (socket) => {
+      socket.on('error', () => {})
+      socket.on('data', () => {})
+    })
+    pool.on('connection', (socket) => socket.on('error', () => {}))
+    await server.listen(pair)
+    pools.set(message.seed, { node, pool, pair })
+    return { key: server.publicKey.toString('hex') }
+  },
+  async 'pool connect' ({ seed, key, ms }) {
+    const { node, pool, pair } = pools.get(seed)
+    node.connect(Buffer.from(key, 'hex'), { pool, keyPair: pair }).on('error', () => {})
+    await sleep(ms)
+    return { count: [...pool.connections].length }
+  },
+  async 'pool greet' ({ seed, key }) {
+    const { pool } = pools.get(seed)
+    const socket = pool.get(Buffer.from(key, 'hex'))
+    return socket ? greet(socket) : { error: 'no connection' }
+  },
+  async bump (message) {
+    let bump = 0
+    for await (const data of client(message).lookup(Buffer.from(message.topic, 'hex'))) bump = Math.max(bump, data.bump)
+    return { bump }
   },
   // Several at once.
   async connects (message) {
