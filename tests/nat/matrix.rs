@@ -150,23 +150,36 @@ type Cell = (&'static str, &'static str);
 /// By cell and pairing.
 type Results = BTreeMap<(Cell, usize), Vec<Outcome>>;
 
-/// Tries each cell so often with each pairing, one after the other, so that what else the machine does meets all alike.
-fn measure(cells: &[Cell], pairings: &[Pairing], tries: usize, labs: usize) -> Results {
-    let queue: Mutex<VecDeque<Cell>> = Mutex::new(cells.iter().copied().collect());
+/// Tries each cell so often with each pairing: all cells once, then all again, and the pairings of a cell one after the
+/// other, so that what else the machine does meets all alike. `look` sees what there is after each round.
+fn measure(
+    cells: &[Cell],
+    pairings: &[Pairing],
+    tries: usize,
+    labs: usize,
+    look: impl Fn(&Results) + Sync,
+) -> Results {
+    let all = (0..tries).flat_map(|_| cells.iter().copied());
+    let queue: Mutex<VecDeque<Cell>> = Mutex::new(all.collect());
     let results = Mutex::new(Results::new());
     std::thread::scope(|scope| {
         for _ in 0..labs {
             scope.spawn(|| {
                 let mut ends = Ends::new();
                 loop {
-                    let Some(cell) = queue.lock().expect("no panic").pop_front() else { return };
-                    for _ in 0..tries {
-                        for (n, pairing) in pairings.iter().enumerate() {
-                            ends.set(cell.0, cell.1);
-                            let outcome = ends.attempt(*pairing);
-                            println!("{} × {}, {}: {outcome:?}", cell.0, cell.1, pairing.name());
-                            results.lock().expect("no panic").entry((cell, n)).or_default().push(outcome);
-                        }
+                    let (left, cell) = {
+                        let mut queue = queue.lock().expect("no panic");
+                        let Some(cell) = queue.pop_front() else { return };
+                        (queue.len(), cell)
+                    };
+                    for (n, pairing) in pairings.iter().enumerate() {
+                        ends.set(cell.0, cell.1);
+                        let outcome = ends.attempt(*pairing);
+                        println!("{} × {}, {}: {outcome:?}", cell.0, cell.1, pairing.name());
+                        results.lock().expect("no panic").entry((cell, n)).or_default().push(outcome);
+                    }
+                    if left % cells.len() == 0 {
+                        look(&results.lock().expect("no panic"));
                     }
                 }
             });
@@ -206,11 +219,11 @@ fn the_matrix_of_boxes() {
     let results = if super::whole() {
         let cells: Vec<Cell> =
             BOXES.iter().flat_map(|server| BOXES.iter().map(move |client| (*server, *client))).collect();
-        let results = measure(&cells, &PAIRINGS, TRIES, LABS_WHOLE);
+        let results = measure(&cells, &PAIRINGS, TRIES, LABS_WHOLE, write_table);
         write_table(&results);
         results
     } else {
-        measure(&TELLING, &PAIRINGS[..3], 1, LABS)
+        measure(&TELLING, &PAIRINGS[..3], 1, LABS, |_| {})
     };
     let wrong = wrong(&results);
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
