@@ -1,6 +1,7 @@
 //! One stream: what commands, packets and time change in it, and what it has to tell. Read send.rs and recv.rs first;
 //! `out` makes its packets, `time` has its deadlines. Follows udx.9 to udx.62.
 
+mod follow;
 mod out;
 mod time;
 mod told;
@@ -105,6 +106,9 @@ pub(super) struct Stream {
     /// What may go to the remote, and whether the present packet came from there.
     credit: Credit,
     from_remote: bool,
+    /// Where packets come from instead, and where they went before this was followed and acked anything. (udx.132)
+    astray: Option<follow::Astray>,
+    left: Option<Addr>,
     /// The receiver's window, and the seq and ack of the packet that said so (udx.11).
     window: u32,
     window_from: Option<(Seq, Seq)>,
@@ -153,6 +157,8 @@ impl Stream {
             change: None,
             credit: Credit::Left(0),
             from_remote: false,
+            astray: None,
+            left: None,
             window: limits::UDX_WINDOW_MAX as u32,
             window_from: None,
             recovery: None,
@@ -233,6 +239,7 @@ impl Stream {
         let Phase::Connected(from) = self.phase else { return Err(Error::NotOpen) };
         self.phase = Phase::Connected(path);
         self.credit = Credit::Proven; // the caller named it
+        (self.astray, self.left) = (None, None);
         self.mtu.reset();
         let pending = self.send.outstanding() > 0;
         let socket = self.change.map_or(from.socket, |change| change.from.socket);
@@ -395,6 +402,9 @@ impl Stream {
                 } else {
                     self.stats.from_elsewhere += 1;
                 }
+                if path.socket == socket {
+                    self.note_source(now, path, from, len);
+                }
                 (known || self.roaming, path.to)
             }
             Phase::Closed => return false,
@@ -429,6 +439,7 @@ impl Stream {
                 Taken::Old => self.stats.duplicates += 1,
                 Taken::Refused => self.stats.refused += 1,
             }
+            self.note_data(taken);
             if taken == Taken::Now && self.recv.ended {
                 self.news.ended = true;
             }
@@ -452,6 +463,7 @@ impl Stream {
         }
         self.on_window(now, header.window, seq, ack);
         self.on_ack(now, ack, kind, header.data_offset, body);
+        self.follow(now);
         false
     }
 
@@ -502,6 +514,7 @@ impl Stream {
         }
         if self.from_remote {
             self.credit = Credit::Proven; // udx.99
+            self.left = None; // udx.132
         }
         self.mtu.on_acked();
         if self.mtu.under_way().is_some_and(|probe| self.send.has_arrived(probe)) {

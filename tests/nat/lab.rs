@@ -290,12 +290,6 @@ impl Program {
         self.ask(&json!({"do": "close"}));
         self.hear("gone", START);
     }
-
-    /// Ctrl-C.
-    pub fn interrupt(&self) {
-        let done = Command::new("kill").args(["-INT", &self.child.id().to_string()]).status().expect("kill");
-        assert!(done.success());
-    }
 }
 
 impl Drop for Program {

@@ -70,19 +70,24 @@ impl Stream {
             return false;
         }
         self.lost_probes();
-        if !self.credit.is_proven() {
+        if !self.credit.is_proven() && self.left.is_none() {
             if self.timeouts >= UNANSWERED_MAX {
                 return false;
             }
             self.heartbeat_wanted = true; // udx.99
         }
         self.timeouts += 1;
+        if self.left.is_some() {
+            self.turn_back(now);
+            return true;
+        }
         self.recovery = Some(self.send.next());
         self.congestion.on_timeout(self.send.in_flight());
         self.probe_wanted = false;
         self.at.probe = None;
         self.at.reorder = None;
         self.at.timeout = Some(now + self.backed_off());
+        self.follow(now);
         true
     }
 

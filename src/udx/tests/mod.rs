@@ -1,6 +1,7 @@
 //! What udx must do, in virtual time.
 
 mod defects;
+mod follow;
 mod hostile;
 mod loss;
 mod memory;
