@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
+use ed25519_dalek::{Signature, Signer, SigningKey, Verifier, VerifyingKey};
 
 use super::curve;
 use crate::base::{Entropy, Key};
@@ -54,6 +54,44 @@ pub fn verify(public: &Key, message: &[u8], signature: &[u8; 64]) -> bool {
     if !curve::is_canonical(public) {
         return false;
     }
+    // crypto.8: what `verify` compares with R is encoded the one canonical way, so that looking for R among the
+    // encodings of small order is as good as decoding it, which would take a seventh of the time.
+    if SMALL_ORDER.iter().any(|small| signature[..32] == *small) {
+        return false;
+    }
     let Ok(key) = VerifyingKey::from_bytes(public) else { return false };
-    key.verify_strict(message, &Signature::from_bytes(signature)).is_ok()
+    !key.is_weak() && key.verify(message, &Signature::from_bytes(signature)).is_ok()
+}
+
+/// The eight points of small order, as the one canonical way to write each.
+const SMALL_ORDER: [Key; 8] = [
+    with_ends(0x01, 0x00, 0x00),
+    with_ends(0xec, 0xff, 0x7f),
+    with_ends(0x00, 0x00, 0x00),
+    with_ends(0x00, 0x00, 0x80),
+    EIGHTH,
+    negative(EIGHTH),
+    OTHER_EIGHTH,
+    negative(OTHER_EIGHTH),
+];
+
+const EIGHTH: Key = [
+    0x26, 0xe8, 0x95, 0x8f, 0xc2, 0xb2, 0x27, 0xb0, 0x45, 0xc3, 0xf4, 0x89, 0xf2, 0xef, 0x98, 0xf0, 0xd5,
+    0xdf, 0xac, 0x05, 0xd3, 0xc6, 0x33, 0x39, 0xb1, 0x38, 0x02, 0x88, 0x6d, 0x53, 0xfc, 0x05,
+];
+const OTHER_EIGHTH: Key = [
+    0xc7, 0x17, 0x6a, 0x70, 0x3d, 0x4d, 0xd8, 0x4f, 0xba, 0x3c, 0x0b, 0x76, 0x0d, 0x10, 0x67, 0x0f, 0x2a,
+    0x20, 0x53, 0xfa, 0x2c, 0x39, 0xcc, 0xc6, 0x4e, 0xc7, 0xfd, 0x77, 0x92, 0xac, 0x03, 0x7a,
+];
+
+const fn with_ends(first: u8, between: u8, last: u8) -> Key {
+    let mut point = [between; 32];
+    (point[0], point[31]) = (first, last);
+    point
+}
+
+/// The same y, the other x.
+const fn negative(mut point: Key) -> Key {
+    point[31] |= 0x80;
+    point
 }

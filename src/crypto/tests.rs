@@ -149,6 +149,30 @@ fn points_of_small_order_verify_nothing() {
     }
 }
 
+/// With R of small order the equation can hold for whoever knows the secret; it is refused all the same.
+/// proves crypto.7
+#[test]
+fn a_signature_of_small_order_is_refused() {
+    use curve25519_dalek::{EdwardsPoint, Scalar, constants::EIGHT_TORSION};
+    let secret = Scalar::from_bytes_mod_order([7; 32]);
+    let mut held = 0;
+    for (n, torsion) in EIGHT_TORSION.iter().enumerate() {
+        let public = EdwardsPoint::mul_base(&secret) + torsion;
+        for small in &EIGHT_TORSION {
+            let (key, point) = (public.compress().0, small.compress().0);
+            let digest = sodiumoxide::crypto::hash::sha512::hash(&[&point[..], &key, b"message"].concat());
+            let challenge = Scalar::from_bytes_mod_order_wide(&digest.0);
+            let scalar = challenge * secret;
+            held += u32::from(EdwardsPoint::mul_base(&scalar) - challenge * public == *small);
+            let signature: Vec<u8> = [point, scalar.to_bytes()].concat();
+            let signature = signature.try_into().expect("64 bytes");
+            assert!(!sign::verify(&key, b"message", &signature), "torsion {n}");
+            assert!(!libsodium_verifies(&key, b"message", &signature));
+        }
+    }
+    assert!(held > 0, "for some of them the equation holds");
+}
+
 /// proves crypto.8
 #[test]
 fn a_scalar_that_is_not_reduced_is_refused() {
