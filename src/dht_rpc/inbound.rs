@@ -9,6 +9,9 @@ use crate::wire::dht_rpc::{
     REQUEST, RESPONSE, Reply, Request, RequestMessage, Respond, ResponseMessage, UNKNOWN_COMMAND,
 };
 
+/// Bytes of an answer besides the nodes that it names and its value, at most: an id and a token are most of it.
+const ANSWER_HEAD: usize = 96;
+
 /// What an answer has to know of the request.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Asked {
@@ -204,19 +207,23 @@ impl DhtRpc {
     fn answer(&mut self, cx: &mut Cx<'_>, asked: Asked, parts: Parts) {
         // dht_rpc.26
         let closer = match asked.target.filter(|_| parts.closer) {
-            Some(target) => self.table.closest(&target, K).iter().map(|contact| contact.addr).collect(),
+            Some(target) => self.table.closest(&target, K).map(|contact| contact.addr).collect(),
             None => Vec::new(),
         };
         let token = parts.token.then(|| self.tokens.make(cx.now, cx.entropy, asked.to));
-        let bytes = wire::encode_once(ResponseMessage {
-            tid: asked.tid,
-            to: asked.to,
-            id: self.id_on(asked.socket),
-            token,
-            closer,
-            error: parts.error,
-            value: parts.value,
-        });
+        let len = ANSWER_HEAD + 6 * closer.len() + parts.value.as_ref().map_or(0, Vec::len);
+        let bytes = wire::encode_of_about(
+            len,
+            ResponseMessage {
+                tid: asked.tid,
+                to: asked.to,
+                id: self.id_on(asked.socket),
+                token,
+                closer,
+                error: parts.error,
+                value: parts.value,
+            },
+        );
         self.transmit(asked.socket, asked.to, bytes, None);
     }
 

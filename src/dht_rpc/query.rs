@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::flight::FlightId;
 use super::table::{Distance, K, distance, node_id};
-use crate::base::{Addr, Id, Kind, Tag, limits};
+use crate::base::{Addr, Id, Key, Kind, Tag, limits};
 use crate::wire::dht_rpc::{Query, Reply};
 
 pub enum WalkKind {}
@@ -123,28 +123,39 @@ impl Walk {
 
     /// Offers a node to ask. `referrer` told of it. Returns true if `addr` is known to be down and `referrer` should
     /// hear so. (dht_rpc.65, dht_rpc.91)
-    pub fn offer(&mut self, addr: Addr, referrer: Option<Addr>) -> bool {
+    pub fn offer(&mut self, addr: Addr, referrer: Addr) -> bool {
         if self.query.only_start || addr.port == 0 {
             return false;
         }
         match self.seen.get_mut(&addr).map(|met| &mut met.state) {
             Some(Seen::Done) => return false,
-            Some(Seen::Down) => return referrer.is_some(),
+            Some(Seen::Down) => return true,
             Some(Seen::Open(referrers)) => {
                 if referrers.len() < limits::DHT_REFERRERS_MAX {
-                    referrers.extend(referrer);
+                    referrers.push(referrer);
                 }
                 return false;
             }
             None => {}
         }
-        let distance = distance(&node_id(addr), &self.query.target);
+        let hops = self.hops_to(referrer).saturating_add(1);
+        self.add(addr, &node_id(addr), Met { state: Seen::Open(vec![referrer]), hops });
+        false
+    }
+
+    /// Offers a node of the routing table, or one to begin with. `id` is its id, as it was made out before.
+    pub fn offer_known(&mut self, addr: Addr, id: &Key) {
+        if !self.query.only_start && addr.port != 0 && !self.seen.contains_key(&addr) {
+            self.add(addr, id, Met { state: Seen::Open(Vec::new()), hops: 0 });
+        }
+    }
+
+    fn add(&mut self, addr: Addr, id: &Key, met: Met) {
+        let distance = distance(id, &self.query.target);
         if self.is_closer(&distance) && self.seen.len() < limits::DHT_QUERY_SEEN_MAX {
-            let hops = referrer.map_or(0, |referrer| self.hops_to(referrer).saturating_add(1));
-            self.seen.insert(addr, Met { state: Seen::Open(referrer.into_iter().collect()), hops });
+            self.seen.insert(addr, met);
             self.pending.insert(distance, addr);
         }
-        false
     }
 
     /// Decides what comes next. A visit counts as begun.
@@ -225,7 +236,7 @@ impl Walk {
         }
         let mut down = Vec::new();
         for addr in reply.closer.iter().take(limits::DHT_CLOSER_MAX).filter(|addr| !skip(**addr)) {
-            if self.offer(*addr, Some(reply.from)) {
+            if self.offer(*addr, reply.from) {
                 down.push(*addr);
             }
         }

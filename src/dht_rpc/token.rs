@@ -15,6 +15,21 @@ struct Secrets {
     /// The one at index 1 is handed out, both are accepted.
     keys: [Key; 2],
     rotated: Time,
+    /// The host that asked last, and its token: who asks nearly always comes back with it, or asks again.
+    last: Option<([u8; 4], Key)>,
+}
+
+impl Secrets {
+    fn newest(&mut self, host: Addr) -> Key {
+        match self.last {
+            Some((ip, token)) if ip == host.ip => token,
+            Some(_) | None => {
+                let token = token(&self.keys[1], host);
+                self.last = Some((host.ip, token));
+                token
+            }
+        }
+    }
 }
 
 impl Tokens {
@@ -23,22 +38,21 @@ impl Tokens {
 
     /// The token for the host of `to`.
     pub fn make(&mut self, now: Time, entropy: &mut dyn Entropy, to: Addr) -> Key {
-        let secrets = self.current(now, entropy);
-        token(&secrets.keys[1], to)
+        self.current(now, entropy).newest(to)
     }
 
     /// Whether `given` was handed out to the host of `from`, lately. (dht_rpc.21, dht_rpc.23)
     pub fn check(&mut self, now: Time, entropy: &mut dyn Entropy, from: Addr, given: &Key) -> bool {
         let secrets = self.current(now, entropy);
-        secrets.keys.iter().any(|key| token(key, from) == *given)
+        secrets.newest(from) == *given || token(&secrets.keys[0], from) == *given
     }
 
     #[cfg(test)]
     pub fn of(keys: [Key; 2], now: Time) -> Tokens {
-        Tokens { secrets: Some(Secrets { keys, rotated: now }) }
+        Tokens { secrets: Some(Secrets { keys, rotated: now, last: None }) }
     }
 
-    fn current(&mut self, now: Time, entropy: &mut dyn Entropy) -> &Secrets {
+    fn current(&mut self, now: Time, entropy: &mut dyn Entropy) -> &mut Secrets {
         let periods = self
             .secrets
             .as_ref()
@@ -46,12 +60,15 @@ impl Tokens {
         if periods > 2 {
             self.secrets = None; // nothing that was handed out is valid any more
         }
-        let secrets = self
-            .secrets
-            .get_or_insert_with(|| Secrets { keys: [entropy.bytes32(), entropy.bytes32()], rotated: now });
+        let secrets = self.secrets.get_or_insert_with(|| Secrets {
+            keys: [entropy.bytes32(), entropy.bytes32()],
+            rotated: now,
+            last: None,
+        });
         if periods <= 2 {
             for _ in 0..periods {
                 secrets.keys = rotate(&secrets.keys);
+                secrets.last = None;
                 secrets.rotated += Tokens::PERIOD;
             }
         }
@@ -102,6 +119,13 @@ mod tests {
             assert_eq!(tokens.check(later, &mut entropy, host.with_port(7), &token), valid, "{age} ms");
             assert!(!tokens.check(later, &mut entropy, Addr::new([10, 0, 0, 2], 1000), &token));
         }
+        let (mut tokens, mut entropy) = (Tokens::default(), Seeded::new(1));
+        let early = tokens.make(Time::ZERO, &mut entropy, host);
+        let other = tokens.make(Time::ZERO, &mut entropy, Addr::new([10, 0, 0, 2], 1000));
+        assert_ne!(early, other, "each host has its own");
+        assert_eq!(tokens.make(Time::ZERO, &mut entropy, host.with_port(7)), early);
+        let later = tokens.make(Time::ZERO + Tokens::PERIOD, &mut entropy, host);
+        assert_ne!(early, later, "and another one in each period");
         let (mut tokens, mut entropy) = (Tokens::default(), Seeded::new(1));
         tokens.make(Time::ZERO, &mut entropy, host);
         let late = tokens.make(Time::ZERO + Span::from_millis(7_400), &mut entropy, host);

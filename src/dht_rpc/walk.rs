@@ -6,7 +6,7 @@ use super::table::node_id;
 use super::told::Command;
 use super::{DhtRpc, Event, Lost, QueryError};
 use crate::base::hex::Short;
-use crate::base::{Addr, Cx, trace};
+use crate::base::{Addr, Cx, Key, trace};
 use crate::wire;
 use crate::wire::dht_rpc::{AddressValue, Ask, DOWN_HINT, OK, Query, Reply};
 
@@ -37,15 +37,16 @@ impl DhtRpc {
         if room == 0 {
             return;
         }
-        let mut addrs: Vec<Addr> =
-            self.table.closest(&walk.query.target, room).iter().map(|contact| contact.addr).collect();
-        if addrs.len() < room {
-            addrs.extend(self.config.bootstrap.iter().filter(|addr| !self.is_skipped(**addr)));
+        let closest = self.table.closest(&walk.query.target, room);
+        let mut nodes: Vec<(Addr, Key)> = closest.map(|contact| (contact.addr, contact.id)).collect();
+        if nodes.len() < room {
+            let others = self.config.bootstrap.iter().filter(|addr| !self.is_skipped(**addr));
+            nodes.extend(others.map(|&addr| (addr, node_id(addr))));
         }
         let Some(walk) = self.walks.get_mut(id) else { return };
         walk.from_table = true;
-        for addr in addrs {
-            walk.offer(addr, None);
+        for (addr, id) in nodes {
+            walk.offer_known(addr, &id);
         }
     }
 

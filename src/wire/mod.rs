@@ -107,8 +107,13 @@ pub fn encode<T: Wire + Clone>(value: &T) -> Vec<u8> {
 }
 
 /// Encodes a value that is not needed afterwards.
-pub fn encode_once<T: Wire>(mut value: T) -> Vec<u8> {
-    let mut out = Vec::with_capacity(USUAL_LEN);
+pub fn encode_once<T: Wire>(value: T) -> Vec<u8> {
+    encode_of_about(USUAL_LEN, value)
+}
+
+/// `encode_once` where it is known about how long it gets: if it gets no longer, its buffer need not grow.
+pub fn encode_of_about<T: Wire>(len: usize, mut value: T) -> Vec<u8> {
+    let mut out = Vec::with_capacity(len);
     encode_into(&mut value, &mut out);
     out
 }
@@ -624,8 +629,8 @@ impl Cursor<'_> {
                 self.row(at, field, || Value::Addr(addr));
             }
             Way::Write { .. } => {
-                self.put(&value.ip);
-                self.put(&value.port.to_le_bytes());
+                let ([a, b, c, d], [low, high]) = (value.ip, value.port.to_le_bytes());
+                self.put(&[a, b, c, d, low, high]);
             }
             Way::Invent { .. } => {
                 self.entropy().fill(&mut value.ip);

@@ -321,7 +321,7 @@ fn an_endless_supply_of_fake_nodes_ends() {
     let target = [0; 32];
     let mut walk = Walk::new(Asker::User(Tag(1)), Query::new(target, STORE, None), 10);
     walk.from_table = true;
-    walk.offer(Addr::new([1, 1, 1, 1], 1), None);
+    walk.offer_known(Addr::new([1, 1, 1, 1], 1), &[1; 32]);
     let mut steps = 0;
     // Each claims to be closer than all before it, as nobody can check without asking.
     let end = loop {
@@ -353,7 +353,8 @@ fn an_endless_supply_of_fake_nodes_ends() {
     let mut walk = Walk::new(Asker::User(Tag(1)), Query::new(target, STORE, None), 10);
     walk.from_table = true;
     for n in 0..10_000_u32 {
-        walk.offer(Addr::new(n.to_le_bytes(), 1), None);
+        let addr = Addr::new(n.to_le_bytes(), 1);
+        walk.offer_known(addr, &node_id(addr));
     }
     while let Step::Visit(addr) = walk.step() {
         walk.lost(addr);
