@@ -306,8 +306,9 @@ impl Host {
                 self.unread.insert(token);
             }
         }
-        self.run_timers();
-        self.look_at_interfaces();
+        let now = self.now();
+        self.run_timers(now);
+        self.look_at_interfaces(now);
         Ok(())
     }
 
@@ -323,8 +324,7 @@ impl Host {
         }
     }
 
-    fn run_timers(&mut self) {
-        let now = self.now();
+    fn run_timers(&mut self, now: Time) {
         while let Some(id) = self.deadlines.pop_due(now) {
             let Some(seat) = self.seats.get_mut(id.0).and_then(Option::as_mut) else { continue };
             let Seat { node, disk, entropy, trace, .. } = seat;
@@ -333,8 +333,7 @@ impl Host {
         }
     }
 
-    fn look_at_interfaces(&mut self) {
-        let now = self.now();
+    fn look_at_interfaces(&mut self, now: Time) {
         if now < self.interfaces_at + INTERFACES_EVERY {
             return;
         }
@@ -356,7 +355,8 @@ impl Host {
     fn receive(&mut self, token: Token) -> Left {
         let Some(&(id, socket)) = self.owners.get(&token) else { return Left::Nothing };
         self.touch(id);
-        let mut carried = self.now();
+        let mut now = self.now();
+        let mut carried = now;
         for _ in 0..RECEIVES_PER_TURN {
             let seat = self.seats.get(id.0).and_then(Option::as_ref);
             let Some((udp, _)) = seat.and_then(|seat| seat.sockets.get(&socket)) else {
@@ -364,8 +364,8 @@ impl Host {
             };
             let (count, left) = self.inbox.receive(udp);
             for index in 0..count {
-                self.take_in(id, socket, index);
-                let now = self.now();
+                self.take_in(now, id, socket, index);
+                now = self.now();
                 if now.since(carried) >= TURN {
                     self.carry_out_one(id);
                     carried = now;
@@ -379,8 +379,7 @@ impl Host {
     }
 
     /// Hands what lies in a buffer of the inbox to a node.
-    fn take_in(&mut self, id: NodeId, socket: SocketId, index: usize) {
-        let now = self.now();
+    fn take_in(&mut self, now: Time, id: NodeId, socket: SocketId, index: usize) {
         let Some(seat) = self.seats.get_mut(id.0).and_then(Option::as_mut) else { return };
         let Seat { node, disk, entropy, trace, sockets } = seat;
         if let Some((from, bytes, each)) = self.inbox.get(index)
