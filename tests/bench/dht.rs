@@ -158,8 +158,14 @@ pub fn run(args: &Args) -> Report {
     program.bootstrapped();
     let ops = args.number("ops", 300);
     let load = Load::new(ops);
-    for name in OPERATIONS {
+    let only = args.text("only");
+    for name in
+        OPERATIONS.into_iter().filter(|name| only.is_none_or(|only| only.split(',').any(|o| o == *name)))
+    {
         one_by_one(&mut program, &mut testnet, &load, name, &mut report);
+    }
+    if only.is_some() {
+        return report;
     }
     let start = Instant::now();
     let at_once = args.number("parallel", 8) as usize;

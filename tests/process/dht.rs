@@ -78,3 +78,35 @@ fn usr1_asks_for_statistics() {
     }
     nodes.interrupt();
 }
+
+/// Each step follows from the one before and from answers, down to the last: nothing on the way waits for a deadline.
+/// How long it takes is for `seckel-bench footprint` to say.
+#[test]
+fn a_node_joins_by_answers_and_not_by_deadlines() {
+    let folder = Folder::new();
+    let (_dht, bootstrap) = testnet();
+    let file = folder.join("transcript");
+    let args = ["dht", "--bootstrap", &bootstrap, "--host", "127.0.0.1", "--trace", &file];
+    let mut node = Seckel::start(&args);
+    node.line_with("Fully started");
+    node.interrupt();
+    let transcript = std::fs::read_to_string(&file).expect("a transcript");
+    let joined =
+        transcript.lines().position(|line| line.ends_with("event node -: bootstrapped")).expect("it joins");
+    let before: Vec<&str> = transcript.lines().take(joined).collect();
+    let mut rest = before.iter();
+    for step in [
+        "socket 0: bound to ",
+        "socket 1: bound to ",
+        "begins: FIND_NODE ",
+        &format!(" out dht_rpc socket 1 with {bootstrap}: FIND_NODE request "),
+        &format!(" in dht_rpc socket 1 with {bootstrap}: response "),
+        " out dht_rpc socket 1 with ",
+        " in dht_rpc socket 1 with ",
+    ] {
+        assert!(rest.any(|line| line.contains(step)), "{step:?} in its place:\n{}", before.join("\n"));
+    }
+    let moved = |line: &&&str| [" in ", " due "].iter().any(|kind| line.contains(kind));
+    let last = before.iter().rfind(moved).expect("something came in");
+    assert!(last.contains(" in dht_rpc "), "an answer is what completes it: {last}");
+}
