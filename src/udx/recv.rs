@@ -17,8 +17,9 @@ const OVERSHOOT: usize = limits::DATAGRAM_MAX;
 const PIECE: usize = 160;
 /// All that is held, with these costs, is at most the window and this part of it.
 const COSTS: usize = 6;
-/// Blocks in an ack (udx.21).
-const BLOCKS_MAX: usize = 50;
+/// Blocks in an ack, and the lowest ones that are among them in any case. (udx.21)
+const BLOCKS_MAX: usize = 49;
+const BLOCKS_LOWEST: usize = 9;
 
 #[derive(Debug)]
 pub(super) struct Recv {
@@ -28,6 +29,8 @@ pub(super) struct Recv {
     held: BTreeMap<Seq, Piece>,
     held_bytes: usize,
     held_ranges: Ranges,
+    /// The last packet that came out of order.
+    latest: Seq,
     /// In order, not taken by the reader.
     unread: VecDeque<Vec<u8>>,
     unread_bytes: usize,
@@ -68,6 +71,7 @@ impl Recv {
             held: BTreeMap::new(),
             held_bytes: 0,
             held_ranges: Ranges::default(),
+            latest: next,
             unread: VecDeque::new(),
             unread_bytes: 0,
             messages: 0,
@@ -144,6 +148,7 @@ impl Recv {
         }
         self.held.insert(seq, Piece { bytes: bytes.to_vec(), end });
         self.held_ranges.insert(seq, seq.next());
+        self.latest = seq;
         self.held_bytes += bytes.len();
         Taken::Held
     }
@@ -229,10 +234,12 @@ impl Recv {
         !self.held_ranges.is_empty()
     }
 
-    /// The lowest ranges beyond the missing packet (udx.21).
+    /// Ranges beyond the missing packet: all, or the lowest and those up to what came last (udx.21).
     pub fn blocks(&self) -> Vec<Block> {
-        let block = |(start, end): (Seq, Seq)| Block { start: start.wire(), end: end.wire() };
-        self.held_ranges.iter().take(BLOCKS_MAX).map(block).collect()
+        let skipped = self.held_ranges.count_to(self.latest).saturating_sub(BLOCKS_MAX);
+        let lowest = self.held_ranges.iter().take(BLOCKS_LOWEST);
+        let latest = self.held_ranges.iter().skip(BLOCKS_LOWEST + skipped).take(BLOCKS_MAX - BLOCKS_LOWEST);
+        lowest.chain(latest).map(|(start, end)| Block { start: start.wire(), end: end.wire() }).collect()
     }
 
     /// Bytes of memory behind this, as far as there is room in lists.

@@ -68,6 +68,8 @@ pub(super) struct Send {
     arrived_count: usize,
     pub end: End,
     rack: Rack,
+    /// What lies beyond may have arrived: the last ack had no room to say so. (udx.89)
+    pub told_to: Option<Seq>,
 }
 
 /// Recent acknowledgment: the packet sent last among those that arrived.
@@ -104,6 +106,16 @@ pub(super) struct Report {
     sample: u64,
 }
 
+/// Packets that were just taken for lost.
+#[derive(Default, Debug)]
+pub(super) struct Lost {
+    pub count: usize,
+    /// Those of them that an ack would have named if they had arrived.
+    pub sure: usize,
+    /// When to look again.
+    pub again: Option<Time>,
+}
+
 impl Send {
     pub fn new(first: Seq) -> Send {
         Send {
@@ -120,6 +132,7 @@ impl Send {
             arrived_count: 0,
             end: End::Open,
             rack: Rack { sending: 0, rtt: Span::ZERO, highest: first, reordering: false, patience: 1 },
+            told_to: None,
         }
     }
 
@@ -391,17 +404,11 @@ impl Send {
         self.rack.patience = (self.rack.patience + 1).min(16);
     }
 
-    /// Marks packets lost that were sent before one that arrived, long enough ago. Returns how many, and when to look
-    /// again.
-    pub fn detect_loss(
-        &mut self,
-        now: Time,
-        recovering: bool,
-        least_rtt: Span,
-        srtt: Span,
-    ) -> (usize, Option<Time>) {
+    /// Marks packets lost that were sent before one that arrived, long enough ago.
+    pub fn detect_loss(&mut self, now: Time, recovering: bool, least_rtt: Span, srtt: Span) -> Lost {
         let wait = self.rack.rtt + self.reorder_window(recovering, least_rtt, srtt);
-        let mut count = 0;
+        let told_to = self.told_to;
+        let mut lost = Lost::default();
         while let Some(&(sending, seq)) = self.order.front() {
             let newest = self.rack.sending;
             if let Some(packet) = self.packet(seq)
@@ -412,17 +419,18 @@ impl Send {
                     break;
                 }
                 if packet.sent + wait > now {
-                    let at = packet.sent + wait;
-                    return (count, Some(at));
+                    lost.again = Some(packet.sent + wait);
+                    break;
                 }
                 packet.fate = Fate::Lost;
                 self.in_flight -= 1;
                 self.lost.push_back(seq);
-                count += 1;
+                lost.count += 1;
+                lost.sure += usize::from(told_to.is_none_or(|end| seq < end));
             }
             self.order.pop_front();
         }
-        (count, None)
+        lost
     }
 
     /// Nothing came back for a timeout: the first packet and all that are late count as lost. False: give up, which
@@ -564,6 +572,31 @@ mod tests {
             }
             let ack = send.first.plus(send.outstanding() / 2 + 1);
             send.on_ack(Time::ZERO, ack, &[], Span::ZERO);
+        }
+    }
+
+    /// An ack that had no room to name all says nothing of what lies beyond its last range.
+    #[test]
+    fn what_an_ack_could_not_name_is_late_but_no_sure_loss() {
+        // proves udx.89
+        for cut in [false, true] {
+            let mut send = Send::new(Seq::first(0));
+            assert!(send.write(&[7; 100 * 64]));
+            while let Some(seq) = send.cut(64) {
+                send.transmit(seq, Time::ZERO, Stamp::NONE);
+            }
+            let now = Time::from_micros(10_000);
+            let blocks: Vec<Block> = (0..20).map(|n| Block { start: 2 * n + 1, end: 2 * n + 2 }).collect();
+            send.on_ack(now, send.first, &blocks, Span::ZERO);
+            // what was sent after all of it arrives, a round trip later
+            let tail = send.first.plus(99);
+            send.transmit(tail, now, Stamp::NONE);
+            let later = Time::from_micros(20_000);
+            send.told_to = cut.then(|| send.first.plus(40));
+            send.on_ack(later, send.first, &[Block { start: 99, end: 100 }], Span::ZERO);
+            let lost = send.detect_loss(later, true, Span::ZERO, Span::ZERO);
+            let sure = if cut { 20 } else { 79 };
+            assert_eq!((lost.count, lost.sure, send.in_flight()), (79, sure, 0), "all are sent again");
         }
     }
 }

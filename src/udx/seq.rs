@@ -62,6 +62,11 @@ impl Ranges {
         (seq < end).then_some(end)
     }
 
+    /// How many ranges begin at `seq` or before.
+    pub fn count_to(&self, seq: Seq) -> usize {
+        self.ranges.partition_point(|&(start, _)| start <= seq)
+    }
+
     /// Adds the numbers from `start` to before `end`.
     pub fn insert(&mut self, start: Seq, end: Seq) {
         if let Some(last) = self.ranges.last_mut()

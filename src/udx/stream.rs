@@ -23,7 +23,7 @@ use crate::wire::{self};
 /// Unsent bytes above which a writer should wait, and below which it is told to go on.
 const HIGH_WATER: usize = 256 * 1024;
 const LOW_WATER: usize = 128 * 1024;
-/// An ack that names so many ranges may not name all. (udx.21)
+/// An ack that names so many ranges may not name all, nor the latest. (udx.21)
 const BLOCKS_MAX: usize = 50;
 
 /// Where packets go.
@@ -541,11 +541,13 @@ impl Stream {
         if self.recovery.is_some_and(|until| self.send.first >= until) {
             self.leave_recovery();
         }
+        let blind = sack.blocks.len() >= BLOCKS_MAX;
+        self.send.told_to = sack.blocks.last().filter(|_| blind).map(|last| self.send.first.near(last.end));
         self.look_for_loss(now);
         if let Some(newest) = &report.newest {
             let arrival = Arrival {
                 count: report.delivered,
-                blind: sack.blocks.len() >= BLOCKS_MAX,
+                blind,
                 newest,
                 rtt: report.rtt,
                 least_rtt: self.rtt.min(),
@@ -579,10 +581,10 @@ impl Stream {
 
     fn look_for_loss(&mut self, now: Time) {
         let srtt = self.rtt.srtt.unwrap_or_default();
-        let (lost, again) = self.send.detect_loss(now, self.recovery.is_some(), self.rtt.min(), srtt);
-        self.at.reorder = again;
-        self.stats.losses += lost as u64;
-        let lost = lost - self.lost_probes(); // udx.96: too long is not too many
+        let lost = self.send.detect_loss(now, self.recovery.is_some(), self.rtt.min(), srtt);
+        self.at.reorder = lost.again;
+        self.stats.losses += lost.count as u64;
+        let lost = lost.sure.saturating_sub(self.lost_probes()); // udx.89; udx.96: too long is not too many
         if lost == 0 {
             return;
         }

@@ -7,7 +7,7 @@ use std::path::Path;
 use seckel::base::Span;
 use seckel::udx::Phase;
 
-use crate::line::{Line, World};
+use crate::line::{Line, Who, World};
 
 fn ms(n: u64) -> Span {
     Span::from_millis(n)
@@ -20,16 +20,12 @@ const WIDE: usize = 32 << 20;
 const RTTS: [u64; 4] = [1, 20, 100, 300];
 
 /// Percent of a line of 100 Mbit/s that arrive as data, once the startup is over.
-fn goodput(seed: u64, loss: u64, rtt: u64, libudx: bool, window: Option<usize>) -> u64 {
+fn goodput(seed: u64, loss: u64, rtt: u64, who: Who, window: Option<usize>) -> u64 {
     let mut line = Line::new(100, ms(rtt));
     line.loss_permille = loss;
     let mut world = World::new(seed, line);
     world.window = window;
-    if libudx {
-        world.libudx()
-    } else {
-        world.seckel()
-    };
+    world.flow(who);
     world.run_for(ms(500 + 15 * rtt));
     world.measure(ms(1500 + 15 * rtt))[0] * 8 / 1_000_000
 }
@@ -41,28 +37,44 @@ fn goodput_table() {
          | round trip | nothing lost | 0.1 % lost | 1 % lost | 5 % lost |\n|---|---|---|---|---|\n",
     );
     for rtt in RTTS {
-        let row = LOSSES.map(|loss| goodput(1, loss, rtt, false, None));
+        let row = LOSSES.map(|loss| goodput(1, loss, rtt, Who::Seckel, None));
         assert!(row[0] >= 85, "a clean line is full: {row:?} at {rtt} ms");
         let cells: Vec<String> = row.iter().map(u64::to_string).collect();
         writeln!(table, "| {rtt} ms | {} |", cells.join(" | ")).expect("fits");
     }
-    let row = LOSSES.map(|loss| goodput(1, loss, 300, false, Some(WIDE)).to_string());
-    writeln!(table, "| 300 ms, a receive window of 32 MiB | {} |", row.join(" | ")).expect("fits");
+    let row = LOSSES.map(|loss| goodput(1, loss, 300, Who::Seckel, Some(WIDE)));
+    assert!(row[0] >= 85, "a clean line is full: {row:?} with a wide window");
+    let cells = row.map(|percent| percent.to_string());
+    writeln!(table, "| 300 ms, a receive window of 32 MiB | {} |", cells.join(" | ")).expect("fits");
     keep("goodput.txt", &table);
 }
 
 #[test]
 fn a_line_that_loses_one_in_a_hundred_is_as_full_as_libudx_fills_it() {
-    let goodput = |loss, libudx| goodput(3, loss, 50, libudx, None);
-    let (clean, own, model) = (goodput(0, false), goodput(10, false), goodput(10, true));
+    let goodput = |loss, who| goodput(3, loss, 50, who, None);
+    let (clean, own) = (goodput(0, Who::Seckel), goodput(10, Who::Seckel));
+    let model = goodput(10, Who::LibUdx);
     assert!(own >= model, "{own} beside {model}");
     assert!(own * 100 >= clean * 85, "{own} of {clean} without loss");
 }
 
-#[derive(Clone, Copy, PartialEq)]
-enum Who {
-    Seckel,
-    LibUdx,
+/// A start-up leaves a queue of what the path holds overfull, and every other packet is lost; acks have no room for
+/// that many gaps. What arrived is not sent again by who is told of it, and the line is full again soon also for who
+/// is not.
+#[test]
+fn a_start_up_that_overfills_the_queue_costs_little() {
+    for (who, window) in [(Who::Seckel, None), (Who::ToLibUdx, None), (Who::ToLibUdx, Some(WIDE))] {
+        let rtt = if window.is_some() { 300 } else { 100 };
+        let percent = goodput(1, 0, rtt, who, window);
+        assert!(percent >= 85, "{percent} at {rtt} ms, {who:?}");
+    }
+    let mut world = World::new(1, Line::new(100, ms(100)));
+    world.flow(Who::Seckel);
+    world.run_for(ms(3000));
+    let stats = world.stats(0);
+    assert!(world.dropped > 500, "it was overfull: {} {stats:?}", world.dropped);
+    assert!(stats.spurious * 100 <= stats.losses, "{stats:?}");
+    assert!(stats.rtt.is_some_and(|rtt| rtt <= ms(210)), "no more than there is room to wait: {stats:?}");
 }
 
 /// What the second of two flows gets of 100 Mbit/s, in percent of the first, and both in Mbit/s; the second begins
@@ -71,10 +83,7 @@ fn share(who: [Who; 2], rtt: u64, later: u64) -> (u64, [u64; 2]) {
     let mut world = World::new(later, Line::new(100, ms(rtt)));
     for (at, who) in who.into_iter().enumerate() {
         world.run_for(ms(later * at as u64));
-        match who {
-            Who::Seckel => world.seckel(),
-            Who::LibUdx => world.libudx(),
-        };
+        world.flow(who);
     }
     world.run_for(Span::from_secs(10));
     let rates = world.measure(Span::from_secs(25));
@@ -98,7 +107,7 @@ fn keep(name: &str, table: &str) {
     assert!(there == table, "tests/sim/{name} is not what comes out:\n{table}");
 }
 
-/// What is measured is in the table; what must hold is that no stream of ours has less than three quarters of what the
+/// What is measured is in the table; what must hold is that no stream of ours has less than four fifths of what the
 /// other has.
 #[test]
 fn fairness_table() {
@@ -117,7 +126,7 @@ fn fairness_table() {
         least = beside.into_iter().chain([lesser]).fold(least, u64::min);
     }
     keep("fairness.txt", &table);
-    assert!(least >= 75, "{least} percent:\n{table}");
+    assert!(least >= 80, "{least} percent:\n{table}");
 }
 
 #[test]

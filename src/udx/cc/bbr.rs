@@ -39,13 +39,17 @@ const EXTRA_ROUNDS: u32 = 5;
 const EXTRA_MAX: Span = Span::from_millis(100);
 
 /// udx.87: a round that loses more than one packet in so many, and at least so many, shows a queue that is too short;
-/// what is taken off then, and what is given back in each cycle, in thousandths; and what always may be in flight
-/// where a round trip is shorter than its floor (elsewhere it is the window's gain).
+/// what is taken off then, and what is given back in each cycle, in thousandths; and what always may be in flight, also
+/// where a round trip is shorter than its floor.
 const LOSSY_ROUND: u64 = 12;
 const LOSSY_LEAST: u64 = 8;
 const CEILING_CUT: u64 = 800;
 const CEILING_GROWTH: u64 = 1125;
-const CEILING_LEAST: u64 = 1250;
+const CEILING_LEAST: u64 = 2250;
+const CEILING_LEAST_SHORT: u64 = 1250;
+
+/// udx.75: one packet in so many, before the path was full once.
+const LOSSY_STARTUP: u64 = 4;
 
 /// What is being found out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -126,6 +130,8 @@ struct Rounds {
     /// Packets lost in it, and what had arrived when it began.
     lost: u64,
     began: u64,
+    /// More than the path takes even when it is not known yet.
+    lossy: bool,
     /// That had samples which the writer did not keep short, as the filter of the bandwidth counts them.
     busy: u64,
     was_busy: bool,
@@ -161,7 +167,7 @@ pub(super) struct Bbr {
     restarted: bool,
     /// Losses are being repaired.
     recovering: bool,
-    /// One round in which only as much leaves as arrives. (udx.83)
+    /// One round in which only as much leaves as arrives, before the path was full once. (udx.83)
     conserving: bool,
     /// What to go back to after that, and after a probe of the round trip.
     window_before: u64,
@@ -281,9 +287,11 @@ impl Bbr {
     pub fn on_recovery(&mut self, in_flight: u64, delivered: u64) {
         self.save_window();
         self.recovering = true;
-        self.conserving = true;
-        self.rounds.ends_at = delivered;
-        self.window = in_flight + 1; // what was lost leaves at once
+        if !self.full {
+            self.conserving = true;
+            self.rounds.ends_at = delivered;
+            self.window = in_flight + 1; // what was lost leaves at once
+        }
     }
 
     pub fn on_recovered(&mut self) {
@@ -341,10 +349,12 @@ impl Bbr {
         }
         let lost = core::mem::take(&mut self.rounds.lost);
         let arrived = acked.delivered - core::mem::replace(&mut self.rounds.began, acked.delivered);
-        if self.full && lost >= LOSSY_LEAST && lost * LOSSY_ROUND > lost + arrived {
+        let lossy = |part: u64| lost >= LOSSY_LEAST && lost * part > lost + arrived;
+        self.rounds.lossy = lossy(LOSSY_STARTUP);
+        if self.full && lossy(LOSSY_ROUND) {
             let cut = times(self.window.min(arrived + lost), CEILING_CUT);
             let short = self.min_rtt.is_some_and(|rtt| rtt < MIN_RTT_FLOOR);
-            let least = if short { CEILING_LEAST } else { WINDOW_GAIN };
+            let least = if short { CEILING_LEAST_SHORT } else { CEILING_LEAST };
             self.ceiling = Some(cut.max(self.product_of(self.min_rtt, least)).max(INITIAL));
         }
     }
@@ -378,7 +388,9 @@ impl Bbr {
         let gain = CYCLE[step];
         let long = now.since(since) > self.min_rtt.unwrap_or_default().max(MIN_RTT_FLOOR);
         let next = if gain > EVEN {
-            long && (acked.lost > 0 || acked.in_flight >= self.product(gain))
+            let wanted = self.product(gain);
+            let bound = self.ceiling.is_some_and(|ceiling| ceiling <= wanted); // it is never reached
+            long && (bound || acked.lost > 0 || acked.in_flight >= wanted)
         } else if gain < EVEN {
             long || acked.in_flight <= self.product(EVEN)
         } else {
@@ -405,7 +417,7 @@ impl Bbr {
             return;
         }
         self.full_rounds += 1;
-        self.full = self.full_rounds >= FULL_ROUNDS;
+        self.full = self.full_rounds >= FULL_ROUNDS || self.rounds.lossy;
     }
 
     /// Follows udx.76.
@@ -481,7 +493,9 @@ impl Bbr {
 
     /// Follows udx.73 and udx.83.
     fn set_window(&mut self, acked: &Acked, gain: u64) {
-        self.window = self.window.saturating_sub(acked.lost).max(1);
+        if !self.full {
+            self.window = self.window.saturating_sub(acked.lost).max(1);
+        }
         if self.conserving {
             self.window = self.window.max(acked.in_flight + acked.count);
             return;

@@ -3,11 +3,12 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use super::rules::packet;
 use super::world::{Link, World, pattern};
 use crate::base::{Entropy, Seeded, Span, Time};
 use crate::udx::{Phase, Stats, Why};
 use crate::wire;
-use crate::wire::udx::Header;
+use crate::wire::udx::{HEADER_LEN, Header, Kind, Sack};
 
 fn ms(n: u64) -> Span {
     Span::from_millis(n)
@@ -50,6 +51,34 @@ fn all_bytes_arrive_over_any_link() {
         }
         assert!(world.run_to_rest(Span::from_secs(120)), "seed {seed}: timers left over");
         assert!(world.udx.iter().all(|udx| udx.is_empty()));
+    }
+}
+
+/// More ranges than an ack has room for: what comes is named in the next ack, and the lowest are in each.
+#[test]
+fn what_comes_is_named_in_the_ack_that_follows() {
+    // proves udx.21
+    for seed in 0..20 {
+        let mut draw = Seeded::new(seed);
+        let mut world = World::connected(seed, Link::new(ms(1)));
+        let mut left: Vec<u32> = (0..200).map(|n| 2 * n + 1).collect();
+        let mut came = Vec::new();
+        while !left.is_empty() {
+            let at = if seed == 0 { 0 } else { draw.below(left.len() as u64) as usize };
+            let seq = left.remove(at);
+            came.push(seq);
+            came.sort_unstable();
+            world.inject(packet(Kind::DATA, seq, 0, 1 << 20, b"beyond a gap"));
+            let out = world.out();
+            let [ack] = &out[..] else { panic!("one ack: {}", out.len()) };
+            let sack: Sack = wire::decode(Sack::whole(&ack[HEADER_LEN..])).expect("blocks");
+            let starts: Vec<u32> = sack.blocks.iter().map(|block| block.start).collect();
+            assert!(starts.is_sorted() && sack.blocks.iter().all(|block| block.end == block.start + 1));
+            assert_eq!(starts.len(), came.len().min(49));
+            assert!(starts.contains(&seq), "seed {seed}: {seq} in {starts:?}");
+            let lowest = starts.len().min(9);
+            assert_eq!(starts[..lowest], came[..lowest]);
+        }
     }
 }
 

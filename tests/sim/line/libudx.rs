@@ -35,19 +35,19 @@ enum Health {
 
 /// All before `next` arrived, and these ranges.
 pub struct Ack {
-    next: u64,
-    ranges: Vec<(u64, u64)>,
+    pub next: u64,
+    pub ranges: Vec<(u64, u64)>,
 }
 
 #[derive(Default)]
-struct Reader {
-    next: u64,
+pub struct Reader {
+    pub next: u64,
     beyond: BTreeMap<u64, u64>,
     count: u64,
 }
 
 impl Reader {
-    fn take(&mut self, seq: u64) {
+    pub fn take(&mut self, seq: u64) {
         let before = self.beyond.range(..=seq).next_back().map(|(start, end)| (*start, *end));
         if seq < self.next || before.is_some_and(|(_, end)| seq < end) {
             return;
@@ -67,7 +67,7 @@ impl Reader {
     }
 
     /// It looks no further than past as many holes as it holds packets.
-    fn ack(&self) -> Ack {
+    pub fn ack(&self) -> Ack {
         let (mut ranges, mut at, mut holes) = (Vec::new(), self.next + 1, self.count);
         for (&start, &end) in &self.beyond {
             if start - at >= holes || ranges.len() == RANGES {

@@ -7,12 +7,18 @@ use std::collections::{BTreeMap, VecDeque};
 use seckel::base::{Addr, Cx, Entropy, Machine, NoTrace, Seeded, SocketId, Span, Time};
 use seckel::sim::ramdisk::RamDisk;
 use seckel::udx::{Event, Input, Output, Stats, StreamId, Udx};
+use seckel::wire::{
+    self,
+    udx::{Block, Header, Kind, Sack},
+};
 
-use libudx::Model;
+use libudx::{Model, Reader};
 
 /// Bytes that an IP packet and its UDP header take beside the datagram.
 const BELOW: usize = 28;
 const WRITE: usize = 32 * 1024;
+/// Bytes that a full packet of ours carries, once the path was found to take 1500.
+const CARRIES: u64 = 1452;
 
 /// The bottleneck.
 pub struct Line {
@@ -44,6 +50,15 @@ impl Line {
     }
 }
 
+/// The two ends of a flow.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Who {
+    Seckel,
+    LibUdx,
+    /// Seckel sends to who acks as libudx does.
+    ToLibUdx,
+}
+
 /// What is under way.
 enum Packet {
     /// To end 0 (who sends) or 1 of a stream.
@@ -65,6 +80,7 @@ enum Packet {
 enum Flow {
     /// Both ends of a stream.
     Seckel(Box<[Udx; 2]>, [StreamId; 2]),
+    Mixed(Box<Udx>, StreamId, Reader),
     LibUdx(Box<Model>),
 }
 
@@ -89,6 +105,22 @@ fn at<T>(now: Time, act: impl FnOnce(&mut Cx<'_>) -> T) -> T {
     act(&mut Cx { now, entropy: &mut entropy, disk: &mut disk, trace: &mut NoTrace })
 }
 
+/// The ack of libudx for a datagram.
+fn read(reader: &mut Reader, bytes: &[u8], remote_id: u32, window: Option<usize>) -> Vec<u8> {
+    let (header, _) = wire::decode_head::<Header>(bytes).expect("a packet");
+    if header.kind.data {
+        reader.take(u64::from(header.seq));
+    }
+    let libudx::Ack { next, ranges } = reader.ack();
+    let blocks = ranges.iter().map(|&(start, end)| Block { start: start as u32, end: end as u32 });
+    let mut sack = Sack { blocks: blocks.collect() };
+    let kind = if ranges.is_empty() { Kind::STATE } else { Kind::SACK };
+    let window = window.unwrap_or(4 << 20) as u32;
+    let mut ack = wire::encode(&Header { kind, data_offset: 0, remote_id, window, seq: 0, ack: next as u32 });
+    wire::encode_into(&mut sack, &mut ack);
+    ack
+}
+
 fn address(flow: usize, end: usize) -> Addr {
     Addr::new([10, 0, flow as u8, end as u8 + 1], 1000)
 }
@@ -106,6 +138,15 @@ impl World {
             way: BTreeMap::new(),
             count: 0,
             draw: Seeded::new(seed),
+        }
+    }
+
+    /// A flow that sends as much as it can, from now on.
+    pub fn flow(&mut self, who: Who) -> usize {
+        match who {
+            Who::Seckel => self.seckel(),
+            Who::LibUdx => self.libudx(),
+            Who::ToLibUdx => self.mixed(),
         }
     }
 
@@ -132,8 +173,17 @@ impl World {
         flow
     }
 
+    /// The same, but acks are those of libudx.
+    fn mixed(&mut self) -> usize {
+        let flow = self.seckel();
+        let Some(Flow::Seckel(udx, [stream, _])) = self.flows.pop() else { unreachable!("just made") };
+        let [udx, _] = *udx;
+        self.flows.push(Flow::Mixed(Box::new(udx), stream, Reader::default()));
+        flow
+    }
+
     /// A flow that sends as libudx does.
-    pub fn libudx(&mut self) -> usize {
+    fn libudx(&mut self) -> usize {
         self.flows.push(Flow::LibUdx(Box::new(Model::new(self.now))));
         self.arrived.push(0);
         self.flows.len() - 1
@@ -142,40 +192,45 @@ impl World {
     pub fn stats(&self, flow: usize) -> Stats {
         match &self.flows[flow] {
             Flow::Seckel(udx, streams) => udx[0].stats(streams[0]).expect("live"),
+            Flow::Mixed(udx, stream, _) => udx.stats(*stream).expect("live"),
             Flow::LibUdx(_) => Stats::default(),
         }
     }
 
     /// Writes until the stream has enough.
     fn fill(&mut self, flow: usize) {
-        let Flow::Seckel(udx, streams) = &mut self.flows[flow] else { return };
-        while at(self.now, |cx| udx[0].write(cx, streams[0], &[7; WRITE])).expect("open") {}
+        let (udx, stream) = match &mut self.flows[flow] {
+            Flow::Seckel(udx, streams) => (&mut udx[0], streams[0]),
+            Flow::Mixed(udx, stream, _) => (&mut **udx, *stream),
+            Flow::LibUdx(_) => return,
+        };
+        while at(self.now, |cx| udx.write(cx, stream, &[7; WRITE])).expect("open") {}
     }
 
     fn settle(&mut self, flow: usize) {
         loop {
             let mut sends: VecDeque<(usize, Vec<u8>)> = VecDeque::new();
             let mut drained = false;
-            match &mut self.flows[flow] {
+            let ends = match &mut self.flows[flow] {
                 Flow::LibUdx(model) => {
                     for seq in model.leaves() {
                         self.bottleneck(libudx::PACKET + BELOW, Packet::Model { flow, seq });
                     }
                     return;
                 }
-                Flow::Seckel(udx, _) => {
-                    for (end, udx) in udx.iter_mut().enumerate() {
-                        while let Some(Output::Send { bytes, .. }) = at(self.now, |cx| udx.poll_output(cx)) {
-                            sends.push_back((end, bytes));
-                        }
-                        while let Some(event) = udx.poll_event() {
-                            match event {
-                                Event::Data { bytes, .. } => self.arrived[flow] += bytes.len() as u64,
-                                Event::Drained { .. } => drained = true,
-                                Event::Closed { why, .. } => panic!("flow {flow} at {}: {why}", self.now),
-                                _ => {}
-                            }
-                        }
+                Flow::Seckel(udx, _) => &mut udx[..],
+                Flow::Mixed(udx, _, _) => core::slice::from_mut(&mut **udx),
+            };
+            for (end, udx) in ends.iter_mut().enumerate() {
+                while let Some(Output::Send { bytes, .. }) = at(self.now, |cx| udx.poll_output(cx)) {
+                    sends.push_back((end, bytes));
+                }
+                while let Some(event) = udx.poll_event() {
+                    match event {
+                        Event::Data { bytes, .. } => self.arrived[flow] += bytes.len() as u64,
+                        Event::Drained { .. } => drained = true,
+                        Event::Closed { why, .. } => panic!("flow {flow} at {}: {why}", self.now),
+                        _ => {}
                     }
                 }
             }
@@ -223,11 +278,21 @@ impl World {
     fn deliver(&mut self, packet: Packet) -> usize {
         match packet {
             Packet::Bytes { flow, end, bytes } => {
-                if let Flow::Seckel(udx, _) = &mut self.flows[flow] {
-                    let (socket, from) = (SocketId::SERVER, address(flow, 1 - end));
-                    let input = Input::Datagram { socket, from, bytes: &bytes };
-                    at(self.now, |cx| udx[end].handle_input(cx, input));
-                }
+                let udx = match &mut self.flows[flow] {
+                    Flow::Seckel(udx, _) => &mut udx[end],
+                    Flow::Mixed(udx, ..) if end == 0 => &mut **udx,
+                    Flow::Mixed(udx, stream, reader) => {
+                        let (remote_id, most) = (udx.local_id(*stream), self.window);
+                        let ack = read(reader, &bytes, remote_id.unwrap_or(0), most);
+                        self.arrived[flow] = reader.next * CARRIES;
+                        self.launch(self.now, Packet::Bytes { flow, end: 0, bytes: ack });
+                        return flow;
+                    }
+                    Flow::LibUdx(_) => return flow,
+                };
+                let (socket, from) = (SocketId::SERVER, address(flow, 1 - end));
+                let input = Input::Datagram { socket, from, bytes: &bytes };
+                at(self.now, |cx| udx.handle_input(cx, input));
                 flow
             }
             Packet::Model { flow, seq } => {
@@ -250,20 +315,21 @@ impl World {
     fn deadline(&self, flow: usize) -> Option<Time> {
         match &self.flows[flow] {
             Flow::Seckel(udx, _) => udx.iter().filter_map(|udx| Some(udx.poll_timeout()?.at)).min(),
+            Flow::Mixed(udx, ..) => udx.poll_timeout().map(|due| due.at),
             Flow::LibUdx(model) => model.deadline(),
         }
     }
 
     fn on_time(&mut self, flow: usize) {
-        match &mut self.flows[flow] {
-            Flow::Seckel(udx, _) => {
-                for udx in udx.iter_mut() {
-                    if udx.poll_timeout().is_some_and(|due| due.at <= self.now) {
-                        at(self.now, |cx| udx.handle_timeout(cx));
-                    }
-                }
+        let ends = match &mut self.flows[flow] {
+            Flow::Seckel(udx, _) => &mut udx[..],
+            Flow::Mixed(udx, ..) => core::slice::from_mut(&mut **udx),
+            Flow::LibUdx(model) => return model.on_time(self.now),
+        };
+        for udx in ends {
+            if udx.poll_timeout().is_some_and(|due| due.at <= self.now) {
+                at(self.now, |cx| udx.handle_timeout(cx));
             }
-            Flow::LibUdx(model) => model.on_time(self.now),
         }
     }
 
