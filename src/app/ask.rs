@@ -12,9 +12,11 @@ use crate::node::{Event, KeyPair, LookupId, Net};
 #[derive(Clone, Debug)]
 pub enum Question {
     Lookup(Key),
+    /// `relays`: nodes that lead to the key.
     Announce {
         topic: Key,
         pair: KeyPair,
+        relays: Vec<Addr>,
     },
     Unannounce {
         topic: Key,
@@ -30,10 +32,11 @@ pub enum Question {
         value: Vec<u8>,
     },
     /// The value with this hash, or the one that this key signed. `latest`: the newest of all nodes near it, not the
-    /// first that is met.
+    /// first that is met. `seq`: none below that number.
     Get {
         key: Key,
         latest: bool,
+        seq: u64,
     },
 }
 
@@ -123,7 +126,7 @@ impl Ask {
         };
         let lookup = match &ask.question {
             Question::Lookup(topic) => net.lookup(*topic),
-            Question::Announce { topic, pair } => net.announce(*topic, pair, Vec::new()),
+            Question::Announce { topic, pair, relays } => net.announce(*topic, pair, relays.clone()),
             Question::Unannounce { topic, pair } => net.unannounce(*topic, pair),
             Question::FindPeer(key) => net.find_peer(*key),
             Question::Ping(node) => net.ping(*node),
@@ -133,8 +136,8 @@ impl Ask {
                 net.store_mutable(pair, *seq, value)?
             }
             Question::PutMutable { pair, seq: None, .. } => net.find_mutable(pair.public, 0),
-            Question::Get { key, .. } => {
-                ask.mutable = Some(net.find_mutable(*key, 0));
+            Question::Get { key, seq, .. } => {
+                ask.mutable = Some(net.find_mutable(*key, *seq));
                 net.find_immutable(*key)
             }
         };
@@ -213,7 +216,7 @@ impl Ask {
                 let peers = core::mem::take(&mut self.peers).into_iter().collect();
                 Answer::Peers { topic: *topic, peers }
             }
-            Question::Announce { topic, pair } => Answer::Announced { topic: *topic, key: pair.public },
+            Question::Announce { topic, pair, .. } => Answer::Announced { topic: *topic, key: pair.public },
             Question::Unannounce { topic, pair } => Answer::Unannounced { topic: *topic, key: pair.public },
             Question::FindPeer(key) => Answer::Nodes { key: *key, nodes: core::mem::take(&mut self.nodes) },
             Question::Ping(_) => Answer::Nobody,

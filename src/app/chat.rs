@@ -5,10 +5,12 @@
 use core::fmt;
 use std::collections::{BTreeMap, VecDeque};
 
+use super::door::Manner;
 use super::nat::Kind;
 use super::text::{object, quoted, shown};
 use crate::base::{Error, Key, hex, limits};
 use crate::node::{Closed, ConnId, ConnectError, Event, JoinOptions, KeyPair, Met, Net, ServerId};
+use crate::wire::hyperdht::Address;
 
 /// What a user of the chat sees.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -89,6 +91,7 @@ struct Peer {
 #[derive(Debug)]
 pub struct Chat {
     place: Place,
+    manner: Manner,
     peers: BTreeMap<ConnId, Peer>,
     lines: VecDeque<Line>,
     leaving: bool,
@@ -97,14 +100,24 @@ pub struct Chat {
 impl Chat {
     /// Anybody who knows the key of `pair` can join.
     pub fn listen(net: &mut Net<'_>, pair: &KeyPair) -> Result<Chat, Error> {
-        let server = net.listen(pair, false)?;
-        Ok(Chat::new(Place::Host { server, key: pair.public, gone: false }))
+        Chat::listen_as(net, pair, Manner::default())
+    }
+
+    /// The same, for whom and how it is said.
+    pub fn listen_as(net: &mut Net<'_>, pair: &KeyPair, manner: Manner) -> Result<Chat, Error> {
+        let server = manner.listen(net, pair)?;
+        Ok(Chat { manner, ..Chat::new(Place::Host { server, key: pair.public, gone: false }) })
     }
 
     /// Joins the one that listens on `key`.
     pub fn join(net: &mut Net<'_>, key: Key, pair: &KeyPair) -> Result<Chat, Error> {
-        let conn = net.connect(key, pair, false)?;
-        Ok(Chat::new(Place::Guest { conn: Some(conn) }))
+        Chat::join_as(net, &Address { key, nodes: None }, pair, Manner::default())
+    }
+
+    /// The same, how it is said.
+    pub fn join_as(net: &mut Net<'_>, to: &Address, pair: &KeyPair, manner: Manner) -> Result<Chat, Error> {
+        let conn = manner.connect(net, to, pair)?;
+        Ok(Chat { manner, ..Chat::new(Place::Guest { conn: Some(conn) }) })
     }
 
     /// Talks with everybody on a topic; once per node.
@@ -115,7 +128,13 @@ impl Chat {
     }
 
     fn new(place: Place) -> Chat {
-        Chat { place, peers: BTreeMap::new(), lines: VecDeque::new(), leaving: false }
+        Chat {
+            place,
+            manner: Manner::default(),
+            peers: BTreeMap::new(),
+            lines: VecDeque::new(),
+            leaving: false,
+        }
     }
 
     /// Those we are connected with.
@@ -185,6 +204,7 @@ impl Chat {
     }
 
     pub fn on_event(&mut self, net: &mut Net<'_>, event: Event) {
+        self.manner.on_event(net, &event);
         match event {
             Event::Listening { server } => {
                 if let Place::Host { server: own, key, .. } = self.place

@@ -2,6 +2,7 @@
 
 pub mod ask;
 pub mod chat;
+pub mod door;
 pub mod nat;
 pub mod pipe;
 pub mod reach;

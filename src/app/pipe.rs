@@ -3,8 +3,10 @@
 
 use std::collections::VecDeque;
 
+use super::door::Manner;
 use crate::base::{Error, Key};
 use crate::node::{Closed, ConnId, ConnectError, Event, KeyPair, Met, Net, ServerId};
+use crate::wire::hyperdht::Address;
 
 /// Bytes of one message at most: the longest that is written at once.
 pub const CHUNK_MAX: usize = 0x1_0000;
@@ -34,6 +36,7 @@ pub enum Told {
 #[derive(Debug)]
 pub struct Pipe {
     server: Option<ServerId>,
+    manner: Manner,
     link: Link,
     /// We write no more, as soon as there is anybody to tell.
     ended: bool,
@@ -51,14 +54,23 @@ enum Link {
 impl Pipe {
     /// Waits for somebody to connect.
     pub fn listen(net: &mut Net<'_>, pair: &KeyPair) -> Result<Pipe, Error> {
-        let server = net.listen(pair, false)?;
-        Ok(Pipe { server: Some(server), link: Link::Waiting, ended: false, told: VecDeque::new() })
+        Pipe::listen_as(net, pair, Manner::default())
     }
 
-    /// Connects to `key`.
-    pub fn connect(net: &mut Net<'_>, key: Key, pair: &KeyPair) -> Result<Pipe, Error> {
-        let conn = net.connect(key, pair, false)?;
-        Ok(Pipe { server: None, link: Link::Dialing(conn), ended: false, told: VecDeque::new() })
+    /// The same, for whom and how it is said.
+    pub fn listen_as(net: &mut Net<'_>, pair: &KeyPair, manner: Manner) -> Result<Pipe, Error> {
+        let server = manner.listen(net, pair)?;
+        Ok(Pipe::new(Some(server), manner, Link::Waiting))
+    }
+
+    /// Connects to the one that listens there.
+    pub fn connect(net: &mut Net<'_>, to: &Address, pair: &KeyPair, manner: Manner) -> Result<Pipe, Error> {
+        let conn = manner.connect(net, to, pair)?;
+        Ok(Pipe::new(None, manner, Link::Dialing(conn)))
+    }
+
+    fn new(server: Option<ServerId>, manner: Manner, link: Link) -> Pipe {
+        Pipe { server, manner, link, ended: false, told: VecDeque::new() }
     }
 
     /// Whether `write` has somewhere to put bytes. Before the stream is open it has not.
@@ -114,6 +126,7 @@ impl Pipe {
     }
 
     pub fn on_event(&mut self, net: &mut Net<'_>, event: Event) {
+        self.manner.on_event(net, &event);
         match event {
             Event::Listening { server } if self.server == Some(server) && self.link == Link::Waiting => {
                 self.told.push_back(Told::Listening);

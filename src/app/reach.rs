@@ -26,7 +26,7 @@ fn way_out(why: ConnectError) -> &'static str {
             "Is it listening, on the same network (--bootstrap), and is the key right?"
         }
         ConnectError::PeerConnectionFailed => {
-            "It was announced, but nobody has it any more: start it again, or try again in a minute."
+            "It was announced, but it is gone (start it again, or try again in a minute), or does not let our key in."
         }
         ConnectError::HandshakeInvalid | ConnectError::ServerIncompatible | ConnectError::ServerError => {
             "It was found, but does not take this connection: does it run the same program?"

@@ -164,9 +164,8 @@ impl<'a> Net<'a> {
         self.connect_with(to.key, options, channels)
     }
 
-    /// From now on `listen`, `connect` and the swarm use one of these blind relays where there is no direct way; none: no
-    /// relay,
-    /// unless the other side wants one. (blind_relay.20)
+    /// From now on `listen`, `connect` and the swarm use one of these blind relays where there is no direct way; none:
+    /// no relay, unless the other side wants one. (blind_relay.20)
     pub fn set_relays(&mut self, relays: &[Key]) {
         self.node.relays.default = relays.to_vec();
         if let Some(swarm) = &mut self.node.swarm {

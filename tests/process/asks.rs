@@ -58,6 +58,10 @@ fn what_is_announced_is_found_until_it_is_taken_back() {
     assert_eq!(net.says(&["lookup", "pears"]), key);
     let found = net.json(&["lookup", &topic]);
     assert_eq!(found, json!({ "topic": topic, "peers": [{ "key": key, "relays": [] }] }));
+    let relay = "10.0.0.1:49737";
+    net.says(&["unannounce", "pears", "--key", &file]);
+    net.says(&["announce", "pears", "--key", &file, "--relay-addresses", relay]);
+    assert_eq!(net.json(&["lookup", "pears"])["peers"], json!([{ "key": key, "relays": [relay] }]));
     assert!(net.says(&["unannounce", "pears", "--key", &file]).contains(&key));
     assert_eq!(net.ask(&["lookup", "pears"]).status.code(), Some(1));
     let missing = net.ask(&["unannounce", "pears", "--key", &folder.join("none.key")]);

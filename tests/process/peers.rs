@@ -5,6 +5,7 @@ use std::process::{Child, ChildStderr, Command, Output, Stdio};
 
 use ::seckel::base::{Entropy, Seeded, hex};
 use ::seckel::node::KeyPair;
+use ::seckel::wire::{encode, hyperdht::Address};
 
 use super::seckel::{Folder, Seckel};
 use super::{network, run};
@@ -220,6 +221,41 @@ fn a_key_that_nobody_listens_on_is_told_with_a_way_out() {
     }
     let output = unreached(&["connect", &key, "--bootstrap", &bootstrap]);
     assert!(text(&output.stderr).contains("PEER_NOT_FOUND"));
+}
+
+/// Who is not on the list finds nobody; who is needs no more than the key, or the key with a node.
+#[test]
+fn who_may_come_in_is_a_list_of_keys() {
+    let folder = Folder::new();
+    let (_dht, bootstrap) = network();
+    let welcome = folder.join("welcome.key");
+    let made: serde_json::Value =
+        serde_json::from_str(&text(&run(&["keygen", "--out", &welcome, "--json"]).stdout)).expect("JSON");
+    let allow = made["public_key"].as_str().expect("hex");
+    let (listener, _told, key) = listening(&["--allow", allow, "--bootstrap", &bootstrap]);
+    let output = unreached(&["connect", &key, "--bootstrap", &bootstrap]);
+    assert!(text(&output.stderr).contains("PEER_CONNECTION_FAILED"), "{}", text(&output.stderr));
+
+    let node = bootstrap.split(',').next().expect("a node").parse().expect("an address");
+    let to = Address { key: Address::from_text(&key).expect("a key").key, nodes: Some(vec![node]) };
+    let blob = hex::encode(&encode(&to));
+    let mut guest = spawn(&[
+        "connect",
+        &blob,
+        "--key",
+        &welcome,
+        "--no-local",
+        "--relay-addresses",
+        &bootstrap,
+        "--bootstrap",
+        &bootstrap,
+    ]);
+    guest.stdin.take().expect("piped").write_all(b"let in").expect("read");
+    drop(listener.stdin);
+    let mut got = Vec::new();
+    listener.stdout.expect("piped").read_to_end(&mut got).expect("bytes");
+    assert_eq!(got, b"let in");
+    assert_eq!(guest.wait_with_output().expect("it ends").status.code(), Some(0));
 }
 
 /// As the guide's chat: any number join, both sides see whom they have, and what is typed goes to all.

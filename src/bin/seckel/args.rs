@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use seckel::base::{Addr, Key, hex};
 use seckel::crypto::hash::blake2b_256;
 use seckel::edge::trace::Wanted;
+use seckel::wire::hyperdht::Address;
 
 /// Where `registry` looks for its network unless told otherwise.
 const PRIVATE: &str = "127.0.0.1:30001";
@@ -50,6 +51,7 @@ Examples:
   seckel dht --bootstrap 127.0.0.1:30001 --nodes 3         three nodes that join it
   seckel dht                                               one node of the public DHT
   seckel dht --persistent --storage ./node                 one that keeps its port and whom it knows over restarts
+  seckel dht --ephemeral --host 10.0.0.1 --port 49737      one that is no part of it, bound to this address
   seckel dht --stats 60 --json                             a line of statistics a minute
 SIGUSR1 asks for a line of statistics, too: kill -USR1 PID
 Exit codes: 0 left on Ctrl-C, 1 the port cannot be bound, 2 wrong command line, 4 the storage is in use or damaged.")]
@@ -168,6 +170,9 @@ pub struct Dht {
     /// Take part in keeping the DHT as soon as this host is known to be reachable [after twenty quiet minutes]
     #[arg(long)]
     pub persistent: bool,
+    /// Never take part in that: ask others, and answer nobody
+    #[arg(long, conflicts_with = "persistent")]
+    pub ephemeral: bool,
     /// Keep the ports and the nodes that are known in this folder
     #[arg(long, value_name = "DIR")]
     pub storage: Option<PathBuf>,
@@ -329,6 +334,12 @@ pub fn key(text: &str) -> Result<Key, &'static str> {
     hex::key_from_text(text).ok_or("not a key: 64 hex digits, or 52 letters of z-base-32")
 }
 
+/// A key, or a key and nodes that lead to it, as an address blob in hex.
+pub fn key_or_blob(text: &str) -> Result<Address, &'static str> {
+    Address::from_text(text)
+        .ok_or("not a key: 64 hex digits, or 52 letters of z-base-32, or an address blob in hex")
+}
+
 /// A topic: 64 hex digits, or the hash of any other text. It is the hash that the reference has as `DHT.hash`.
 pub fn topic(text: &str) -> Result<Key, &'static str> {
     if text.is_empty() {
@@ -380,6 +391,9 @@ impl Dht {
         if self.bootstrap.as_deref() == Some("") {
             if self.nodes != 1 {
                 return Err("--nodes wants a list after --bootstrap".to_owned());
+            }
+            if self.ephemeral {
+                return Err("a bootstrap node cannot be --ephemeral: others begin with it".to_owned());
             }
             let host = host.ok_or("a bootstrap node wants --host, the address others reach it at")?;
             return Ok(Role::Bootstrap { host, port: self.port.unwrap_or(BOOTSTRAP_PORT) });
@@ -434,6 +448,8 @@ mod tests {
         let role = dht("--host 127.0.0.1 --bootstrap").role(Some("1.2.3.4:5"));
         assert_eq!(role, Ok(Role::Bootstrap { host: [127, 0, 0, 1], port: BOOTSTRAP_PORT }));
         assert!(dht("--bootstrap").role(None).is_err(), "no host");
+        assert!(dht("--ephemeral --host 127.0.0.1 --bootstrap").role(None).is_err(), "others begin with it");
+        assert!(dht("--ephemeral").role(None).is_ok());
     }
 
     #[test]
@@ -457,6 +473,17 @@ mod tests {
         );
         assert!(addresses("127.0.0.1").is_err());
         assert!(addresses("127.0.0.1:70000").is_err());
+    }
+
+    #[test]
+    fn a_key_may_come_with_nodes() {
+        let key = [7; 32];
+        let with = Address { key, nodes: Some(vec![Addr::new([1, 2, 3, 4], 5)]) };
+        for text in [hex::encode(&key), hex::key_to_z32(&key)] {
+            assert_eq!(key_or_blob(&text), Ok(Address { key, nodes: None }));
+        }
+        assert_eq!(key_or_blob(&hex::encode(&seckel::wire::encode(&with))), Ok(with));
+        assert!(key_or_blob("07").is_err());
     }
 
     #[test]

@@ -36,6 +36,7 @@ pub fn announce_examples() -> String {
         "\
 Examples:
   seckel announce pears --key own.key        the file is made if there is none
+  seckel announce pears --key own.key --relay-addresses 10.0.0.1:49737     with a node that leads to it
   seckel unannounce pears --key own.key      takes it back
 Nodes keep an announcement for about 20 minutes; this command makes one and ends.
 {TOPIC}"
@@ -68,6 +69,7 @@ pub const GET: &str = "\
 Examples:
   seckel get HASH                            the value, byte for byte
   seckel get KEY --latest                    the newest of all nodes near it, not the first that is met
+  seckel get KEY --seq 7                     number 7 or a later one
   seckel get HASH --json
 Exit codes: 0 found, 1 not found, 2 wrong command line, 3 no answer from the network.";
 
@@ -98,6 +100,9 @@ pub struct Announce {
     /// Announce this key; the file is made if there is none
     #[arg(long, value_name = "FILE")]
     pub key: PathBuf,
+    /// Nodes that lead to the key, comma separated; three at most are kept
+    #[arg(long, value_name = "HOST:PORT,..", value_delimiter = ',', value_parser = args::address)]
+    pub relay_addresses: Vec<Addr>,
 }
 
 #[derive(Args, Debug)]
@@ -159,6 +164,9 @@ pub struct Get {
     /// The newest value of a key, not the first that is met
     #[arg(long)]
     pub latest: bool,
+    /// Of the values of a key none below this number
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub seq: u64,
     /// Write the answer as JSON
     #[arg(long)]
     pub json: bool,
@@ -183,7 +191,8 @@ pub fn lookup(args: &Topic) -> Result<u8, Bad> {
 /// `seckel announce`.
 pub fn announce(args: &Announce) -> Result<u8, Bad> {
     let pair = keys::read_or_make(Some(&args.key))?;
-    ask(&args.topic.joining, Question::Announce { topic: args.topic.topic, pair }, args.topic.json)
+    let relays = args.relay_addresses.clone();
+    ask(&args.topic.joining, Question::Announce { topic: args.topic.topic, pair, relays }, args.topic.json)
 }
 
 /// `seckel unannounce`.
@@ -232,7 +241,7 @@ fn read_value() -> Result<Vec<u8>, Bad> {
 
 /// `seckel get`.
 pub fn get(args: &Get) -> Result<u8, Bad> {
-    ask(&args.joining, Question::Get { key: args.key, latest: args.latest }, args.json)
+    ask(&args.joining, Question::Get { key: args.key, latest: args.latest, seq: args.seq }, args.json)
 }
 
 fn ask(joining: &Joining, question: Question, json: bool) -> Result<u8, Bad> {

@@ -51,6 +51,8 @@ pub fn dht(args: &args::Dht, set: Option<&str>) -> Result<u8, Bad> {
                 dht.nodes = kept.nodes;
                 if args.persistent {
                     dht.ephemeral = Some(false);
+                } else if args.ephemeral {
+                    dht.ephemeral = Some(true);
                 }
                 nodes.push(run::start_node(&mut host, run::config(dht))?);
             }

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use clap::Args;
-use seckel::base::{Key, Span, Time};
+use seckel::app::door::Manner;
+use seckel::base::{Addr, Key, Span, Time};
 use seckel::edge::host::{Host, NodeId, Wake};
 
 use super::args::{PUBLIC, addresses, host_address, key};
@@ -36,6 +37,45 @@ pub struct Meeting {
     /// A blind relay (`seckel relay`) for when there is no direct way; of several one is drawn
     #[arg(long, value_name = "KEY", value_parser = key)]
     pub relay_through: Vec<Key>,
+}
+
+/// How two ends go about meeting.
+#[derive(Args, Debug)]
+pub struct Ways {
+    /// Neither tell our local addresses nor try the other side's
+    #[arg(long)]
+    pub no_local: bool,
+    /// Never punch holes: who cannot be reached directly is met through a relay, or not at all
+    #[arg(long)]
+    pub no_punch: bool,
+}
+
+/// Whom to let in.
+#[derive(Args, Debug)]
+pub struct Door {
+    /// Let these keys in and nobody else, comma separated; others find nobody here
+    #[arg(long, value_name = "KEY,..", value_delimiter = ',', value_parser = key)]
+    pub allow: Vec<Key>,
+}
+
+/// Whom to ask for the way.
+#[derive(Args, Debug)]
+pub struct Route {
+    /// Nodes that lead to KEY, asked at once, comma separated (`seckel find-peer KEY` names some)
+    #[arg(long, value_name = "HOST:PORT,..", value_delimiter = ',', value_parser = super::args::address)]
+    pub relay_addresses: Vec<Addr>,
+}
+
+impl Meeting {
+    pub fn manner(&self, ways: &Ways, door: Option<&Door>, route: Option<&Route>) -> Manner {
+        Manner {
+            allow: door.map(|door| door.allow.clone()).unwrap_or_default(),
+            relay_addresses: route.map(|route| route.relay_addresses.clone()).unwrap_or_default(),
+            relay_through: self.relay_through.clone(),
+            no_local: ways.no_local,
+            no_punch: ways.no_punch,
+        }
+    }
 }
 
 impl Meeting {

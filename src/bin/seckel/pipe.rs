@@ -12,10 +12,11 @@ use seckel::app::reach;
 use seckel::base::{Error, Key, hex};
 use seckel::edge::host::Wake;
 use seckel::node::{Closed, Event};
+use seckel::wire::hyperdht::Address;
 
 use super::args;
 use super::keys;
-use super::network::{Joined, Meeting};
+use super::network::{Door, Joined, Meeting, Route, Ways};
 use super::run::{Bad, LEAVE};
 use super::terminal::warn;
 
@@ -24,6 +25,7 @@ Examples:
   seckel listen > got.tar              says on standard error `listening on: KEY`
   seckel connect KEY < sent.tar        elsewhere
   seckel listen --key backup.key       the same KEY every time; the file is made if there is none
+  seckel listen --allow KEY,KEY        nobody else finds it
 The first who connects is served, and nobody else; when both sides have ended it ends. Bytes go as they come; the end of
 the input ends that direction only, and a slow reader slows the writer down.
 Exit codes: 0 both sides ended, 2 wrong command line, 3 the connection broke, 4 the key file cannot be used,
@@ -35,7 +37,8 @@ Examples:
   seckel connect KEY < /dev/null > got.tar
   seckel connect KEY --bootstrap 127.0.0.1:30001
   seckel connect KEY --relay-through RELAY_KEY      where there is no direct way (seckel relay)
-KEY is what `seckel listen` shows, in hex or z-base-32.
+  seckel connect KEY --relay-addresses 10.0.0.1:49737     by way of this node, without a search
+KEY is what `seckel listen` shows, in hex or z-base-32, or an address blob in hex: the key, and nodes that lead there.
 Exit codes: 0 both sides ended, 2 wrong command line, 3 not reached or broken, 4 the key file cannot be used,
 130 Ctrl-C.";
 
@@ -45,17 +48,25 @@ pub struct Listen {
     #[arg(long, value_name = "FILE")]
     pub key: Option<PathBuf>,
     #[command(flatten)]
+    pub door: Door,
+    #[command(flatten)]
+    pub ways: Ways,
+    #[command(flatten)]
     pub joining: Meeting,
 }
 
 #[derive(Args, Debug)]
 pub struct Connect {
     /// Who listens, hex or z-base-32
-    #[arg(value_name = "KEY", value_parser = args::key)]
-    pub to: Key,
+    #[arg(value_name = "KEY", value_parser = args::key_or_blob)]
+    pub to: Address,
     /// Be this key; the file is made if there is none [a new key]
     #[arg(long, value_name = "FILE")]
     pub key: Option<PathBuf>,
+    #[command(flatten)]
+    pub route: Route,
+    #[command(flatten)]
+    pub ways: Ways,
     #[command(flatten)]
     pub joining: Meeting,
 }
@@ -67,7 +78,8 @@ const AHEAD: usize = 4;
 pub fn listen(args: &Listen) -> Result<u8, Bad> {
     let pair = keys::read_or_make(args.key.as_deref())?;
     let mut joined = args.joining.open()?;
-    let pipe = Pipe::listen(&mut joined.net(), &pair)?;
+    let manner = args.joining.manner(&args.ways, Some(&args.door), None);
+    let pipe = Pipe::listen_as(&mut joined.net(), &pair, manner)?;
     Plumbing::new(joined, pipe, pair.public).run()
 }
 
@@ -75,8 +87,9 @@ pub fn listen(args: &Listen) -> Result<u8, Bad> {
 pub fn connect(args: &Connect) -> Result<u8, Bad> {
     let pair = keys::read_or_make(args.key.as_deref())?;
     let mut joined = args.joining.open()?;
-    let pipe = Pipe::connect(&mut joined.net(), args.to, &pair)?;
-    Plumbing::new(joined, pipe, args.to).run()
+    let manner = args.joining.manner(&args.ways, None, Some(&args.route));
+    let pipe = Pipe::connect(&mut joined.net(), &args.to, &pair, manner)?;
+    Plumbing::new(joined, pipe, args.to.key).run()
 }
 
 /// Standard input, read on a thread of its own.

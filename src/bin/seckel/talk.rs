@@ -8,10 +8,11 @@ use seckel::app::reach;
 use seckel::base::{Key, Span};
 use seckel::edge::host::Wake;
 use seckel::node::{Closed, Event};
+use seckel::wire::hyperdht::Address;
 
 use super::args;
 use super::keys;
-use super::network::{Joined, Meeting};
+use super::network::{Door, Joined, Meeting, Route, Ways};
 use super::run::{Bad, LEAVE};
 use super::terminal::{Terminal, Typed, say, warn};
 
@@ -20,6 +21,7 @@ Examples:
   seckel chat                          prints `listening on: KEY`; others join with it
   seckel chat KEY                      joins the one who listens there
   seckel chat --key alice.key          the same KEY every time; the file is made if there is none
+  seckel chat --allow KEY,KEY          lets in nobody else
   echo hello | seckel chat KEY         says one line and leaves
   seckel chat KEY --bootstrap 127.0.0.1:30001
 What you type goes to everybody you are connected with. Ctrl-C leaves, and takes the announcement back.
@@ -39,14 +41,20 @@ Exit codes: 0 left, 2 wrong command line, 4 the key file cannot be used.";
 #[derive(Args, Debug)]
 pub struct ChatArgs {
     /// Whom to join, hex or z-base-32 [nobody: listen]
-    #[arg(value_name = "KEY", value_parser = args::key)]
-    pub to: Option<Key>,
+    #[arg(value_name = "KEY", value_parser = args::key_or_blob)]
+    pub to: Option<Address>,
     /// Be this key; the file is made if there is none [a new key]
     #[arg(long, value_name = "FILE")]
     pub key: Option<PathBuf>,
     /// One JSON object for each line
     #[arg(long)]
     pub json: bool,
+    #[command(flatten)]
+    pub door: Door,
+    #[command(flatten)]
+    pub route: Route,
+    #[command(flatten)]
+    pub ways: Ways,
     #[command(flatten)]
     pub joining: Meeting,
 }
@@ -70,9 +78,10 @@ pub struct SwarmArgs {
 pub fn chat(args: &ChatArgs) -> Result<u8, Bad> {
     let pair = keys::read_or_make(args.key.as_deref())?;
     let mut joined = args.joining.open()?;
-    let chat = match args.to {
-        None => Chat::listen(&mut joined.net(), &pair)?,
-        Some(key) => Chat::join(&mut joined.net(), key, &pair)?,
+    let manner = args.joining.manner(&args.ways, Some(&args.door), Some(&args.route));
+    let chat = match &args.to {
+        None => Chat::listen_as(&mut joined.net(), &pair, manner)?,
+        Some(to) => Chat::join_as(&mut joined.net(), to, &pair, manner)?,
     };
     Talk { joined, chat, guest: args.to.is_some(), json: args.json, code: 0 }.run()
 }
