@@ -1,5 +1,5 @@
-//! Who meets whom through which boxes, how, and in how much of the world's time: many seeds for each pair of kinds, as a
-//! table in `vendor-protocol-notes/nat.md`, beside what Node's hyperdht does in a lab with the same delays.
+//! Who meets whom through which boxes, how, and in how much of the world's time: many seeds for each pair of kinds, as
+//! a table in `vendor-protocol-notes/nat.md`, beside what Node's hyperdht does in a lab with the same delays.
 //! `SECKEL_WRITE=1 cargo test --test sim matrix::the_table -- --ignored` writes it anew.
 
 use std::collections::BTreeMap;

@@ -16,8 +16,8 @@ pub fn behind(world: &mut World, kind: Kind, side: u8, n: u8, options: NatOption
     host
 }
 
-/// Rows: the server's kind; columns: the client's. What Node's hyperdht does through real boxes; `r`: after a search for
-/// the ports of one side (hyperdht.130).
+/// Rows: the server's kind; columns: the client's. What Node's hyperdht does through real boxes; `r`: after a search
+/// for the ports of one side (hyperdht.130).
 const MATRIX: [&str; 7] = [
     // open, firewall, full-cone, addr-restricted, restricted, symmetric, blocked
     "d d d d d d -",

@@ -1,5 +1,5 @@
-//! Searches for the ports of a random NAT, and punches that nobody finishes, in whole worlds: what they leave behind, and
-//! how many there are at a time.
+//! Searches for the ports of a random NAT, and punches that nobody finishes, in whole worlds: what they leave behind,
+//! and how many there are at a time.
 
 use std::collections::BTreeSet;
 
