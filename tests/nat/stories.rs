@@ -98,6 +98,7 @@ fn two_hosts_behind_one_box() {
         pair.lab.set("lan", &["isolate", isolated]);
         pair.lab.set("lan", &["hairpin", hairpin]);
         let said = pair.connect(&echo);
+        println!("{kind}, isolated {isolated}, hairpin {hairpin}: {said}");
         assert_eq!(said["path"].as_str(), wanted, "{kind}, isolated {isolated}, hairpin {hairpin}: {said}");
         if wanted.is_some() {
             assert_eq!(pair.client.hear("echo", OPEN)["whole"], true, "{kind}");
@@ -145,6 +146,11 @@ fn new_address(lab: &Lab, _: &mut Program) {
     lab.set("address", &["nat-b", "20"]);
 }
 
+/// The client's host is in another network from now on: another address inside, and another outside.
+fn moves(lab: &Lab, _: &mut Program) {
+    lab.set("move", &["b", "nat-c"]);
+}
+
 /// Happens in the middle of a talk.
 type Happens = Box<dyn Fn(&Lab, &mut Program)>;
 
@@ -187,7 +193,7 @@ fn a_talk_with_somebody_whose_address_changes() {
         clients.push(Kind::Node);
     }
     for client in clients {
-        let mut pair = Pair::new(&[], Kind::Seckel, client);
+        let mut pair = Pair::new(&["--c", "restricted"], Kind::Seckel, client);
         let mut cases = vec![
             (("open", "symmetric"), "forgets", Box::new(forgets) as Happens),
             (("full-cone", "restricted"), "new address", Box::new(new_address) as Happens),
@@ -196,6 +202,7 @@ fn a_talk_with_somebody_whose_address_changes() {
             cases.push((("open", "restricted"), "new address", Box::new(new_address) as Happens));
             cases.push((("full-cone", "symmetric"), "forgets", Box::new(forgets) as Happens));
             cases.push((("addr-restricted", "symmetric"), "forgets", Box::new(forgets) as Happens));
+            cases.push((("open", "restricted"), "moves", Box::new(moves) as Happens));
         }
         for (boxes, what, happens) in cases {
             let gap = goes_on(&mut pair, boxes, what, &happens);
