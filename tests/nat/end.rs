@@ -18,8 +18,8 @@ use serde_json::{Value, json};
 /// Set in the environment of this binary when it is to be an end.
 pub const SIGN: &str = "SECKEL_NAT_END";
 
-/// Each end of seckel's writes a transcript into the folder that this names.
-const TRACES: &str = "SECKEL_NAT_TRACES";
+/// Every seckel of a lab writes a transcript into the folder that this names.
+pub const TRACES: &str = "SECKEL_NAT_TRACES";
 
 /// Bytes of one message of an echo.
 const PIECE: usize = 0x1_0000;

@@ -153,7 +153,14 @@ impl Lab {
 
     /// The command line on a host.
     pub fn seckel(&self, host: &str, args: &[&str]) -> Program {
-        self.start(host, env!("CARGO_BIN_EXE_seckel"), args, &[])
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let Some(folder) = std::env::var_os(end::TRACES) else {
+            return self.start(host, env!("CARGO_BIN_EXE_seckel"), args, &[]);
+        };
+        let name = format!("{}-{host}-{}.log", args[0], COUNT.fetch_add(1, Ordering::Relaxed));
+        let file = Path::new(&folder).join(name);
+        let trace = [("SECKEL_TRACE", file.to_str().expect("text"))];
+        self.start(host, env!("CARGO_BIN_EXE_seckel"), args, &trace)
     }
 
     fn node(&self, host: &str, args: &[&str]) -> Program {

@@ -202,6 +202,8 @@ fn a_talk_with_somebody_whose_address_changes() {
             cases.push((("open", "restricted"), "new address", Box::new(new_address) as Happens));
             cases.push((("full-cone", "symmetric"), "forgets", Box::new(forgets) as Happens));
             cases.push((("addr-restricted", "symmetric"), "forgets", Box::new(forgets) as Happens));
+        }
+        if super::whole() && client == Kind::Seckel {
             cases.push((("open", "restricted"), "moves", Box::new(moves) as Happens));
         }
         for (boxes, what, happens) in cases {
