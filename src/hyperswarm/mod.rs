@@ -327,6 +327,11 @@ impl Hyperswarm {
         self.ended_maybe();
     }
 
+    /// Whether `Event::Destroyed` was told, or is about to be.
+    pub fn has_ended(&self) -> bool {
+        self.phase == Phase::Destroyed
+    }
+
     pub fn stats(&self) -> Stats {
         self.stats
     }

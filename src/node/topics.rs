@@ -52,7 +52,8 @@ impl Default for SwarmOptions {
 }
 
 impl Net<'_> {
-    /// Takes part in topics under this key pair; once per node, before `join`.
+    /// Takes part in topics under this key pair, before `join`. One swarm per node: while there is one that has not ended,
+    /// this does nothing.
     pub fn swarm(&mut self, key_pair: &KeyPair) {
         self.swarm_with(key_pair, SwarmOptions::default());
     }
@@ -66,7 +67,7 @@ impl Net<'_> {
     pub fn swarm_with(&mut self, key_pair: &KeyPair, options: SwarmOptions) {
         let (node, cx) = self.parts();
         trace!(cx, Call, "node", peer: Short(&key_pair.public), "take part in topics");
-        if node.swarm.is_some() {
+        if node.swarm.as_ref().is_some_and(|swarm| !swarm.machine.has_ended()) {
             return;
         }
         let config = hyperswarm::Config {

@@ -166,7 +166,6 @@ fn a_room_of_a_topic_hears_everybody() {
             let host = party.host(n);
             let chat = Chat::room(&mut party.world.net(host), topic, &key(n)).expect("a room");
             party.chats.insert(host, chat);
-            // Who comes later looks for those who are there; two at the same moment may miss each other for minutes.
             party.until(host, |line| *line == Line::Listening(topic));
             (host, key(n).public)
         })

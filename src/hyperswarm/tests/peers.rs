@@ -359,3 +359,22 @@ fn retry_times_are_in_their_ranges() {
     assert_eq!(same.tick(Retry::S), [[0_u8; 32]; 0], "the batch before last");
     assert_eq!(same.tick(Retry::S), [OWN]);
 }
+
+/// Attempts and what came of them count, calls do not; a place that is free again is used.
+// proves hyperswarm.17
+#[test]
+fn no_more_are_dialled_than_this_side_may() {
+    let mut a = Side::with(Config { max_client_connections: Some(2), ..plain() });
+    let query = a.look(TOPIC);
+    a.call(key(50), false);
+    (1..=5).for_each(|n| a.find(query, key(n)));
+    let dialled = a.dials();
+    assert_eq!(dialled.len(), 2);
+    let link = a.connect(dialled[0]);
+    assert_eq!(a.dials(), [[0_u8; 32]; 0]);
+    a.fail(dialled[1]);
+    assert_eq!(a.dials().len(), 1);
+    a.close(link);
+    assert_eq!(a.dials().len(), 1);
+    assert_eq!(a.swarm.counts().1, 1);
+}

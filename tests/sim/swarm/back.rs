@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use seckel::base::{Key, Span, Time};
+use seckel::base::{Error, Key, Span, Time};
 use seckel::node::{ConnId, Event, Firewall, JoinOptions, RelayBounds};
 use seckel::sim::{BoxId, HostId, Kind, Line, NatOptions, Step, World};
 
@@ -230,6 +230,24 @@ fn who_is_found_at_a_new_address_is_dialled_there() {
     }
 }
 
+/// A host that is carried to another network knows of it at once.
+// proves hyperswarm.28, hyperswarm.37
+#[test]
+fn who_goes_to_another_network_is_back_within_three_seconds() {
+    for n in 0..4 {
+        for (side, roles) in
+            [(1, [SERVER, CLIENT]), (0, [SERVER, CLIENT]), (0, [BOTH, BOTH]), (1, [BOTH, BOTH])]
+        {
+            let mut pair = met(seed(0x6b00 + n), [Kind::Restricted; 2], roles);
+            pair.survives(SOON, |pair| {
+                let home = pair.world.add_box(Kind::Restricted, [30, 0, 160, 1], NatOptions::default());
+                let host = pair.hosts[side];
+                pair.world.plug(host, Some(home), [10, 0, 0, 7]);
+            });
+        }
+    }
+}
+
 /// A line that is silent for a while: talk goes on in the end, over the old connection or a new one.
 // proves hyperswarm.37
 #[test]
@@ -368,4 +386,30 @@ fn explicit_peers_meet_without_a_topic() {
     pair.world.net(dials).destroy(conn);
     pair.run(Span::from_secs(900));
     assert_eq!(pair.open.len(), 0);
+}
+
+/// Who ends its swarm is not found any more, nor connected with; its node lives on, and may begin another.
+// proves hyperswarm.31
+#[test]
+fn a_swarm_ends_and_another_begins() {
+    for force in [false, true] {
+        let mut pair = met(seed(0x6c00), [Kind::Restricted; 2], [BOTH, BOTH]);
+        let host = pair.hosts[1];
+        pair.world.net(host).destroy_swarm(force).expect("a swarm");
+        wait(&mut pair.world, 10, |_, from, event| from == host && matches!(event, Event::SwarmDestroyed));
+        assert_eq!(pair.world.net(host).join(TOPIC, BOTH), Err(Error::NotOpen));
+        let lookup = pair.world.net(host).lookup(TOPIC);
+        let mut found = 0;
+        wait(&mut pair.world, 60, |_, _, event| {
+            found += usize::from(matches!(event, Event::Found { .. }));
+            matches!(event, Event::LookupDone { lookup: done, .. } if *done == lookup)
+        });
+        assert_eq!(found, if force { 2 } else { 1 });
+        pair.run(SOON);
+        pair.open.clear();
+        pair.world.net(host).swarm_of_messages(&key(31));
+        pair.join(1);
+        pair.meet(15);
+        pair.talk_for(20);
+    }
 }
