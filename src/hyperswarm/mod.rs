@@ -332,6 +332,16 @@ impl Hyperswarm {
         self.phase == Phase::Destroyed
     }
 
+    /// Whether it is neither suspended nor ends.
+    pub fn is_live(&self) -> bool {
+        self.phase == Phase::Live
+    }
+
+    /// Whether everything is closed and taken back.
+    pub fn is_still(&self) -> bool {
+        matches!(self.phase, Phase::Suspended | Phase::Destroyed)
+    }
+
     pub fn stats(&self) -> Stats {
         self.stats
     }

@@ -34,6 +34,15 @@ impl Node {
     pub(super) fn suspend(&mut self, cx: &mut Cx<'_>) {
         if self.life == Life::Running {
             self.life = Life::Suspending { until: None };
+            if !self.swarm_sleeps(cx) {
+                self.dht.suspend(cx);
+            }
+        }
+    }
+
+    /// The swarm has nothing announced any more, which a node that is about to be suspended waits for. hyperswarm.30
+    pub(super) fn swarm_asleep(&mut self, cx: &mut Cx<'_>) {
+        if self.life == (Life::Suspending { until: None }) {
             self.dht.suspend(cx);
         }
     }
@@ -47,6 +56,7 @@ impl Node {
         }
         self.life = Life::Running;
         self.dht.resume(cx);
+        self.swarm_wakes(cx);
         self.tell(Event::Resumed);
     }
 
@@ -60,6 +70,9 @@ impl Node {
             return self.sockets_over(cx, true);
         }
         self.life = Life::Ending { until: None };
+        if let Some(swarm) = &mut self.swarm {
+            swarm.machine.destroy(cx, force); // hyperswarm.31
+        }
         if force {
             return self.end_streams(cx);
         }
@@ -77,9 +90,10 @@ impl Node {
         }
     }
 
-    /// A node that ends waits for its servers.
+    /// A node that ends waits for its servers, and for its swarm.
     pub(super) fn servers_left(&mut self, cx: &mut Cx<'_>) {
-        if self.life == (Life::Ending { until: None }) && self.servers.is_empty() {
+        let swarm = self.swarm.as_ref().is_some_and(|swarm| !swarm.machine.has_ended());
+        if self.life == (Life::Ending { until: None }) && self.servers.is_empty() && !swarm {
             self.end_streams(cx);
         }
     }

@@ -42,6 +42,8 @@ pub(super) struct SwarmState {
     /// Connections on which something is not acked in time. hyperswarm.37
     late: BTreeMap<Link, Late>,
     next_link: u64,
+    /// It was suspended because its node was.
+    asleep_with_node: bool,
 }
 
 impl SwarmState {
@@ -60,6 +62,7 @@ impl SwarmState {
             paths: BTreeMap::new(),
             late: BTreeMap::new(),
             next_link: 0,
+            asleep_with_node: false,
         }
     }
 }
@@ -257,6 +260,23 @@ impl Node {
         }
     }
 
+    /// Suspends the swarm, if there is one that is not. True: `swarm_asleep` follows.
+    pub(super) fn swarm_sleeps(&mut self, cx: &mut Cx<'_>) -> bool {
+        let Some(swarm) = self.swarm.as_mut().filter(|swarm| !swarm.machine.is_still()) else { return false };
+        swarm.asleep_with_node = swarm.machine.is_live();
+        swarm.machine.suspend(cx).is_ok()
+    }
+
+    /// The node goes on.
+    pub(super) fn swarm_wakes(&mut self, cx: &mut Cx<'_>) {
+        if let Some(swarm) = &mut self.swarm
+            && core::mem::take(&mut swarm.asleep_with_node)
+        {
+            // It has not ended: it was live when the node was suspended, or this does nothing.
+            let _ = swarm.machine.resume(cx);
+        }
+    }
+
     pub(super) fn swarm_unlistened(&mut self, cx: &mut Cx<'_>, serving: Option<Serving>) {
         if serving.is_some_and(|serving| serving.swarm) {
             self.tell_swarm(cx, hyperswarm::Input::Unlistened);
@@ -290,8 +310,14 @@ impl Node {
                 self.tell(Event::Left { topic });
             }
             hyperswarm::Event::Banned { key } => self.tell(Event::Banned { key }),
-            hyperswarm::Event::Suspended => self.tell(Event::SwarmSuspended),
-            hyperswarm::Event::Destroyed => self.tell(Event::SwarmDestroyed),
+            hyperswarm::Event::Suspended => {
+                self.tell(Event::SwarmSuspended);
+                self.swarm_asleep(cx);
+            }
+            hyperswarm::Event::Destroyed => {
+                self.tell(Event::SwarmDestroyed);
+                self.servers_left(cx);
+            }
             // Its connection tells of itself.
             hyperswarm::Event::Closed { .. } => {}
         }

@@ -312,20 +312,47 @@ fn a_suspended_swarm_comes_back() {
             assert_eq!(pair.open.len(), 0);
             let own = pair.world.net(suspended).status();
             assert!(own.bootstrapped, "its node lives on");
-            let lookup = pair.world.net(other).lookup(TOPIC);
-            let mut found = Vec::new();
-            wait(&mut pair.world, 60, |_, _, event| {
-                if let Event::Found { peer, .. } = event {
-                    found.push(peer.key);
-                }
-                matches!(event, Event::LookupDone { lookup: done, .. } if *done == lookup)
-            });
-            assert_eq!(found, [key(30).public], "only the other is announced");
+            assert_eq!(found_by(&mut pair, other), [key(30).public], "only the other is announced");
         }
         pair.world.net(suspended).resume_swarm().expect("a swarm");
         pair.meet(15);
         pair.talk_for(20);
     }
+}
+
+/// A whole node that is suspended, or ends, takes its swarm with it.
+// proves hyperswarm.30, hyperswarm.31
+#[test]
+fn a_node_takes_its_swarm_with_it() {
+    for rest in [0, 3, 600] {
+        let mut pair = met(seed(0x6880), [Kind::Restricted; 2], [BOTH, BOTH]);
+        let (host, other) = (pair.hosts[1], pair.hosts[0]);
+        pair.world.net(host).suspend();
+        pair.run(Span::from_secs(rest));
+        if rest > 0 {
+            assert_eq!(pair.open.len(), 0);
+            assert_eq!(found_by(&mut pair, other), [key(30).public]);
+        }
+        pair.world.net(host).resume();
+        pair.meet(20);
+        pair.talk_for(20);
+        pair.world.net(host).shut_down(false);
+        wait(&mut pair.world, 20, |_, from, event| from == host && matches!(event, Event::Destroyed));
+        assert_eq!(found_by(&mut pair, other), [key(30).public]);
+    }
+}
+
+/// Whom a host finds under the topic.
+fn found_by(pair: &mut Pair, host: HostId) -> Vec<Key> {
+    let lookup = pair.world.net(host).lookup(TOPIC);
+    let mut found = Vec::new();
+    wait(&mut pair.world, 60, |_, _, event| {
+        if let Event::Found { peer, .. } = event {
+            found.push(peer.key);
+        }
+        matches!(event, Event::LookupDone { lookup: done, .. } if *done == lookup)
+    });
+    found
 }
 
 /// A banned caller is refused before there is a connection, and let in when that is taken back.
@@ -398,13 +425,7 @@ fn a_swarm_ends_and_another_begins() {
         pair.world.net(host).destroy_swarm(force).expect("a swarm");
         wait(&mut pair.world, 10, |_, from, event| from == host && matches!(event, Event::SwarmDestroyed));
         assert_eq!(pair.world.net(host).join(TOPIC, BOTH), Err(Error::NotOpen));
-        let lookup = pair.world.net(host).lookup(TOPIC);
-        let mut found = 0;
-        wait(&mut pair.world, 60, |_, _, event| {
-            found += usize::from(matches!(event, Event::Found { .. }));
-            matches!(event, Event::LookupDone { lookup: done, .. } if *done == lookup)
-        });
-        assert_eq!(found, if force { 2 } else { 1 });
+        assert_eq!(found_by(&mut pair, host).len(), if force { 2 } else { 1 });
         pair.run(SOON);
         pair.open.clear();
         pair.world.net(host).swarm_of_messages(&key(31));
