@@ -5,8 +5,8 @@ use super::connections::{Beside, State, Successor};
 use super::*;
 use crate::base::Span;
 
-/// From the transport's first timeout to the first look, and from look to look; doubled with each attempt that failed, up
-/// to eightfold.
+/// From the transport's first timeout to the first look, and from look to look; this doubles with each attempt that
+/// failed, up to eightfold.
 const FIRST_LOOK: Span = Span::from_millis(500);
 const LOOK: Span = Span::from_millis(1000);
 /// How long an attempt may take before it is begun anew: the search for a port takes up to 24 s.

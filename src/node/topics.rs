@@ -52,8 +52,8 @@ impl Default for SwarmOptions {
 }
 
 impl Net<'_> {
-    /// Takes part in topics under this key pair, before `join`. One swarm per node: while there is one that has not ended,
-    /// this does nothing.
+    /// Takes part in topics under this key pair, before `join`. One swarm per node: while there is one that has not
+    /// ended, this does nothing.
     pub fn swarm(&mut self, key_pair: &KeyPair) {
         self.swarm_with(key_pair, SwarmOptions::default());
     }

@@ -245,7 +245,7 @@ fn a_node_that_has_ended_does_nothing_more() {
 #[test]
 fn sizes_and_ages_are_as_told() {
     let sizes = |max_size, max_age| {
-        let config = Config { max_size, max_age: max_age, ..Config::default() };
+        let config = Config { max_size, max_age, ..Config::default() };
         let sizes = Sizes::new(&config);
         (sizes.records, sizes.values, sizes.relay_addresses, sizes.records_turn, sizes.values_turn)
     };

@@ -89,7 +89,8 @@ fn connected() -> (Side, Link) {
     a.find(query, key(2));
     a.done(query);
     let link = a.connect(key(2));
-    (a.outputs(), a.events());
+    a.outputs();
+    a.events();
     (a, link)
 }
 

@@ -1,10 +1,12 @@
 //! How soon members meet, and meet again: who joins in the same moment, who starts again, whose address is another.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use seckel::base::{Error, Key, Span, Time};
 use seckel::node::{ConnId, Event, Firewall, JoinOptions, RelayBounds};
-use seckel::sim::{BoxId, HostId, Kind, Line, NatOptions, Step, World};
+use seckel::sim::{BoxId, HostId, Kind, Line, NatOptions, Reader, Step, World};
 
 use crate::support::{joining, key, network, seed, wait};
 
@@ -159,7 +161,8 @@ fn two_that_join_in_the_same_moment_meet_in_seconds() {
     }
 }
 
-/// A node starts again under its key while the other side holds its old connection; with somebody talking on that or not.
+/// A node starts again under its key while the other side holds its old connection, with somebody talking on it or
+/// not.
 // proves hyperswarm.21, hyperswarm.37, hyperswarm.38
 #[test]
 fn who_starts_again_is_back_within_three_seconds() {
@@ -174,7 +177,8 @@ fn who_starts_again_is_back_within_three_seconds() {
                 let mut old = pair.open.clone();
                 let host = pair.hosts[1];
                 pair.world.crash(host);
-                (pair.open.remove(&host), old.remove(&host));
+                pair.open.remove(&host);
+                old.remove(&host);
                 pair.start(1);
                 pair.join(1);
                 // Who does not look for others is found to be away by the next keep-alive.
@@ -185,8 +189,8 @@ fn who_starts_again_is_back_within_three_seconds() {
     }
 }
 
-/// Where Node's connection dies after 13 s: the box of one side has another outer address, or has been rebooted and gives
-/// other ports. The first kind is that of the side which is found, the second that of the one which dials.
+/// Where Node's connection dies after 13 s: the box of one side has another outer address, or has been rebooted and
+/// gives other ports. The first kind is that of the side which is found, the second that of the one which dials.
 // proves hyperswarm.37
 #[test]
 fn a_new_address_costs_three_seconds() {
@@ -287,8 +291,8 @@ fn a_swarm_uses_its_relays_where_there_is_no_direct_way() {
         pair.world.net(relay).serve_relay(RelayBounds::default());
         pair.world.net(relay).listen(&key(7), true).expect("listening");
         wait(&mut pair.world, 60, |_, _, event| matches!(event, Event::Listening { .. }));
-        for side in 0..2 {
-            if knows[side] {
+        for (side, knows) in knows.into_iter().enumerate() {
+            if knows {
                 pair.world.net(pair.hosts[side]).set_relays(&[key(7).public]);
             }
             pair.join(side);
@@ -433,4 +437,56 @@ fn a_swarm_ends_and_another_begins() {
         pair.meet(15);
         pair.talk_for(20);
     }
+}
+
+/// Nodes that the last host has sent requests of `command` to, in order.
+fn asked(lines: &[String], command: &str) -> Vec<String> {
+    let wanted = format!(": {command} request ");
+    let own = |line: &&String| line.contains(" node 121 out ") && line.contains(&wanted);
+    let to = |line: &String| {
+        line.rsplit(" to ").next().map(|rest| rest.split([' ', ',']).next().unwrap_or("").to_owned())
+    };
+    lines.iter().filter(own).filter_map(to).collect()
+}
+
+/// A refresh begins where the last one ended, and an announcement is taken back there alone.
+// proves hyperswarm.34, hyperswarm.35
+#[test]
+fn a_refresh_knows_where_the_last_one_ended() {
+    let mut world = World::new(seed(0x6d00));
+    network(&mut world, 120);
+    let host = world.add([30, 0, 70, 1]);
+    world.start(host, joining());
+    wait(&mut world, 60, |_, from, event| from == host && matches!(event, Event::Bootstrapped));
+    let lines: Rc<RefCell<Vec<String>>> = Rc::default();
+    let into = lines.clone();
+    world.transcript.reader = Some(Reader(Box::new(move |entry| {
+        let mut text = String::new();
+        entry.text(&mut text);
+        into.borrow_mut().push(text);
+    })));
+    world.net(host).swarm(&key(31));
+    let refresh = |world: &mut World| {
+        lines.borrow_mut().clear();
+        world.net(host).join(TOPIC, SERVER).expect("joins");
+        wait(world, 60, |_, from, event| from == host && matches!(event, Event::Refreshed { .. }));
+        let lines = lines.borrow();
+        (asked(&lines, "LOOKUP"), asked(&lines, "ANNOUNCE"))
+    };
+    let (first, mut closest) = refresh(&mut world);
+    closest.drain(..3); // the server's own key
+    assert!(closest.len() == 20 && first.len() > 20, "{} {}", first.len(), closest.len());
+    let (second, again) = refresh(&mut world);
+    assert_eq!(second[..10], closest[..10], "in their order");
+    assert_ne!(first[..10], closest[..10], "which is no accident");
+    lines.borrow_mut().clear();
+    world.net(host).leave(TOPIC);
+    wait(&mut world, 60, |_, from, event| from == host && matches!(event, Event::Left { .. }));
+    let lines = lines.borrow();
+    let (left, unannounced) = (asked(&lines, "LOOKUP"), asked(&lines, "UNANNOUNCE"));
+    assert!(
+        left.len() >= 20 && left.iter().all(|node| closest.contains(node) || again.contains(node)),
+        "{left:?}"
+    );
+    assert_eq!(unannounced.len(), 20);
 }
