@@ -1,5 +1,5 @@
-//! The rest of a swarm's life with the package: explicit peers, bans, leaving, sleep, a crowd; and that the table of its
-//! interface lacks nothing.
+//! The rest of a swarm's life with the package: explicit peers, bans, leaving, sleep, a crowd; and that the table of
+//! its interface lacks nothing.
 
 use super::*;
 
