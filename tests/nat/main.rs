@@ -12,6 +12,7 @@ mod end;
 mod lab;
 mod matrix;
 mod stories;
+mod turns;
 
 /// Whether all is wanted, as long as it takes.
 fn whole() -> bool {
