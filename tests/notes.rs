@@ -38,7 +38,7 @@ fn files(folder: &str, endings: &[&str]) -> Vec<PathBuf> {
 fn notes() -> Vec<(String, String)> {
     let name = |path: &PathBuf| path.file_stem().expect("a name").to_string_lossy().into_owned();
     let notes = files("vendor-protocol-notes", &["md"]);
-    let own = notes.iter().filter(|path| !["README", "COVERAGE"].contains(&&name(path)[..]));
+    let own = notes.iter().filter(|path| !["README", "COVERAGE", "pitfalls"].contains(&&name(path)[..]));
     own.map(|path| (name(path), fs::read_to_string(path).expect("a note"))).collect()
 }
 
@@ -347,4 +347,56 @@ fn every_field_has_a_rule_that_names_it() {
         }
     }
     assert!(wrong.is_empty(), "{}", Vec::from_iter(wrong).join("\n"));
+}
+
+/// Rows of `vendor-protocol-notes/pitfalls.md`: number, and the tests that it names.
+fn pitfalls() -> Vec<((u32, u32), Vec<String>)> {
+    let path = root().join("vendor-protocol-notes/pitfalls.md");
+    let text = fs::read_to_string(path).expect("a note");
+    let mut rows = Vec::new();
+    for line in text.lines().filter(|line| line.starts_with("| ")) {
+        let mut columns = line.trim_matches('|').split('|').map(str::trim);
+        let Some((section, nth)) = columns.next().and_then(|number| number.split_once('.')) else { continue };
+        let number = |text: &str| text.parse().unwrap_or_else(|_| panic!("{line}"));
+        let names = columns.next_back().expect("three columns");
+        rows.push((
+            (number(section), number(nth)),
+            names.split('`').skip(1).step_by(2).map(str::to_owned).collect(),
+        ));
+    }
+    rows
+}
+
+#[test]
+fn what_others_ran_into_has_tests_that_exist() {
+    let mut tests = BTreeSet::new();
+    for path in files("src", &["rs"]).into_iter().chain(files("tests", &["rs"])) {
+        let text = fs::read_to_string(path).expect("a source");
+        let mut tested = false;
+        for line in text.lines().map(str::trim) {
+            match line.strip_prefix("fn ").and_then(|rest| rest.split('(').next()) {
+                Some(name) if tested => _ = tests.insert(name.to_owned()),
+                _ => {}
+            }
+            tested = line == "#[test]" || tested && (line.starts_with("#[") || line.starts_with("//"));
+        }
+    }
+    let rows = pitfalls();
+    for (number, names) in &rows {
+        assert!(!names.is_empty(), "{number:?} has no test");
+        for name in names {
+            assert!(tests.contains(name), "{number:?}: there is no test {name}");
+        }
+    }
+    let numbers: Vec<(u32, u32)> = rows.iter().map(|(number, _)| *number).collect();
+    let mut sorted = numbers.clone();
+    sorted.sort_unstable();
+    sorted.dedup();
+    assert_eq!(numbers, sorted, "each once, in order");
+    // How many there are of each section.
+    for (section, count) in [(3, 16), (4, 15), (5, 8), (6, 18), (7, 14), (8, 10), (9, 16), (10, 11), (13, 9)]
+    {
+        let missing: Vec<u32> = (1..=count).filter(|nth| !numbers.contains(&(section, *nth))).collect();
+        assert!(missing.is_empty(), "{section}: {missing:?} are missing");
+    }
 }

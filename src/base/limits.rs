@@ -263,6 +263,8 @@ pub const CHAT_WAITING_MAX: usize = 1 << 12;
 pub const BLIND_RELAY_REQUESTS_MAX: usize = 16;
 /// Connections of a node that ask for a blind relay, use one or are about to leave it; further ones do without.
 pub const HYPERDHT_RELAYED_MAX: usize = 1024;
+/// Of those the ones that are being asked because callers of a server named them; further ones do without.
+pub const HYPERDHT_RELAYS_BIDDEN_MAX: usize = 32;
 /// Messages of a blind relay that wait to be taken; beyond, what comes in is dropped.
 pub const BLIND_RELAY_QUEUE_MAX: usize = 1 << 14;
 /// Channels that a blind relay serves; further ones are refused.

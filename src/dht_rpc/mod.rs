@@ -16,7 +16,9 @@ mod sources;
 mod suspend;
 mod table;
 mod token;
+
 mod told;
+mod trust;
 mod upkeep;
 mod walk;
 

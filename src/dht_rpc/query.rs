@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::flight::FlightId;
 use super::table::{Distance, K, distance, node_id};
+use super::trust::{DOUBTED, FOLLOWED, Trust};
 use crate::base::{Addr, Id, Key, Kind, Tag, limits};
 use crate::wire::dht_rpc::{Query, Reply};
 
@@ -28,6 +29,16 @@ struct Met {
     state: Seen,
     /// How many answers, one after the other, led to it.
     hops: u8,
+    /// It was not answered within its first wait.
+    late: bool,
+}
+
+/// A node that may be asked.
+#[derive(Clone, Copy, Debug)]
+struct Candidate {
+    addr: Addr,
+    /// Asked even if 20 others are closer. dht_rpc.95
+    must: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -70,7 +81,8 @@ pub(super) struct Walk {
     pub errors: usize,
     concurrency: usize,
     given: VecDeque<(Distance, Addr)>,
-    pending: BTreeMap<Distance, Addr>,
+    pending: BTreeMap<Distance, Candidate>,
+    trust: Trust,
     seen: BTreeMap<Addr, Met>,
     visits: usize,
     slowdown: bool,
@@ -90,6 +102,7 @@ impl Walk {
             concurrency: query.concurrency.unwrap_or(concurrency).max(1),
             given: VecDeque::new(),
             pending: BTreeMap::new(),
+            trust: Trust::default(),
             seen: BTreeMap::new(),
             visits: 0,
             slowdown: false,
@@ -100,7 +113,7 @@ impl Walk {
                 && walk.seen.len() < limits::DHT_QUERY_SEEN_MAX
                 && !walk.seen.contains_key(&addr)
             {
-                walk.seen.insert(addr, Met { state: Seen::Open(Vec::new()), hops: 0 });
+                walk.seen.insert(addr, Met { state: Seen::Open(Vec::new()), hops: 0, late: false });
                 walk.given.push_back((distance(&node_id(addr), &walk.query.target), addr)); // dht_rpc.63
             }
         }
@@ -121,41 +134,63 @@ impl Walk {
         self.closest.len() < K || self.closest.last().is_some_and(|(worst, _)| distance < worst)
     }
 
-    /// Offers a node to ask. `referrer` told of it. Returns true if `addr` is known to be down and `referrer` should
-    /// hear so. (dht_rpc.65, dht_rpc.91)
-    pub fn offer(&mut self, addr: Addr, referrer: Addr) -> bool {
-        if self.query.only_start || addr.port == 0 {
-            return false;
+    /// Offers a node of the routing table, or one to begin with, which will be asked. `id` is its id, as it was made
+    /// out before. (dht_rpc.95)
+    pub fn offer_known(&mut self, addr: Addr, id: &Key) {
+        if !self.query.only_start && addr.port != 0 && !self.seen.contains_key(&addr) {
+            self.remember(addr, distance(id, &self.query.target), None, true);
         }
-        match self.seen.get_mut(&addr).map(|met| &mut met.state) {
-            Some(Seen::Done) => return false,
-            Some(Seen::Down) => return true,
-            Some(Seen::Open(referrers)) => {
+    }
+
+    /// Somebody named a node. True if it is known to be down. `Err`: it is new. (dht_rpc.65)
+    fn name_again(&mut self, addr: Addr, referrer: Addr) -> Result<bool, ()> {
+        match &mut self.seen.get_mut(&addr).ok_or(())?.state {
+            Seen::Done => Ok(false),
+            Seen::Down => Ok(true),
+            Seen::Open(referrers) => {
                 if referrers.len() < limits::DHT_REFERRERS_MAX {
                     referrers.push(referrer);
                 }
-                return false;
+                Ok(false)
             }
-            None => {}
-        }
-        let hops = self.hops_to(referrer).saturating_add(1);
-        self.add(addr, &node_id(addr), Met { state: Seen::Open(vec![referrer]), hops });
-        false
-    }
-
-    /// Offers a node of the routing table, or one to begin with. `id` is its id, as it was made out before.
-    pub fn offer_known(&mut self, addr: Addr, id: &Key) {
-        if !self.query.only_start && addr.port != 0 && !self.seen.contains_key(&addr) {
-            self.add(addr, id, Met { state: Seen::Open(Vec::new()), hops: 0 });
         }
     }
 
-    fn add(&mut self, addr: Addr, id: &Key, met: Met) {
-        let distance = distance(id, &self.query.target);
-        if self.is_closer(&distance) && self.seen.len() < limits::DHT_QUERY_SEEN_MAX {
-            self.seen.insert(addr, met);
-            self.pending.insert(distance, addr);
+    /// dht_rpc.91
+    fn remember(&mut self, addr: Addr, distance: Distance, referrer: Option<Addr>, must: bool) {
+        if (must || self.is_closer(&distance)) && self.seen.len() < limits::DHT_QUERY_SEEN_MAX {
+            let hops = referrer.map_or(0, |referrer| self.hops_to(referrer).saturating_add(1));
+            let state = Seen::Open(referrer.into_iter().collect());
+            self.seen.insert(addr, Met { state, hops, late: false });
+            self.pending.insert(distance, Candidate { addr, must });
         }
+    }
+
+    /// What an answer names. Returns the nodes that are known to be down. (dht_rpc.65, dht_rpc.95)
+    fn named(&mut self, reply: &Reply, skip: impl Fn(Addr) -> bool) -> Vec<Addr> {
+        let (mut down, mut fresh) = (Vec::new(), Vec::new());
+        if self.query.only_start {
+            return down;
+        }
+        for &addr in reply.closer.iter().take(limits::DHT_CLOSER_MAX) {
+            if addr.port == 0 || skip(addr) {
+                continue;
+            }
+            match self.name_again(addr, reply.from) {
+                Ok(true) => down.push(addr),
+                Ok(false) => {}
+                Err(()) => fresh.push((distance(&node_id(addr), &self.query.target), addr)),
+            }
+        }
+        fresh.sort_unstable();
+        fresh.dedup();
+        let own = distance(&reply.id.unwrap_or_else(|| node_id(reply.from)), &self.query.target);
+        // Whoever is met first decides what we shall know.
+        let followed = if self.asker == Asker::Bootstrap { K } else { FOLLOWED };
+        for (nth, (distance, addr)) in fresh.into_iter().enumerate() {
+            self.remember(addr, distance, Some(reply.from), nth < followed && distance < own);
+        }
+        down
     }
 
     /// Decides what comes next. A visit counts as begun.
@@ -205,13 +240,46 @@ impl Walk {
             }
             self.given.pop_front();
         }
-        match self.pending.first_key_value() {
-            Some((distance, _)) if self.is_closer(distance) => true,
-            Some(_) => {
-                self.pending.clear(); // the others are farther still
-                false
-            }
-            None => false,
+        self.next_named().is_some()
+    }
+
+    /// Who of those that were named is asked next: the closest, but of those who named many that do not answer the
+    /// others later. dht_rpc.64, dht_rpc.95 to dht_rpc.98
+    fn next_named(&mut self) -> Option<Distance> {
+        let closest = *self.pending.first_key_value()?.0;
+        if !self.is_closer(&closest) {
+            self.pending.retain(|_, candidate| candidate.must); // the others are farther still
+        }
+        let farthest = self.closest.last().filter(|_| self.closest.len() >= K).map(|(distance, _)| *distance);
+        let matters = |(distance, candidate): &(&Distance, &Candidate)| {
+            candidate.must || farthest.is_none_or(|farthest| **distance < farthest)
+        };
+        let mut all = self.pending.iter().filter(matters);
+        if !self.trust.is_strained() {
+            return all
+                .find(|(_, candidate)| !self.is_in_vain(candidate.addr))
+                .map(|(distance, _)| *distance);
+        }
+        let user = matches!(self.asker, Asker::User(_));
+        let enough = if user { self.closest.len() >= K } else { self.successes > 0 };
+        let over = enough && !user && self.trust.is_lost_cause();
+        let best = all
+            .filter(|(_, candidate)| !self.is_in_vain(candidate.addr))
+            .map(|(distance, candidate)| (self.doubt(candidate.addr), *distance, candidate.addr))
+            .filter(|(doubt, _, addr)| !enough || *doubt < DOUBTED && !(over && self.hops_to(*addr) > 0))
+            .min_by_key(|(doubt, distance, _)| (*doubt, *distance));
+        best.map(|(_, distance, _)| distance)
+    }
+
+    /// dht_rpc.97
+    fn is_in_vain(&self, addr: Addr) -> bool {
+        self.hops_to(addr) > 0 && self.trust.is_silent(addr)
+    }
+
+    fn doubt(&self, addr: Addr) -> u16 {
+        match self.seen.get(&addr) {
+            Some(Met { state: Seen::Open(referrers), hops: 1.., .. }) => self.trust.doubt(referrers),
+            Some(_) | None => 0,
         }
     }
 
@@ -220,12 +288,31 @@ impl Walk {
         if !self.has_candidate() {
             return None;
         }
-        self.given.pop_front().or_else(|| self.pending.pop_first()).map(|(_, addr)| addr)
+        let addr = match self.given.pop_front() {
+            Some((_, addr)) => addr,
+            None => self.next_named().and_then(|distance| self.pending.remove(&distance))?.addr,
+        };
+        if let Some(Met { state: Seen::Open(referrers), hops: 1.., .. }) = self.seen.get(&addr) {
+            self.trust.asked(addr, referrers);
+        }
+        Some(addr)
+    }
+
+    /// A visited node has not answered within its first wait.
+    pub fn late(&mut self, addr: Addr) {
+        if let Some(Met { state: Seen::Open(_), late, .. }) = self.seen.get_mut(&addr)
+            && !core::mem::replace(late, true)
+        {
+            self.trust.missing();
+        }
     }
 
     /// A visited node answered. Returns the nodes it named that are known to be down.
     pub fn answered(&mut self, reply: &Reply, skip: impl Fn(Addr) -> bool) -> Vec<Addr> {
-        self.mark(reply.from, Seen::Done);
+        let late = self.seen.get(&reply.from).is_some_and(|met| met.late);
+        if let Some(Seen::Open(referrers)) = self.mark(reply.from, Seen::Done) {
+            self.trust.answered(reply.from, &referrers, late);
+        }
         if reply.error == 0 {
             self.successes += 1;
             if let Some(id) = reply.id {
@@ -234,12 +321,7 @@ impl Walk {
         } else {
             self.errors += 1; // dht_rpc.66: counts for the end, its closer nodes are used, it is no result
         }
-        let mut down = Vec::new();
-        for addr in reply.closer.iter().take(limits::DHT_CLOSER_MAX).filter(|addr| !skip(**addr)) {
-            if self.offer(*addr, reply.from) {
-                down.push(*addr);
-            }
-        }
+        let down = self.named(reply, skip);
         if !self.from_table && self.successes + self.errors >= self.concurrency {
             self.slowdown = false;
         }
@@ -260,6 +342,7 @@ impl Walk {
     /// A visited node did not answer. Returns who referred to it.
     pub fn lost(&mut self, addr: Addr) -> Vec<Addr> {
         self.errors += 1;
+        self.late(addr);
         match self.mark(addr, Seen::Down) {
             Some(Seen::Open(referrers)) => referrers,
             Some(Seen::Done | Seen::Down) | None => Vec::new(),
@@ -267,8 +350,8 @@ impl Walk {
     }
 
     fn mark(&mut self, addr: Addr, state: Seen) -> Option<Seen> {
-        let hops = self.hops_to(addr);
-        self.seen.insert(addr, Met { state, hops }).map(|met| met.state)
+        let (hops, late) = self.seen.get(&addr).map_or((0, false), |met| (met.hops, met.late));
+        self.seen.insert(addr, Met { state, hops, late }).map(|met| met.state)
     }
 
     /// How many answers led to a node: none to those of the routing table.

@@ -221,6 +221,20 @@ impl Table {
         self.nodes.get(entropy.below(self.len() as u64) as usize)
     }
 
+    /// About `count` nodes from all rows evenly, without those that are named.
+    pub fn others(
+        &self,
+        entropy: &mut dyn Entropy,
+        without: &[(Addr, Key)],
+        count: usize,
+    ) -> Vec<(Addr, Key)> {
+        let named = |contact: &&Contact| without.iter().any(|(addr, _)| *addr == contact.addr);
+        let all: Vec<&Contact> = self.nodes.iter().filter(|contact| !named(contact)).collect();
+        let apart = all.len().div_ceil(count).max(1);
+        let first = if apart > 1 { entropy.below(apart as u64) as usize } else { 0 };
+        all.into_iter().skip(first).step_by(apart).map(|contact| (contact.addr, contact.id)).collect()
+    }
+
     /// The `k` nodes closest to `target` by XOR distance, closest first. (dht_rpc.39)
     pub fn closest(&self, target: &Key, k: usize) -> impl ExactSizeIterator<Item = &Contact> {
         let row = self.row(target);

@@ -2,7 +2,7 @@
 
 use super::flight::{FlightId, Owner};
 use super::query::{Asker, Phase, Step, Walk, WalkId};
-use super::table::node_id;
+use super::table::{K, node_id};
 use super::told::Command;
 use super::{DhtRpc, Event, Lost, QueryError};
 use crate::base::hex::Short;
@@ -12,6 +12,10 @@ use crate::wire::dht_rpc::{AddressValue, Ask, DOWN_HINT, OK, Query, Reply};
 
 /// Sends of a query's requests, unless it says otherwise. dht_rpc.50
 const SENDS: u8 = 6;
+/// Nodes from all over a young table that a query of the layer above asks beside the closest. dht_rpc.95
+const APART: usize = 10;
+/// A table of less knows its own neighbourhood and little else. dht_rpc.95
+const YOUNG: usize = 3 * K;
 
 impl DhtRpc {
     pub(super) fn start_walk(&mut self, cx: &mut Cx<'_>, asker: Asker, query: Query) -> WalkId {
@@ -25,13 +29,13 @@ impl DhtRpc {
         let target = Short(&target);
         trace!(cx, State, "dht_rpc", id: id, rule: "dht_rpc.61", "begins: {said} towards {target}, for {asker}");
         // dht_rpc.62
-        self.fill(id);
+        self.fill(cx, id);
         self.advance(cx, id);
         id
     }
 
     /// Offers the closest nodes of the table, and the bootstrap nodes if those are few; nothing if enough were given.
-    fn fill(&mut self, id: WalkId) {
+    fn fill(&mut self, cx: &mut Cx<'_>, id: WalkId) {
         let Some(walk) = self.walks.get(id) else { return };
         let room = walk.room();
         if room == 0 {
@@ -39,7 +43,14 @@ impl DhtRpc {
         }
         let closest = self.table.closest(&walk.query.target, room);
         let mut nodes: Vec<(Addr, Key)> = closest.map(|contact| (contact.addr, contact.id)).collect();
-        if nodes.len() < room {
+        let few = nodes.len() < room;
+        // dht_rpc.95
+        let young = matches!(walk.asker, Asker::User(_)) && self.table.len() < YOUNG;
+        if young {
+            let others = self.table.others(cx.entropy, &nodes, APART);
+            nodes.extend(others);
+        }
+        if few || young {
             let others = self.config.bootstrap.iter().filter(|addr| !self.is_skipped(**addr));
             nodes.extend(others.map(|&addr| (addr, node_id(addr))));
         }
@@ -69,7 +80,7 @@ impl DhtRpc {
                 Step::Flush => return self.flush(cx, id),
                 Step::FromTable => {
                     trace!(cx, Step, "dht_rpc", id: id, rule: "dht_rpc.70", "goes on with the table");
-                    self.refill(id);
+                    self.refill(cx, id);
                 }
                 Step::Visit(addr) => self.visit(cx, id, addr),
             }
@@ -77,11 +88,11 @@ impl DhtRpc {
     }
 
     // dht_rpc.70
-    fn refill(&mut self, id: WalkId) {
+    fn refill(&mut self, cx: &mut Cx<'_>, id: WalkId) {
         if let Some(walk) = self.walks.get_mut(id) {
             walk.from_table = true;
         }
-        self.fill(id);
+        self.fill(cx, id);
     }
 
     fn visit(&mut self, cx: &mut Cx<'_>, id: WalkId, addr: Addr) {
@@ -110,10 +121,12 @@ impl DhtRpc {
     }
 
     pub(super) fn on_slow(&mut self, cx: &mut Cx<'_>, id: WalkId, flight: FlightId) {
+        let to = self.flights.get_mut(flight).map(|flight| flight.to);
         if let Some(walk) = self.walks.get_mut(id)
             && walk.flights.contains(&flight)
             && walk.slow.insert(flight)
         {
+            to.into_iter().for_each(|to| walk.late(to));
             trace!(cx, Step, "dht_rpc", id: id, rule: "dht_rpc.69", "{flight} is late, others are asked");
             self.advance(cx, id);
         }

@@ -7,6 +7,7 @@ use crate::base::{Addr, Key, hex};
 mod announcing;
 mod api;
 mod formats;
+mod others;
 mod pitfalls;
 mod relayed;
 mod searching;

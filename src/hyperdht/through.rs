@@ -29,8 +29,8 @@ pub(super) struct Through {
 
 #[derive(Debug)]
 enum Way {
-    /// The relay is being dialled, or was asked.
-    Asked,
+    /// The relay is being dialled, or was asked; whether that is the wish of a caller of ours.
+    Asked { bidden: bool },
     /// The stream goes through it.
     Relayed { by: Leg, alive: bool },
     /// The stream goes directly; the relay still passes on what is under way.
@@ -90,14 +90,14 @@ impl HyperDht {
 
     /// Whether a relay was asked and has not answered.
     pub(super) fn asks_relay(&self, conn: ConnId) -> bool {
-        matches!(self.through.get(&conn), Some(Through { way: Way::Asked, .. }))
+        matches!(self.through.get(&conn), Some(Through { way: Way::Asked { .. }, .. }))
     }
 
     /// A packet of a relayed stream that did not come from its relay.
     pub(super) fn came_directly(&self, conn: ConnId, socket: SocketId, from: Addr) -> bool {
         match self.through.get(&conn) {
             Some(Through { way: Way::Relayed { by, .. }, .. }) => (by.socket, by.to) != (socket, from),
-            Some(Through { way: Way::Asked | Way::Leaving(_), .. }) | None => false,
+            Some(Through { way: Way::Asked { .. } | Way::Leaving(_), .. }) | None => false,
         }
     }
 
@@ -116,13 +116,26 @@ impl HyperDht {
             trace!(cx, Drop, "hyperdht", id: conn, rule: "blind_relay.21", "more relays than are asked at once");
             return;
         }
+        // Whoever calls may name any key, and each costs a walk and a connection.
+        let session =
+            self.conns.get(conn).is_some_and(|record| matches!(record.stage, Stage::Session { .. }));
+        let bidden = session && !initiator;
+        if bidden && self.bidden() >= limits::HYPERDHT_RELAYS_BIDDEN_MAX {
+            trace!(cx, Drop, "hyperdht", id: conn, rule: "blind_relay.29", "callers name too many relays");
+            return;
+        }
         trace!(
             cx, Out, "hyperdht", id: conn, peer: Short(&relay), rule: "blind_relay.20 blind_relay.21",
             "asks the relay, initiator: {initiator}"
         );
         self.stats.relays_asked += 1;
-        self.through.insert(conn, Through { remote, way: Way::Asked });
+        self.through.insert(conn, Through { remote, way: Way::Asked { bidden } });
         self.outputs.push_back(Output::RelayAsk { conn, relay, initiator, token, stream, keep_alive });
+    }
+
+    /// Relays that are being asked because callers named them. blind_relay.29
+    fn bidden(&self) -> usize {
+        self.through.values().filter(|through| matches!(through.way, Way::Asked { bidden: true })).count()
     }
 
     /// The connection needs no relay, or no longer.
@@ -143,7 +156,7 @@ impl HyperDht {
         stream: u32,
     ) {
         let Some(through) = self.through.get_mut(&conn) else { return };
-        if !matches!(through.way, Way::Asked) || to.port == 0 {
+        if !matches!(through.way, Way::Asked { .. }) || to.port == 0 {
             return;
         }
         through.way = Way::Relayed { by: Leg { socket, to, stream }, alive: true };
@@ -162,7 +175,7 @@ impl HyperDht {
         let Some(through) = self.through.get_mut(&conn) else { return };
         trace!(cx, State, "hyperdht", id: conn, rule: "blind_relay.23", "the relay is gone");
         match &mut through.way {
-            Way::Asked => {
+            Way::Asked { .. } => {
                 self.through.remove(&conn);
                 self.stats.relays_failed += 1;
                 match self.conns.get(conn).map(|record| &record.stage) {

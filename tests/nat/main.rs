@@ -12,7 +12,6 @@ mod end;
 mod lab;
 mod matrix;
 mod stories;
-mod turns;
 
 /// Whether all is wanted, as long as it takes.
 fn whole() -> bool {

@@ -12,6 +12,7 @@ mod echo;
 mod faults;
 mod garbage;
 mod goodput;
+mod hostile;
 mod libudx;
 mod line;
 mod matrix;

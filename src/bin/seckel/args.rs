@@ -158,7 +158,7 @@ pub struct Dht {
     /// Without a list: be a bootstrap node. With one: join through these nodes, comma separated
     #[arg(long, value_name = "HOST:PORT,..", num_args = 0..=1, default_missing_value = "")]
     pub bootstrap: Option<String>,
-    /// The address to bind; a bootstrap node must say it, as its id is made from it
+    /// The address to bind [all interfaces]; a bootstrap node must say it, as its id is made from it
     #[arg(long)]
     pub host: Option<String>,
     /// The port to bind [bootstrap nodes: 49737, others: any]
@@ -465,6 +465,24 @@ mod tests {
         assert!(dht("--bootstrap nonsense").role(None).is_err());
     }
 
+    /// pitfalls 13.9: a node that binds to one interface only, or joins the public network, surprises.
+    #[test]
+    fn help_says_which_network_is_joined_and_how_not_to() {
+        let mut all = <Cli as clap::CommandFactory>::command();
+        let dht = all.find_subcommand_mut("dht").expect("a command").render_long_help().to_string();
+        assert!(dht.contains("[all interfaces]") && dht.contains("one node of the public DHT"));
+        let mut joining = 0;
+        for command in all.get_subcommands_mut() {
+            let help = command.clone().render_long_help().to_string();
+            if help.contains("--bootstrap") {
+                joining += 1;
+                assert!(help.contains("public"), "{} joins a network", command.get_name());
+            }
+        }
+        assert!(joining > 5, "{joining} commands");
+    }
+
+    /// pitfalls 3.14: nodes that are given as numbers need no name server.
     #[test]
     fn addresses_are_numbers_or_upstreams_pairs() {
         assert_eq!(

@@ -12,7 +12,7 @@ pub const SHORT: Span = Span::from_secs(2);
 const HEAD_START: Span = Span::from_millis(250);
 
 /// A caller's first message, made by hand.
-fn message(seed: u64, server: u8, own: u8, payload: &NoisePayload) -> Vec<u8> {
+pub fn message(seed: u64, server: u8, own: u8, payload: &NoisePayload) -> Vec<u8> {
     let prologue = namespace(command::PEER_HANDSHAKE);
     let mut noise = Noise::ik_initiator(&mut Seeded::new(seed), &pair(own), &pair(server).public, &prologue);
     noise.write(&wire::encode(payload)).expect("a message")
@@ -23,7 +23,7 @@ fn caller(id: u32) -> NoisePayload {
     NoisePayload { udx, secret_stream: Some(1), ..NoisePayload::default() }
 }
 
-fn handshake(server: u8, from: Addr, message: Handshake) -> Input {
+pub fn handshake(server: u8, from: Addr, message: Handshake) -> Input {
     Input::Request(Request {
         from,
         to: Addr::new([8, 8, 8, 9], 1),
