@@ -47,8 +47,9 @@ pub struct Config {
     pub bootstrap: Vec<Addr>,
     /// Local address to bind; 0.0.0.0 is every interface.
     pub host: [u8; 4],
-    /// The server socket's port; 0 is any. The four following ports are tried too, and then any, if `any_port`.
+    /// The server socket's port; 0 is any. So many ports are tried from it on, and then any, if `any_port`.
     pub port: u16,
+    pub ports: u16,
     pub any_port: bool,
     /// `Some(true)`: never answer for others. `Some(false)`: as soon as the address is known to be reachable.
     /// `None`: after twenty quiet minutes of that.
@@ -81,6 +82,7 @@ impl Default for Config {
             bootstrap: Vec::new(),
             host: [0, 0, 0, 0],
             port: 0,
+            ports: 5,
             any_port: true,
             ephemeral: None,
             firewalled: true,
@@ -102,8 +104,10 @@ impl Config {
     fn ports(&self) -> VecDeque<u16> {
         match (self.port, self.any_port) {
             (0, _) => VecDeque::from([0]),
-            (port, false) => VecDeque::from([port]),
-            (port, true) => (port..=port.saturating_add(4)).chain([0]).collect(),
+            (port, any) => {
+                let last = port.saturating_add(self.ports.max(1) - 1);
+                (port..=last).chain(any.then_some(0)).collect()
+            }
         }
     }
 
@@ -116,6 +120,7 @@ impl Config {
         Ok(Config {
             host: if public.ip[0] == 127 { public.ip } else { [0; 4] },
             port: public.port,
+            ports: 1,
             any_port: false,
             ephemeral: Some(false),
             firewalled: false,

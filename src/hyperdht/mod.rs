@@ -53,7 +53,7 @@ pub use nat::{Nat, SAMPLES};
 pub use policy::{Punching, Veto};
 pub use ports::{Connected, Counts, Event, Input, Output, Path, Stats};
 pub use through::PATIENCE as RELAY_PATIENCE;
-pub use values::FindMutable;
+pub use values::{FindMutable, PingOptions};
 
 use announce::Withdrawal;
 use cache::Cache;

@@ -33,6 +33,17 @@ impl Wanted {
     }
 }
 
+/// How to ping.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct PingOptions {
+    /// When the node shall answer; `None`: at once.
+    pub delay: Option<Span>,
+    /// Bytes of its value, all zero. Not with a delay.
+    pub size: usize,
+    /// The hop limit of the datagram; `None`: the system's.
+    pub ttl: Option<u8>,
+}
+
 /// How to look for a mutable value.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct FindMutable {
@@ -58,11 +69,28 @@ impl HyperDht {
     }
 
     /// Asks one node whether it is there; ends with `LookupDone`.
-    pub fn ping(&mut self, _: &mut Cx<'_>, node: Addr) -> LookupId {
+    pub fn ping(&mut self, cx: &mut Cx<'_>, node: Addr) -> LookupId {
+        self.ping_with(cx, node, PingOptions::default())
+    }
+
+    /// The same: with a body, a hop limit, or to be answered later. A node answers nothing at all if it shall wait for
+    /// longer than ten seconds. dht_rpc.17, dht_rpc.18
+    pub fn ping_with(&mut self, _: &mut Cx<'_>, node: Addr, how: PingOptions) -> LookupId {
         let mut lookup = Lookup::new(Key::default(), What::Ping);
         (lookup.pending, lookup.walked) = (1, true);
         let lookup = self.lookups.insert(lookup);
-        self.ask(Purpose::LookupWrite { lookup, announce: false }, Ask::internal(node, rpc::PING));
+        let ask = match how.delay {
+            Some(delay) => {
+                let millis = u32::try_from(delay.as_millis()).unwrap_or(u32::MAX);
+                let value = Some(wire::encode(&rpc::DelayValue(millis)));
+                Ask { value, ..Ask::internal(node, rpc::DELAYED_PING) }
+            }
+            None => {
+                let size = how.size.min(limits::DHT_VALUE_MAX);
+                Ask { value: (size > 0).then(|| vec![0; size]), ..Ask::internal(node, rpc::PING) }
+            }
+        };
+        self.ask(Purpose::LookupWrite { lookup, announce: false }, Ask { ttl: how.ttl, ..ask });
         lookup
     }
 

@@ -7,6 +7,9 @@ use crate::base::{Cx, Deadline, Span, Time, trace};
 /// Between the end of all connections and that of the sockets: what tells the other sides of it leaves meanwhile.
 const LEAVING: Span = Span::from_millis(100);
 
+/// How long a node that ends waits for its announcements to be taken back.
+const PATIENCE: Span = Span::from_secs(5);
+
 /// Whether the node runs.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub(super) enum Life {
@@ -17,8 +20,9 @@ pub(super) enum Life {
         until: Option<Time>,
     },
     Suspended,
-    /// The same, for ever.
+    /// The same, for ever. Nothing is waited for after `by`.
     Ending {
+        by: Time,
         until: Option<Time>,
     },
     Ended,
@@ -26,8 +30,12 @@ pub(super) enum Life {
 
 impl Node {
     pub(super) fn life_deadline(&self) -> Option<Deadline> {
-        let (Life::Suspending { until } | Life::Ending { until }) = self.life else { return None };
-        until.map(|at| Deadline { at, why: "sockets are closed" })
+        let at = match self.life {
+            Life::Suspending { until } => until?,
+            Life::Ending { by, until } => until.unwrap_or(by),
+            Life::Running | Life::Suspended | Life::Ended => return None,
+        };
+        Some(Deadline { at, why: "a node comes to rest" })
     }
 
     /// hyperdht.113
@@ -62,14 +70,14 @@ impl Node {
 
     /// hyperdht.115
     pub(super) fn end(&mut self, cx: &mut Cx<'_>, force: bool) {
-        if matches!(self.life, Life::Ending { until: Some(_) } | Life::Ended) {
+        if matches!(self.life, Life::Ending { until: Some(_), .. } | Life::Ended) {
             return;
         }
         // Who is suspended is announced nowhere, and has no sockets.
         if self.life == Life::Suspended {
             return self.sockets_over(cx, true);
         }
-        self.life = Life::Ending { until: None };
+        self.life = Life::Ending { by: cx.now + PATIENCE, until: None };
         if let Some(swarm) = &mut self.swarm {
             swarm.machine.destroy(cx, force); // hyperswarm.31
         }
@@ -93,7 +101,8 @@ impl Node {
     /// A node that ends waits for its servers, and for its swarm.
     pub(super) fn servers_left(&mut self, cx: &mut Cx<'_>) {
         let swarm = self.swarm.as_ref().is_some_and(|swarm| !swarm.machine.has_ended());
-        if self.life == (Life::Ending { until: None }) && self.servers.is_empty() && !swarm {
+        let waits = matches!(self.life, Life::Ending { until: None, .. });
+        if waits && self.servers.is_empty() && !swarm {
             self.end_streams(cx);
         }
     }
@@ -101,7 +110,7 @@ impl Node {
     fn end_streams(&mut self, cx: &mut Cx<'_>) {
         let until = Some(cx.now + LEAVING);
         self.life = match self.life {
-            Life::Ending { .. } => Life::Ending { until },
+            Life::Ending { by, .. } => Life::Ending { by, until },
             Life::Running | Life::Suspending { .. } | Life::Suspended | Life::Ended => {
                 Life::Suspending { until }
             }
@@ -116,8 +125,12 @@ impl Node {
         if self.life_deadline().is_none_or(|deadline| deadline.at > cx.now) {
             return;
         }
-        let ending = matches!(self.life, Life::Ending { .. });
-        self.sockets_over(cx, ending);
+        match self.life {
+            Life::Ending { until: None, .. } => self.end_streams(cx),
+            Life::Ending { .. } => self.sockets_over(cx, true),
+            Life::Suspending { .. } => self.sockets_over(cx, false),
+            Life::Running | Life::Suspended | Life::Ended => {}
+        }
     }
 
     fn sockets_over(&mut self, cx: &mut Cx<'_>, ending: bool) {

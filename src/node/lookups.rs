@@ -1,7 +1,7 @@
 //! What a program can ask the DHT itself. Each question ends with `Event::LookupDone`.
 
 use super::net::Net;
-use super::{FindMutable, KeyPair, LookupId, Node};
+use super::{FindMutable, KeyPair, LookupId, Node, PingOptions};
 use crate::base::hex::Short;
 use crate::base::{Addr, Error, Key, trace};
 use crate::dht_rpc::Stats;
@@ -89,6 +89,14 @@ impl Net<'_> {
         let (node, cx) = self.parts();
         trace!(cx, Call, "node", "ping {node_addr}");
         let lookup = node.dht.ping(cx, node_addr);
+        self.asked(lookup)
+    }
+
+    /// As `ping`, with a body, a hop limit, or an answer that comes later.
+    pub fn ping_with(&mut self, node_addr: Addr, how: PingOptions) -> LookupId {
+        let (node, cx) = self.parts();
+        trace!(cx, Call, "node", "ping {node_addr}, {how:?}");
+        let lookup = node.dht.ping_with(cx, node_addr, how);
         self.asked(lookup)
     }
 

@@ -30,7 +30,7 @@ pub use crate::hyperbee::{Bee, Change, Range};
 pub use crate::hypercore::Durability;
 pub use crate::hyperdht::{
     ConnId, ConnectError, ConnectOptions, FindMutable, Knock, ListenOptions, LookupId, Met, Nat, Path,
-    Punching, SAMPLES, ServerId, Stats as ConnectStats, StoreError, Veto,
+    PingOptions, Punching, SAMPLES, ServerId, Stats as ConnectStats, StoreError, Veto,
 };
 pub use crate::hyperswarm::{Backoffs, Firewall, Stats as SwarmStats, TopicStatus};
 pub use crate::protomux_rpc::Failure;

@@ -2,9 +2,12 @@
 //! while and
 //! go on, end, and begin again with what it knew.
 
+use std::collections::BTreeSet;
+
 use seckel::base::{Addr, Span};
 use seckel::node::{
-    Closed, Config, ConnId, ConnectError, ConnectOptions, Event, ListenOptions, Path, PoolId,
+    Closed, Config, ConnId, ConnectError, ConnectOptions, Event, JoinOptions, ListenOptions, Path,
+    PingOptions, PoolId,
 };
 use seckel::sim::{HostId, Kind, Line, NatOptions, Step, World};
 use seckel::wire::hyperdht::Address;
@@ -251,6 +254,71 @@ fn an_ended_node_leaves_nothing_behind() {
 }
 
 /// Nodes handed around with a key are asked at once; nobody needs to be found.
+/// A swarm stops and goes on with its node, and its topics are taken back when the node ends.
+// proves hyperdht.113, hyperdht.115
+#[test]
+fn a_swarm_stops_and_ends_with_its_node() {
+    let Story { mut world, server: one, client: other, .. } = story(240);
+    let topic = [9; 32];
+    for (host, own) in [(one, 1), (other, 2)] {
+        world.net(host).swarm_of_messages(&key(own));
+        world.net(host).join(topic, JoinOptions { server: true, client: true }).expect("joined");
+    }
+    let meet = |world: &mut World, seconds: u64| {
+        let mut met = BTreeSet::new();
+        wait(world, seconds, |_, host, event| {
+            if matches!(event, Event::Connected { swarm: true, .. }) {
+                met.insert(host);
+            }
+            met.len() == 2
+        });
+    };
+    meet(&mut world, 1300);
+    world.net(one).suspend();
+    wait(&mut world, 10, |_, host, event| host == one && matches!(event, Event::Suspended));
+    world.run(Span::from_secs(60));
+    assert_eq!((world.net(one).conns(), world.net(other).conns()), (vec![], vec![]));
+    world.net(one).resume();
+    meet(&mut world, 30);
+    world.net(one).shut_down(false);
+    wait(&mut world, 10, |_, host, event| host == one && matches!(event, Event::Destroyed));
+    world.run(Span::from_secs(1));
+    assert_eq!(world.net(other).conns(), []);
+    world.net(other).lookup(topic);
+    wait(&mut world, 60, |_, _, event| {
+        let gone = key(1).public;
+        assert!(!matches!(event, Event::Found { peer, .. } if peer.key == gone), "it is unannounced");
+        matches!(event, Event::LookupDone { .. })
+    });
+}
+
+/// The node that is asked answers when it was told to; one that shall wait for too long does not.
+#[test]
+fn pings_are_answered_when_they_shall_be() {
+    let Story { mut world, nodes, client, .. } = story(241);
+    let node = world.net(nodes[3]).status().remote.expect("reachable");
+    for (how, least, answered) in [
+        (PingOptions::default(), 0, true),
+        (PingOptions { size: 500, ..PingOptions::default() }, 0, true),
+        (PingOptions { delay: Some(Span::from_millis(2500)), ..PingOptions::default() }, 2500, true),
+        (PingOptions { delay: Some(Span::from_secs(11)), ..PingOptions::default() }, 2500, false),
+        (PingOptions { ttl: Some(1), ..PingOptions::default() }, 0, false),
+    ] {
+        let begun = world.now();
+        world.net(client).ping_with(node, how);
+        let mut pong = None;
+        wait(&mut world, 60, |world, _, event| {
+            if matches!(event, Event::Pinged { from, .. } if *from == node) {
+                pong = Some(world.now().since(begun));
+            }
+            matches!(event, Event::LookupDone { .. })
+        });
+        assert_eq!(pong.is_some(), answered, "{how:?}");
+        let in_time = |took: Span| took >= Span::from_millis(least) && took < Span::from_millis(least + 1000);
+        assert!(pong.is_none_or(in_time), "{pong:?} for {how:?}");
+    }
+}
+
 // proves hyperdht.120
 #[test]
 fn an_address_blob_leads_to_the_server() {

@@ -51,6 +51,7 @@ pub fn joining(bootstrap: Vec<Addr>, host: Option<[u8; 4]>, port: Option<u16>) -
         bootstrap,
         host: host.unwrap_or([0; 4]),
         port: port.unwrap_or(0),
+        ports: if port.is_some() { 1 } else { DhtConfig::default().ports },
         any_port: port.is_none(),
         ..DhtConfig::default()
     }

@@ -355,7 +355,12 @@ fn ports_are_tried_in_order() {
     assert_eq!(bound(vec![], config(true)), (Some(500), false));
     assert_eq!(bound(vec![500, 501], config(true)), (Some(502), false));
     assert_eq!(bound((500..=504).collect(), config(true)).0, Some(40_000));
-    assert_eq!(bound(vec![500], config(false)), (None, true));
+    assert_eq!(bound(vec![500], config(false)), (Some(501), false));
+    let exactly = Config { ports: 1, ..config(false) };
+    assert_eq!(bound(vec![500], exactly), (None, true));
+    let range = Config { ports: 10, ..config(false) };
+    assert_eq!(bound((500..=508).collect(), range.clone()), (Some(509), false));
+    assert_eq!(bound((500..=509).collect(), range), (None, true));
     let last = Config { port: 65_535, ..Config::default() };
     assert_eq!(bound(vec![65_535], last).0, Some(40_000));
 }
