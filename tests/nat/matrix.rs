@@ -234,7 +234,12 @@ fn the_matrix_of_boxes() {
         // Node alone is the measure.
         for pairing in 0..3 {
             let [ours, theirs] = [pairing, 3].map(|n| middle(times(&results, n, false)));
-            assert!(ours <= theirs, "{}: {ours} ms, Node alone {theirs} ms", PAIRINGS[pairing].name());
+            // The client makes the difference; where that is Node's, it is the same.
+            assert!(
+                ours * 10 <= theirs * 11,
+                "{}: {ours} ms, Node alone {theirs} ms",
+                PAIRINGS[pairing].name()
+            );
         }
         results
     } else {
