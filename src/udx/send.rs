@@ -337,6 +337,9 @@ impl Send {
     }
 
     fn on_block(&mut self, now: Time, start: Seq, end: Seq, least_rtt: Span, report: &mut Report) {
+        if self.arrived.end_of(start).is_some_and(|known| known >= end) {
+            return; // most were named before
+        }
         let mut seq = start;
         while seq < end {
             if let Some(known) = self.arrived.end_of(seq) {
