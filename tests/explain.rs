@@ -611,7 +611,7 @@ fn a_handshake_of_a_streams_own_is_named() {
     for (from, seq, bytes) in packets {
         let kind = udx::Kind::DATA;
         let header = udx::Header { kind, remote_id: 7, seq, ..udx::Header::default() };
-        let datagram = [wire::encode(&header), bytes].concat();
+        let datagram = [wire::encode(&header), bytes.to_vec()].concat();
         let sections = reader.datagram(addrs[from], addrs[1 - from], &datagram);
         let streamed = sections.into_iter().filter(|section| section.place != Place::Datagram);
         for section in streamed {

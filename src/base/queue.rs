@@ -7,12 +7,13 @@ use std::collections::VecDeque;
 const KEPT: usize = 1024;
 
 /// Takes the first of a queue. One that is empty then gives its room back, unless that is little.
+#[inline]
 pub fn take_first<T>(queue: &mut VecDeque<T>) -> Option<T> {
-    let first = queue.pop_front();
+    let first = queue.pop_front()?;
     if queue.is_empty() && queue.capacity() * size_of::<T>() > KEPT {
         *queue = VecDeque::new();
     }
-    first
+    Some(first)
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use core::fmt;
 use core::hash::{Hash, Hasher};
 use core::marker::PhantomData;
 
+use super::Few;
 use super::trace::Place;
 
 /// Names a kind of handle for display: `conn 3.1`.
@@ -84,7 +85,7 @@ const KEPT: usize = 256;
 #[derive(Debug, Clone)]
 pub struct Slab<K, T> {
     slots: Vec<Slot<T>>,
-    free: std::collections::BTreeSet<u32>,
+    free: Few<u32>,
     /// The age of slots that are made: above that of all slots that were given up.
     first_age: u32,
     kind: PhantomData<fn() -> K>,

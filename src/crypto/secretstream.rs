@@ -38,28 +38,27 @@ impl Push {
         (Push(State::new(key, &header)), header)
     }
 
-    /// Appends the sealed `message` to `out`: `OVERHEAD` bytes more than the message.
-    pub fn push(&mut self, message: &[u8], out: &mut Vec<u8>) {
-        self.push_tagged(message, TAG_MESSAGE, out);
+    /// Seals in place: `buffer` holds `FRONT` + 1 bytes of room and the message behind them. Then its first `FRONT`
+    /// bytes are of no use, and the rest is the sealed message, `OVERHEAD` bytes more than the message. With a capacity
+    /// of `BEHIND` more than that it is not moved.
+    pub fn seal(&mut self, buffer: &mut Vec<u8>) {
+        self.seal_tagged(buffer, TAG_MESSAGE);
     }
 
-    fn push_tagged(&mut self, message: &[u8], tag: u8, out: &mut Vec<u8>) {
-        let start = out.len();
-        let (block, text) = (start + BLOCK, start + 2 * BLOCK);
-        let end = text + message.len();
-        out.reserve(2 * BLOCK + message.len() + TRAILER_MAX);
-        out.resize(text, 0);
-        out[block] = tag;
-        out.extend_from_slice(message);
+    fn seal_tagged(&mut self, buffer: &mut Vec<u8>, tag: u8) {
+        let end = buffer.len();
+        buffer[..TEXT].fill(0);
+        buffer[BLOCK] = tag;
         // crypto.11: keystream block 0 gives the MAC's key, block 1 covers the tag, the message follows.
-        self.0.xor(0, &mut out[start..]);
-        let key = mac_key(&mut out[start..block]);
-        let sealed_tag = out[block];
-        let poly1305::Tag(mac) = authenticate(out, block, message.len(), &key);
-        out[start] = sealed_tag;
-        out.copy_within(text..end, start + 1);
-        out.truncate(start + 1 + message.len());
-        out.extend_from_slice(&mac);
+        buffer.resize(whole(end), 0);
+        self.0.xor(0, buffer);
+        buffer.truncate(end);
+        let key = mac_key(&mut buffer[..BLOCK]);
+        trailer(buffer, end - TEXT);
+        let poly1305::Tag(mac) = poly1305::authenticate(&buffer[BLOCK..], &key);
+        buffer.truncate(end);
+        buffer.extend_from_slice(&mac);
+        buffer[FRONT] = buffer[BLOCK];
         self.0.advance(&mac, tag);
     }
 }
@@ -72,33 +71,64 @@ impl Pull {
 
     /// Opens the next message, whatever its tag (crypto.10).
     pub fn pull(&mut self, sealed: &[u8]) -> Result<Vec<u8>, Forged> {
-        let Some((&sealed_tag, rest)) = sealed.split_first() else { return Err(Forged) };
-        let Some((text, mac)) = rest.split_last_chunk::<MAC>() else { return Err(Forged) };
-        let mut out = Vec::with_capacity(2 * BLOCK + text.len() + TRAILER_MAX);
-        out.resize(2 * BLOCK, 0);
-        self.0.xor(0, &mut out);
-        let key = mac_key(&mut out[..BLOCK]);
-        let tag = sealed_tag ^ out[BLOCK];
-        out[BLOCK] = sealed_tag;
-        out.extend_from_slice(text);
+        let mut buffer = Vec::with_capacity(ROOM + sealed.len() + BEHIND);
+        buffer.resize(ROOM, 0);
+        buffer.extend_from_slice(sealed);
+        self.open(buffer)
+    }
+
+    /// Opens the next message in place: `buffer` holds `ROOM` bytes of no meaning and the sealed message behind them.
+    /// With a capacity of `BEHIND` more it is not moved.
+    pub fn open(&mut self, mut buffer: Vec<u8>) -> Result<Vec<u8>, Forged> {
+        let text = ROOM + 1;
+        let Some(end) = buffer.len().checked_sub(MAC).filter(|end| *end >= text) else { return Err(Forged) };
+        let mut mac = [0; MAC];
+        mac.copy_from_slice(&buffer[end..]);
+        buffer.truncate(end);
+        let len = end - text;
+        // The keystream of a short text comes with that of the two blocks before it.
+        let mut keystream = [0; AT_ONCE];
+        let short = TEXT + len <= AT_ONCE;
+        self.0.xor(0, if short { &mut keystream } else { &mut keystream[..TEXT] });
+        let key = mac_key(&mut keystream[..BLOCK]);
+        let sealed_tag = buffer[ROOM];
+        buffer[..BLOCK].copy_from_slice(&keystream[BLOCK..TEXT]);
+        let tag = sealed_tag ^ buffer[0];
+        buffer[0] = sealed_tag;
         // crypto.13: nothing is decrypted before the MAC was found right.
-        trailer(&mut out, text.len());
-        if !poly1305::verify(&poly1305::Tag(*mac), &out[BLOCK..], &key) {
+        trailer(&mut buffer, len);
+        if !poly1305::verify(&poly1305::Tag(mac), &buffer, &key) {
             return Err(Forged);
         }
-        out.truncate(2 * BLOCK + text.len());
-        self.0.xor(2, &mut out[2 * BLOCK..]);
-        out.copy_within(2 * BLOCK.., 0);
-        out.truncate(text.len());
-        self.0.advance(mac, tag);
-        Ok(out)
+        buffer.truncate(end);
+        if short {
+            buffer[text..].iter_mut().zip(&keystream[TEXT..]).for_each(|(byte, key)| *byte ^= key);
+        } else {
+            self.0.xor(2, &mut buffer[text..]);
+        }
+        sodiumoxide::utils::memzero(&mut keystream);
+        buffer.drain(..text);
+        self.0.advance(&mac, tag);
+        Ok(buffer)
     }
 }
 
-/// What `push` needs of room beyond the message while it works. With less, `out` is moved once more.
-pub const ROOM: usize = 2 * BLOCK + TRAILER_MAX;
-/// Room for the padding and lengths behind the text that the MAC covers.
-const TRAILER_MAX: usize = 15 + 16;
+/// Bytes in front of a message while it is sealed: keystream block 0, then block 1, of whose bytes the last in front of
+/// the text becomes the sealed tag.
+pub const FRONT: usize = TEXT - 1;
+/// Bytes in front of a sealed message while it is opened: the MAC covers the tag's whole block, whose other bytes are
+/// not on the wire. libsodium's MAC is one call over bytes that lie together.
+pub const ROOM: usize = BLOCK - 1;
+/// What both need at most behind a sealed message, for a while.
+pub const BEHIND: usize = AT_ONCE - BLOCK;
+const TEXT: usize = 2 * BLOCK;
+/// Bytes of the keystream that libsodium makes about as fast as one block, where the processor has wide registers.
+const AT_ONCE: usize = 4 * BLOCK;
+
+/// A length up to which the keystream is made at once rather than in two or three single blocks.
+fn whole(len: usize) -> usize {
+    if len % AT_ONCE > BLOCK { len.next_multiple_of(AT_ONCE) } else { len }
+}
 
 /// Puts padding and lengths behind the text, where the MAC expects them. (crypto.12)
 fn trailer(out: &mut Vec<u8>, text_len: usize) {
@@ -106,11 +136,6 @@ fn trailer(out: &mut Vec<u8>, text_len: usize) {
     out.resize(out.len() + text_len % 16, 0);
     out.extend_from_slice(&0_u64.to_le_bytes());
     out.extend_from_slice(&((BLOCK + text_len) as u64).to_le_bytes());
-}
-
-fn authenticate(out: &mut Vec<u8>, block: usize, text_len: usize, key: &poly1305::Key) -> poly1305::Tag {
-    trailer(out, text_len);
-    poly1305::authenticate(&out[block..], key)
 }
 
 /// Takes the MAC's key out of the first keystream block and leaves zeros there.

@@ -1,6 +1,6 @@
 //! Runs nodes on the real machine: one thread, one poll, any number of nodes. `wait` is the only call that blocks.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -14,8 +14,10 @@ use super::files::Files;
 use super::os::{OsEntropy, interfaces, keep_freed_memory, unix_time};
 use super::trace::Transcript;
 use super::udp::{Inbox, Left, Udp};
-use crate::base::{Cx, Error, Machine, NoTrace, SocketId, Span, Time, Timers, Trace, Traffic, limits, trace};
-use crate::node::{Config, Event, Input, Net, Node, Output};
+use crate::base::{
+    Cx, Error, Few, Machine, NoTrace, SocketId, Span, Time, Timers, Trace, Traffic, limits, trace,
+};
+use crate::node::{Asked, Config, Event, Input, Net, Node, Output, Packet};
 
 /// One of the nodes of a host.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -54,6 +56,44 @@ struct Seat {
     entropy: OsEntropy,
     trace: Box<dyn Trace>,
     sockets: BTreeMap<SocketId, (Udp, Token)>,
+    /// Where the last packet left: the next one, too, most likely.
+    last: SocketId,
+}
+
+/// What became of something that a node asked for.
+enum Step {
+    Sent,
+    Undone(Output),
+}
+
+impl Seat {
+    /// Takes the next thing that the node asks for, and sends it if it is a datagram. A packet is written where the
+    /// kernel takes it from.
+    fn step(&mut self, now: Time) -> Option<Step> {
+        let Seat { node, disk, entropy, trace, sockets, last } = self;
+        let mut cx = Cx { now, entropy, disk, trace: &mut **trace };
+        let mut nowhere = Vec::new();
+        let room = sockets.get_mut(last).map_or(&mut nowhere, |(udp, _)| udp.room());
+        let start = room.len();
+        let (socket, to, ttl, bytes) = match node.poll_into(&mut cx, room)? {
+            Asked::Packet(Packet { socket, to, ttl }) if socket == *last => {
+                if let Some((udp, _)) = sockets.get_mut(&socket) {
+                    udp.wrote(to, ttl);
+                }
+                return Some(Step::Sent);
+            }
+            Asked::Packet(Packet { socket, to, ttl }) => {
+                *last = socket;
+                (socket, to, ttl, room.split_off(start))
+            }
+            Asked::Output(Output::Send { socket, to, bytes, ttl }) => (socket, to, ttl, bytes),
+            Asked::Output(output) => return Some(Step::Undone(output)),
+        };
+        if let Some((udp, _)) = sockets.get_mut(&socket) {
+            udp.send(to, &bytes, ttl);
+        }
+        Some(Step::Sent)
+    }
 }
 
 /// Nodes on the real machine.
@@ -66,10 +106,10 @@ pub struct Host {
     next_token: usize,
     deadlines: Timers<NodeId>,
     /// Nodes that were touched and whose outputs are not carried out yet.
-    touched: BTreeSet<NodeId>,
+    touched: Few<NodeId>,
     /// Nodes that may have something to tell. Events stay with their node until the program asks for them: a node
     /// refuses what nobody wanted only once the program has heard of it.
-    telling: BTreeSet<NodeId>,
+    telling: Few<NodeId>,
     waker: Arc<Waker>,
     signals: Option<Signals>,
     interrupted: bool,
@@ -79,12 +119,13 @@ pub struct Host {
     interfaces_at: Time,
     inbox: Inbox,
     /// Sockets that may have more than was taken.
-    unread: BTreeSet<Token>,
-    /// Events that the program took since outputs were last carried out, and when it took the first.
+    unread: Few<Token>,
+    /// Events that the program took since outputs were last carried out, and about when it took the first.
     told: usize,
     told_at: Time,
-    /// When a node was last touched by the program.
+    /// When a node was last touched by the program, and when something was last taken in.
     net_at: Time,
+    turned_at: Time,
     transcript: Option<Transcript>,
 }
 
@@ -106,8 +147,8 @@ impl Host {
             owners: BTreeMap::new(),
             next_token: FIRST_SOCKET,
             deadlines: Timers::new(),
-            touched: BTreeSet::new(),
-            telling: BTreeSet::new(),
+            touched: Few::default(),
+            telling: Few::default(),
             waker: Arc::new(waker),
             signals: None,
             interrupted: false,
@@ -116,10 +157,11 @@ impl Host {
             interfaces: interfaces(),
             interfaces_at: Time::ZERO,
             inbox: Inbox::default(),
-            unread: BTreeSet::new(),
+            unread: Few::default(),
             told: 0,
             told_at: Time::ZERO,
             net_at: Time::ZERO,
+            turned_at: Time::ZERO,
             transcript: None,
         })
     }
@@ -166,7 +208,14 @@ impl Host {
         trace!(cx, State, "host", "seckel {} starts, unix time {}", env!("CARGO_PKG_VERSION"), unix_time());
         let mut node = Node::new(&mut cx, config);
         node.handle_input(&mut cx, Input::Interfaces(&self.interfaces));
-        self.seats.push(Some(Seat { node, disk, entropy, trace, sockets: BTreeMap::new() }));
+        self.seats.push(Some(Seat {
+            node,
+            disk,
+            entropy,
+            trace,
+            sockets: BTreeMap::new(),
+            last: SocketId::SERVER,
+        }));
         self.touch(id);
         self.carry_out();
         Ok(id)
@@ -180,8 +229,8 @@ impl Host {
             self.owners.remove(&token);
         }
         self.deadlines.clear(id);
-        self.touched.remove(&id);
-        self.telling.remove(&id);
+        self.touched.remove(id);
+        self.telling.remove(id);
     }
 
     /// What came and left on each socket of a node.
@@ -240,7 +289,7 @@ impl Host {
             && let Some(event) = self.poll_event()
         {
             if self.told == 0 {
-                self.told_at = self.now();
+                self.told_at = self.net_at.max(self.turned_at);
             }
             self.told += 1;
             return Some(event);
@@ -251,12 +300,12 @@ impl Host {
     }
 
     fn poll_event(&mut self) -> Option<(NodeId, Event)> {
-        while let Some(&id) = self.telling.first() {
+        while let Some(id) = self.telling.first() {
             let seat = self.seats.get_mut(id.0).and_then(Option::as_mut);
             if let Some(event) = seat.and_then(|seat| seat.node.poll_event()) {
                 return Some((id, event));
             }
-            self.telling.remove(&id);
+            self.telling.remove(id);
         }
         None
     }
@@ -301,12 +350,14 @@ impl Host {
             }
         }
         self.ready = ready;
-        for token in core::mem::take(&mut self.unread) {
+        let mut unread = core::mem::take(&mut self.unread);
+        while let Some(token) = unread.pop_first() {
             if self.receive(token) == Left::Perhaps {
                 self.unread.insert(token);
             }
         }
         let now = self.now();
+        self.turned_at = now;
         self.run_timers(now);
         self.look_at_interfaces(now);
         Ok(())
@@ -365,6 +416,9 @@ impl Host {
             let (count, left) = self.inbox.receive(udp);
             for index in 0..count {
                 self.take_in(now, id, socket, index);
+                if index + 1 == count && left == Left::Nothing {
+                    return left; // all that waits leaves soon anyway
+                }
                 now = self.now();
                 if now.since(carried) >= TURN {
                     self.carry_out_one(id);
@@ -381,7 +435,7 @@ impl Host {
     /// Hands what lies in a buffer of the inbox to a node.
     fn take_in(&mut self, now: Time, id: NodeId, socket: SocketId, index: usize) {
         let Some(seat) = self.seats.get_mut(id.0).and_then(Option::as_mut) else { return };
-        let Seat { node, disk, entropy, trace, sockets } = seat;
+        let Seat { node, disk, entropy, trace, sockets, .. } = seat;
         if let Some((from, bytes, each)) = self.inbox.get(index)
             && each <= limits::DATAGRAM_MAX
         {
@@ -418,16 +472,12 @@ impl Host {
                 now = self.now();
             }
             let Some(seat) = self.seats.get_mut(id.0).and_then(Option::as_mut) else { return };
-            let Seat { node, disk, entropy, trace, sockets } = seat;
+            let Some(step) = seat.step(now) else { break };
+            let Step::Undone(output) = step else { continue };
+            let Seat { node, disk, entropy, trace, sockets, .. } = seat;
             let mut cx = Cx { now, entropy, disk, trace: &mut **trace };
-            let Some(output) = node.poll_output(&mut cx) else { break };
             match output {
-                Output::Send { socket, to, bytes, ttl } => {
-                    if let Some((udp, _)) = sockets.get_mut(&socket) {
-                        udp.send(to, &bytes, ttl);
-                    }
-                    node.reuse(bytes);
-                }
+                Output::Send { .. } => {} // sent already
                 Output::Close { socket } => {
                     if let Some((mut udp, token)) = sockets.remove(&socket) {
                         udp.flush();

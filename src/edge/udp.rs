@@ -26,6 +26,8 @@ const BUFFER: usize = 65_536;
 struct Burst {
     to: Option<Addr>,
     bytes: Vec<u8>,
+    /// How many of the bytes are datagrams of this burst. What stands behind them is being written.
+    noted: usize,
     each: usize,
     count: usize,
     ttl: Option<u8>,
@@ -38,13 +40,8 @@ impl Burst {
             && self.ttl.is_none()
             && self.count < most
             && (1..=self.each).contains(&len)
-            && self.bytes.len() == self.count * self.each
-            && self.bytes.len() + len <= BURST
-    }
-
-    fn add(&mut self, bytes: &[u8]) {
-        self.bytes.extend_from_slice(bytes);
-        self.count += 1;
+            && self.noted == self.count * self.each
+            && self.noted + len <= BURST
     }
 }
 
@@ -115,12 +112,30 @@ impl Udp {
 
     /// Sends a datagram at the latest at the next `flush`.
     pub fn send(&mut self, to: Addr, bytes: &[u8], ttl: Option<u8>) {
+        self.burst.bytes.extend_from_slice(bytes);
+        self.wrote(to, ttl);
+    }
+
+    /// Where a datagram may be written that is to leave here, behind all that is there: the kernel takes it from there.
+    /// `wrote` comes next, or the bytes are taken off again.
+    pub fn room(&mut self) -> &mut Vec<u8> {
+        &mut self.burst.bytes
+    }
+
+    /// What was written to `room` is a datagram, and leaves as one that was given to `send`.
+    pub fn wrote(&mut self, to: Addr, ttl: Option<u8>) {
+        let (start, end) = (self.burst.noted, self.burst.bytes.len());
         let most = self.state.max_gso_segments().min(self.joined_max);
-        if !self.burst.takes(to, bytes.len(), ttl, most) {
-            self.flush();
-            (self.burst.to, self.burst.each, self.burst.ttl) = (Some(to), bytes.len(), ttl);
+        if !self.burst.takes(to, end - start, ttl, most) {
+            if start > 0 {
+                let written = self.burst.bytes.split_off(start);
+                self.flush();
+                self.burst.bytes.extend_from_slice(&written);
+            }
+            (self.burst.to, self.burst.each, self.burst.ttl) = (Some(to), end - start, ttl);
         }
-        self.burst.add(bytes);
+        self.burst.noted = self.burst.bytes.len();
+        self.burst.count += 1;
     }
 
     /// Sends, or keeps for later if the kernel is full. Other failures lose datagrams, as a network may.

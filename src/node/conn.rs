@@ -50,6 +50,13 @@ pub(super) struct Conn {
     pub told: bool,
 }
 
+impl Conn {
+    /// Something waits to be carried on.
+    fn has_news(&self) -> bool {
+        self.secret.has_news() || self.mux.as_ref().is_some_and(Protomux::has_news)
+    }
+}
+
 impl Node {
     pub(super) fn touch(&mut self, conn: ConnId) {
         self.touched_conns.insert(conn);
@@ -62,12 +69,13 @@ impl Node {
 
     fn settle_within(&mut self, cx: &mut Cx<'_>, id: ConnId) {
         for _ in 0..limits::SETTLE_ROUNDS_MAX {
-            let mut moved = self.take_messages(cx, id);
-            moved |= self.take_channel_events(cx, id);
-            moved |= self.take_calls(cx, id);
-            moved |= self.take_pairings(cx, id);
-            moved |= self.send_messages(cx, id);
-            if !moved {
+            self.take_messages(cx, id);
+            self.take_channel_events(cx, id);
+            self.take_calls(cx, id);
+            self.take_pairings(cx, id);
+            self.send_messages(cx, id);
+            // Each step hands on to later ones; only the last may give the first ones something again.
+            if !self.conns.get(&id).is_some_and(Conn::has_news) {
                 break;
             }
         }
@@ -99,9 +107,13 @@ impl Node {
             if self.gathering.is_empty() {
                 return;
             }
-            for id in core::mem::take(&mut self.gathering) {
+            let mut gathering = core::mem::take(&mut self.gathering);
+            while let Some(id) = gathering.pop_first() {
                 cx.within(id.place(), |cx| self.let_go_within(cx, id));
-                self.touch(id);
+                let told = self.settle_udx(cx);
+                if told || self.conns.get(&id).is_some_and(Conn::has_news) {
+                    self.touch(id);
+                }
             }
         }
     }
@@ -172,7 +184,7 @@ impl Node {
                 }
                 secret_stream::Event::Message(bytes) => match &mut conn.mux {
                     Some(mux) => {
-                        mux.handle_input(cx, protomux::Input::Message(&bytes));
+                        mux.handle_input(cx, protomux::Input::Owned(bytes));
                         self.take_channel_events(cx, id);
                     }
                     None => self.tell(Event::Data { conn: id, bytes }),
@@ -321,7 +333,7 @@ impl Node {
         let mut moved = false;
         let Some(conn) = self.conns.get_mut(&id) else { return false };
         let Some(mux) = &mut conn.mux else { return false };
-        let mut told = Vec::new();
+        let mut told = core::mem::take(&mut self.called);
         let mut ended = Vec::new();
         let mut broken = None;
         for (&channel, used) in &mut conn.channels {
@@ -345,9 +357,10 @@ impl Node {
             conn.secret.destroy(cx);
         }
         moved |= !told.is_empty();
-        for (rpc_id, event) in told {
+        for (rpc_id, event) in told.drain(..) {
             self.take_call(id, rpc_id, event);
         }
+        self.called = told;
         for channel in ended {
             if let Some(mux) = self.conns.get_mut(&id).and_then(|conn| conn.mux.as_mut()) {
                 let _ = mux.close(cx, channel);
@@ -402,7 +415,7 @@ impl Node {
         while let Some(output) = conn.secret.poll_output(cx) {
             moved = true;
             match output {
-                secret_stream::Output::Write(bytes) => match self.udx.write(cx, conn.stream, &bytes) {
+                secret_stream::Output::Write(bytes) => match self.udx.write_owned(cx, conn.stream, bytes) {
                     Ok(drained) => {
                         if conn.full == drained
                             && let Some(mux) = &mut conn.mux
@@ -453,7 +466,7 @@ impl Node {
         let Some(conn) = self.conns.remove(&id) else { return };
         self.conn_deadlines.clear(id);
         self.pools.forget(id);
-        self.touched_conns.remove(&id);
+        self.touched_conns.remove(id);
         let why = match conn.why {
             Some(Closed::Stream(secret_stream::Why::Ended | secret_stream::Why::Cut)) | None => transport,
             Some(why) => why,

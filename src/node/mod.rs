@@ -35,7 +35,7 @@ pub use crate::hyperdht::{
 pub use crate::hyperswarm::{Backoffs, Firewall, Stats as SwarmStats, TopicStatus};
 pub use crate::protomux_rpc::Failure;
 pub use crate::secret_stream::{Stats as StreamStats, Why as StreamWhy};
-pub use crate::udx::Why as TransportWhy;
+pub use crate::udx::{Packet, Why as TransportWhy};
 pub use net::{CoreInfo, Net, NetStatus};
 pub use pool::{PoolId, PoolKind};
 pub use serving::ServerAddress;
@@ -43,7 +43,8 @@ pub use stores::{CoreId, CoreKind, StoreId, StoreKind};
 pub use topics::{JoinOptions, SwarmOptions};
 
 use crate::base::{
-    Addr, Cx, Deadline, Error, Id, Key, Kind, Machine, Slab, SocketId, Span, Time, Timers, limits, take_first,
+    Addr, Cx, Deadline, Error, Few, Id, Key, Kind, Machine, Slab, SocketId, Span, Time, Timers, limits,
+    take_first,
 };
 use crate::dht_rpc::DhtRpc;
 use crate::hypercore::replicate::PeerId;
@@ -138,6 +139,13 @@ pub enum Output {
     Close {
         socket: SocketId,
     },
+}
+
+/// What `Node::poll_into` hands out: a packet whose bytes it has written, or any other output.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Asked {
+    Packet(Packet),
+    Output(Output),
 }
 
 /// Why a connection ended.
@@ -396,15 +404,18 @@ pub struct Node {
 
     /// Connections on which something was opened that the program may want.
     wanting: BTreeSet<ConnId>,
-    touched_conns: BTreeSet<ConnId>,
+    touched_conns: Few<ConnId>,
     /// Connections whose channels gather messages that leave when outputs are polled.
-    gathering: BTreeSet<ConnId>,
-    touched_cores: BTreeSet<CoreId>,
+    gathering: Few<ConnId>,
+    touched_cores: Few<CoreId>,
     conn_deadlines: Timers<ConnId>,
     core_deadlines: Timers<CoreId>,
 
     /// The addresses of this host, once they are known.
     interfaces: Option<Vec<[u8; 4]>>,
+    /// What calls tell, on its way from their channels; empty between two steps.
+    called: Vec<(RpcId, crate::protomux_rpc::Event)>,
+
     /// Of dht_rpc's status, when hyperdht was told it.
     status: Option<crate::dht_rpc::StatusMark>,
     outputs: VecDeque<Output>,
@@ -480,12 +491,13 @@ impl Node {
             peers: BTreeMap::new(),
             next_peer: 0,
             wanting: BTreeSet::new(),
-            touched_conns: BTreeSet::new(),
-            gathering: BTreeSet::new(),
-            touched_cores: BTreeSet::new(),
+            touched_conns: Few::default(),
+            gathering: Few::default(),
+            touched_cores: Few::default(),
             conn_deadlines: Timers::new(),
             core_deadlines: Timers::new(),
             interfaces: None,
+            called: Vec::new(),
             status: None,
             outputs: VecDeque::new(),
             events: VecDeque::new(),
@@ -506,14 +518,41 @@ impl Node {
         match bytes {
             [] => {}
             [_] => self.dht.handle_input(cx, crate::hyperdht::Input::Probe { socket, from }),
-            [0xff, ..] => self.udx.handle_input(cx, crate::udx::Input::Datagram { socket, from, bytes }),
+            [0xff, ..] => {
+                let input = crate::udx::Input::Datagram { socket, from, bytes };
+                if let Some((stream, bytes)) = self.udx.take_in(cx, input) {
+                    self.pass_to_secret(cx, stream, bytes);
+                }
+            }
             _ => self.rpc.handle_input(cx, crate::dht_rpc::Input::Datagram { socket, from, bytes }),
         }
     }
 
-    /// Takes the bytes of an `Output::Send` back once they are sent, to make the next datagram in. Nobody has to.
-    pub fn reuse(&mut self, bytes: Vec<u8>) {
-        self.udx.reuse(bytes);
+    /// What `poll_output` does, but a stream's packet is written behind what `out` holds.
+    pub fn poll_into(&mut self, cx: &mut Cx<'_>, out: &mut Vec<u8>) -> Option<Asked> {
+        if self.broken {
+            return None;
+        }
+        self.let_go(cx);
+        let start = out.len();
+        let asked = match take_first(&mut self.outputs).or_else(|| self.rpc_output(cx)) {
+            Some(output) => Asked::Output(output),
+            None => Asked::Packet(self.udx.poll_into(cx, out)?),
+        };
+        // What depends on an append does not leave before the append is safe.
+        if let Err(error) = cx.disk.sync_pending() {
+            self.broken = true;
+            out.truncate(start);
+            self.tell(Event::DiskFailed(error.into()));
+            return None;
+        }
+        if cx.trace.on() {
+            match &asked {
+                Asked::Output(output) => told::output(cx, output),
+                Asked::Packet(packet) => told::leaves(cx, packet, &out[start..]),
+            }
+        }
+        Some(asked)
     }
 
     /// Lets the machines whose time has come know it.
@@ -607,25 +646,17 @@ impl Machine for Node {
     }
 
     fn poll_output(&mut self, cx: &mut Cx<'_>) -> Option<Output> {
-        if self.broken {
-            return None;
-        }
-        self.let_go(cx);
-        let output = take_first(&mut self.outputs).or_else(|| self.next_output(cx))?;
-        // What depends on an append does not leave before the append is safe.
-        if let Err(error) = cx.disk.sync_pending() {
-            self.broken = true;
-            self.tell(Event::DiskFailed(error.into()));
-            return None;
-        }
-        if cx.trace.on() {
-            told::output(cx, &output);
-        }
-        Some(output)
+        let mut bytes = Vec::new();
+        Some(match self.poll_into(cx, &mut bytes)? {
+            Asked::Output(output) => output,
+            Asked::Packet(Packet { socket, to, ttl }) => Output::Send { socket, to, bytes, ttl },
+        })
     }
 
     fn poll_event(&mut self) -> Option<Event> {
-        let event = take_first(&mut self.events);
+        // With connections there is always something to tell again.
+        let event =
+            if self.conns.is_empty() { take_first(&mut self.events) } else { self.events.pop_front() };
         self.traced = self.traced.saturating_sub(1);
         if event.is_none() {
             self.drained = true;

@@ -323,6 +323,7 @@ impl Node {
             told: !swarm && !self.relays.is_leg(id),
         };
         self.conns.insert(id, conn);
+        let _ = self.udx.set_passing(stream);
         self.touch(id);
         if self.relays.is_leg(id) {
             return self.leg_open(cx, id, public);
@@ -347,7 +348,7 @@ impl Node {
     }
 
     /// udx → hyperdht, connections.
-    fn settle_udx(&mut self, cx: &mut Cx<'_>) -> bool {
+    pub(super) fn settle_udx(&mut self, cx: &mut Cx<'_>) -> bool {
         let mut moved = false;
         while let Some(event) = self.udx.poll_event() {
             moved = true;
@@ -402,6 +403,14 @@ impl Node {
         }
     }
 
+    /// Data of a stream that passes (`add_conn`). What comes of it is seen to when all datagrams of a turn are in.
+    pub(super) fn pass_to_secret(&mut self, cx: &mut Cx<'_>, stream: udx::StreamId, bytes: &[u8]) {
+        let Some(&id) = self.stream_owners.get(&stream) else { return };
+        let Some(conn) = self.conns.get_mut(&id) else { return };
+        cx.within(id.place(), |cx| conn.secret.handle_input(cx, secret_stream::Input::Bytes(bytes)));
+        self.touch(id);
+    }
+
     fn tell_secret(&mut self, cx: &mut Cx<'_>, stream: udx::StreamId, input: secret_stream::Input<'_>) {
         let Some(&id) = self.stream_owners.get(&stream) else { return };
         let Some(conn) = self.conns.get_mut(&id) else { return };
@@ -424,16 +433,12 @@ impl Node {
         }
     }
 
-    /// dht_rpc, udx → the world.
-    pub(super) fn next_output(&mut self, cx: &mut Cx<'_>) -> Option<Output> {
-        if let Some(output) = self.rpc.poll_output(cx) {
-            return Some(match output {
-                dht_rpc::Output::Bind { socket, host, port } => Output::Bind { socket, host, port },
-                dht_rpc::Output::Close { socket } => Output::Close { socket },
-                dht_rpc::Output::Send { socket, to, bytes, ttl } => Output::Send { socket, to, bytes, ttl },
-            });
-        }
-        let udx::Output::Send { socket, to, bytes, ttl } = self.udx.poll_output(cx)?;
-        Some(Output::Send { socket, to, bytes, ttl })
+    /// dht_rpc → the world.
+    pub(super) fn rpc_output(&mut self, cx: &mut Cx<'_>) -> Option<Output> {
+        Some(match self.rpc.poll_output(cx)? {
+            dht_rpc::Output::Bind { socket, host, port } => Output::Bind { socket, host, port },
+            dht_rpc::Output::Close { socket } => Output::Close { socket },
+            dht_rpc::Output::Send { socket, to, bytes, ttl } => Output::Send { socket, to, bytes, ttl },
+        })
     }
 }

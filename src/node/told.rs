@@ -1,7 +1,7 @@
 //! What the node itself tells the transcript: datagrams, sockets, what the program asks and is told. Only called when
 //! somebody reads.
 
-use super::{Event, Input, Output, StoreError};
+use super::{Event, Input, Output, Packet, StoreError};
 use crate::base::addr::Host;
 use crate::base::hex::Short;
 use crate::base::{Addr, Cx, SocketId, trace};
@@ -34,18 +34,24 @@ fn came(cx: &mut Cx<'_>, socket: SocketId, from: Addr, bytes: &[u8]) {
 pub(super) fn output(cx: &mut Cx<'_>, output: &Output) {
     match output {
         Output::Send { socket, to, bytes, ttl } => {
-            let said = summary(bytes);
-            match ttl {
-                None => trace!(cx, Out, said.layer, id: socket, peer: to, rule: said.rule, "{}", said.what),
-                Some(ttl) => {
-                    trace!(cx, Out, said.layer, id: socket, peer: to, rule: said.rule, "{}, ttl {ttl}", said.what);
-                }
-            }
+            leaves(cx, &Packet { socket: *socket, to: *to, ttl: *ttl }, bytes);
         }
         Output::Bind { socket, host, port } => {
             trace!(cx, State, "node", id: socket, "to be bound to {}", Addr::new(*host, *port));
         }
         Output::Close { socket } => trace!(cx, State, "node", id: socket, "closed"),
+    }
+}
+
+/// A datagram leaves.
+pub(super) fn leaves(cx: &mut Cx<'_>, packet: &Packet, bytes: &[u8]) {
+    let said = summary(bytes);
+    let Packet { socket, to, ttl } = packet;
+    match ttl {
+        None => trace!(cx, Out, said.layer, id: socket, peer: to, rule: said.rule, "{}", said.what),
+        Some(ttl) => {
+            trace!(cx, Out, said.layer, id: socket, peer: to, rule: said.rule, "{}, ttl {ttl}", said.what);
+        }
     }
 }
 

@@ -29,6 +29,8 @@ pub type ChannelId = Id<ChannelKind>;
 pub enum Input<'a> {
     /// One whole message.
     Message(&'a [u8]),
+    /// The same, in a buffer that is not needed elsewhere.
+    Owned(Vec<u8>),
     /// Whether the stream takes more at the moment. True after false gives `Event::Drained`.
     Writable(bool),
     /// The stream is closed: every channel ends.
@@ -203,8 +205,46 @@ struct Batch {
     bytes: Vec<u8>,
     /// Channel of the last item.
     channel: u64,
-    /// Where the first message begins, while it is the only one and nobody asked for a batch: it leaves as it is.
+    /// Length of the channel in front of the only message, as long as there is but one and nobody asked for a batch: it
+    /// stands here as it leaves by itself.
     alone: Option<usize>,
+}
+
+impl Batch {
+    fn add(&mut self, channel: u64, kind: u64, body: &[u8], asked: bool) {
+        if self.bytes.is_empty() && !asked {
+            self.bytes.reserve(HEAD_MAX + body.len());
+            put_plain(channel, kind, body, &mut self.bytes);
+            (self.channel, self.alone) = (channel, Some(wire::compact::uint_bytes(channel).1));
+            return;
+        }
+        if self.bytes.is_empty() {
+            self.begin(channel);
+        } else if let Some(at) = self.alone.take() {
+            let only = core::mem::take(&mut self.bytes);
+            self.bytes.reserve(2 * (HEAD_MAX + only.len()));
+            self.begin(self.channel);
+            self.put_head(only.len() - at);
+            self.bytes.extend_from_slice(&only[at..]);
+        }
+        if self.channel != channel {
+            wire::encode_into(&mut format::ItemHead { length: 0, channel }, &mut self.bytes);
+            self.channel = channel;
+        }
+        self.put_head(wire::compact::uint_bytes(kind).1 + body.len());
+        wire::encode_into(&mut format::Kind(kind), &mut self.bytes);
+        self.bytes.extend_from_slice(body);
+    }
+
+    fn begin(&mut self, channel: u64) {
+        wire::encode_into(&mut format::Head { channel: 0, kind: format::BATCH }, &mut self.bytes);
+        wire::compact::put_uint(&mut self.bytes, channel);
+        self.channel = channel;
+    }
+
+    fn put_head(&mut self, len: usize) {
+        wire::encode_into(&mut format::ItemHead { length: len as u64, channel: 0 }, &mut self.bytes);
+    }
 }
 
 /// A multiplexer: the channels of one stream.
@@ -339,11 +379,8 @@ impl Protomux {
         if self.outbox_bytes.saturating_add(bytes.len()) > limits::MUX_OUTBOX_MAX {
             return Err(Error::Full);
         }
-        let mut message = Vec::with_capacity(bytes.len() + 2);
-        wire::encode_into(&mut format::Kind(kind), &mut message);
-        message.extend_from_slice(bytes);
         trace!(cx, Out, "protomux", part: channel, rule: "protomux.1", "message {kind}, {} bytes", bytes.len());
-        self.write(local, message);
+        self.write(local, kind, bytes);
         Ok(!self.blocked)
     }
 
@@ -390,6 +427,11 @@ impl Protomux {
     /// Whether something is gathered that waits for `write_gathered`.
     pub fn gathers(&self) -> bool {
         !self.batch.bytes.is_empty()
+    }
+
+    /// Whether there may be an event to take, or something for the stream below.
+    pub fn has_news(&self) -> bool {
+        !(self.events.is_empty() && self.inbox.is_empty() && self.outputs.is_empty())
     }
 
     /// False: the owner of a channel cannot take more; the stream is told to stop reading. True: go on.
@@ -497,44 +539,33 @@ impl Protomux {
     }
 
     fn control<T: wire::Wire>(&mut self, kind: u64, body: &mut T) {
-        let mut message = Vec::new();
-        wire::encode_into(&mut format::Kind(kind), &mut message);
-        wire::encode_into(body, &mut message);
-        self.write(0, message);
+        let mut bytes = Vec::new();
+        wire::encode_into(body, &mut bytes);
+        self.write(0, kind, &bytes);
     }
 
-    /// Sends a message (kind and body), or puts it in the batch.
-    fn write(&mut self, channel: u64, message: Vec<u8>) {
+    /// Sends a message, or puts it in the batch.
+    fn write(&mut self, channel: u64, kind: u64, body: &[u8]) {
         if self.dead {
             return;
         }
+        let len = wire::compact::uint_bytes(kind).1 + body.len();
         let asked = self.corks > 0 || self.answering;
-        let small = message.len() <= limits::MUX_GATHERED_MAX / 4;
+        let small = len <= limits::MUX_GATHERED_MAX / 4;
         if !(asked || self.gathering && small) {
             self.write_gathered();
-            self.emit(plain(channel, &message));
+            let mut bytes = Vec::with_capacity(HEAD_MAX + body.len());
+            put_plain(channel, kind, body, &mut bytes);
+            self.emit(bytes);
             return;
         }
         // protomux.30
         let most = if asked { limits::MUX_BATCH_MAX } else { limits::MUX_GATHERED_MAX };
-        if !self.batch.bytes.is_empty() && self.batch.bytes.len() + message.len() > most {
+        if !self.batch.bytes.is_empty() && self.batch.bytes.len() + len > most {
             self.emit_batch();
         }
-        self.outbox_bytes += message.len();
-        let batch = &mut self.batch;
-        let first = batch.bytes.is_empty();
-        if first {
-            let mut head = format::Head { channel: 0, kind: format::BATCH };
-            wire::encode_into(&mut head, &mut batch.bytes);
-            wire::compact::put_uint(&mut batch.bytes, channel);
-        } else if batch.channel != channel {
-            wire::encode_into(&mut format::ItemHead { length: 0, channel }, &mut batch.bytes);
-        }
-        batch.channel = channel;
-        let mut head = format::ItemHead { length: message.len() as u64, channel: 0 };
-        wire::encode_into(&mut head, &mut batch.bytes);
-        batch.alone = (first && !asked).then_some(batch.bytes.len());
-        batch.bytes.extend_from_slice(&message);
+        self.outbox_bytes += len;
+        self.batch.add(channel, kind, body, asked);
     }
 
     fn emit(&mut self, bytes: Vec<u8>) {
@@ -544,11 +575,7 @@ impl Protomux {
 
     fn emit_batch(&mut self) {
         let batch = core::mem::take(&mut self.batch);
-        let bytes = match batch.alone {
-            None => batch.bytes,
-            Some(at) => plain(batch.channel, &batch.bytes[at..]),
-        };
-        self.outputs.push_back(Output::Message(bytes));
+        self.outputs.push_back(Output::Message(batch.bytes));
     }
 
     /// Writes the batch, unless somebody still collects. An empty one leaves nothing (protomux.29).
@@ -584,6 +611,17 @@ impl Protomux {
         }
     }
 
+    fn take_frame(&mut self, cx: &mut Cx<'_>, bytes: Vec<u8>) {
+        // protomux.8
+        if bytes.is_empty() {
+            return;
+        }
+        if is_batch(&bytes) {
+            trace!(cx, In, "protomux", part: "", rule: "protomux.5", "batch, {} bytes", bytes.len());
+        }
+        self.inbox.push_back(Frame::new(bytes));
+    }
+
     /// Tells the stream below to pause or go on, if that has changed.
     fn update_reading(&mut self) {
         let pause = self.held || self.buffered > limits::MUX_BUFFERED_PAUSE;
@@ -604,13 +642,8 @@ impl Machine for Protomux {
             return;
         }
         match input {
-            Input::Message([]) => {} // protomux.8
-            Input::Message(bytes) => {
-                if is_batch(bytes) {
-                    trace!(cx, In, "protomux", part: "", rule: "protomux.5", "batch, {} bytes", bytes.len());
-                }
-                self.inbox.push_back(Frame::new(bytes));
-            }
+            Input::Message(bytes) => self.take_frame(cx, bytes.to_vec()),
+            Input::Owned(bytes) => self.take_frame(cx, bytes),
             Input::Writable(writable) => {
                 if writable && self.blocked {
                     self.events.push_back(Event::Drained);
@@ -662,12 +695,13 @@ impl Machine for Protomux {
     }
 }
 
-/// A message (kind and body) of a channel by itself.
-fn plain(channel: u64, message: &[u8]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(message.len() + 3);
-    wire::compact::put_uint(&mut bytes, channel);
-    bytes.extend_from_slice(message);
-    bytes
+/// Longest channel and kind in front of a message, for room.
+const HEAD_MAX: usize = 18;
+
+/// A message of a channel by itself.
+fn put_plain(channel: u64, kind: u64, body: &[u8], out: &mut Vec<u8>) {
+    wire::encode_into(&mut format::Head { channel, kind }, out);
+    out.extend_from_slice(body);
 }
 
 /// A message of the control channel that holds others.

@@ -1,6 +1,8 @@
 //! Takes messages from the peer apart. A batch is unpacked in portions, so that a small message which holds millions
 //! of smaller ones does not become millions of events at once.
 
+use std::borrow::Cow;
+
 use crate::base::{Malformed, limits};
 use crate::wire::{self, protomux as format};
 
@@ -37,8 +39,8 @@ enum Next {
 }
 
 impl Frame {
-    pub fn new(bytes: &[u8]) -> Frame {
-        Frame { bytes: bytes.to_vec(), at: 0, levels: Vec::new(), begun: false }
+    pub fn new(bytes: Vec<u8>) -> Frame {
+        Frame { bytes, at: 0, levels: Vec::new(), begun: false }
     }
 
     fn next(&mut self) -> Result<Next, Malformed> {
@@ -115,6 +117,12 @@ impl Protomux {
                     self.answering |= more;
                     if channel == 0 && kind == format::BATCH {
                         frame.enter(body)?;
+                    } else if channel != 0 && frame.levels.is_empty() {
+                        // The frame is this message: its buffer goes on.
+                        let mut bytes = core::mem::take(&mut frame.bytes);
+                        bytes.drain(..body.start);
+                        self.take_message(channel, kind, Cow::Owned(bytes))?;
+                        return Ok(true);
                     } else {
                         self.take(channel, kind, &frame.bytes[body])?;
                     }
@@ -133,7 +141,7 @@ impl Protomux {
                 Ok(())
             }
             (0, _) => Ok(()), // protomux.26
-            (channel, kind) => self.take_message(channel, kind, body),
+            (channel, kind) => self.take_message(channel, kind, Cow::Borrowed(body)),
         }
     }
 
@@ -143,19 +151,19 @@ impl Protomux {
     }
 
     /// Follows protomux.17.
-    fn take_message(&mut self, remote: u64, kind: u64, body: &[u8]) -> Result<(), Fault> {
+    fn take_message(&mut self, remote: u64, kind: u64, body: Cow<'_, [u8]>) -> Result<(), Fault> {
         // protomux.11: the id is the sender's; protomux.25: an unknown or closed one is ignored
         match self.slot(remote) {
             None => Ok(()),
             Some(Remote::Paired(channel)) => {
                 let channel = *channel;
-                self.events.push_back(Event::Message { channel, kind, bytes: body.to_vec() });
+                self.events.push_back(Event::Message { channel, kind, bytes: body.into_owned() });
                 Ok(())
             }
             Some(Remote::Waiting(waiting)) => {
                 // protomux.27
                 let cost = body.len() + 512;
-                waiting.pending.push((kind, body.to_vec()));
+                waiting.pending.push((kind, body.into_owned()));
                 waiting.buffered += cost;
                 waiting.kept += cost;
                 self.buffered += cost;

@@ -98,12 +98,12 @@ impl Failure {
 }
 
 /// How a call ended, without what was said: the transcript holds none of that.
-struct Outcome<'a>(&'a Result<Vec<u8>, format::Failure>);
+struct Outcome<'a, T>(&'a Result<T, format::Failure>);
 
-impl core::fmt::Display for Outcome<'_> {
+impl<T: AsRef<[u8]>> core::fmt::Display for Outcome<'_, T> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self.0 {
-            Ok(value) => write!(f, "{} bytes", value.len()),
+            Ok(value) => write!(f, "{} bytes", value.as_ref().len()),
             Err(failure) => write!(f, "failed, code {:?}", failure.code.as_deref().unwrap_or_default()),
         }
     }
@@ -254,7 +254,7 @@ impl Rpc {
     /// Answers a call. Errors: `Gone` if it is answered already or the channel is closed; `Full`; `Invalid` (too long;
     /// the call still waits then).
     pub fn answer(&mut self, cx: &mut Cx<'_>, call: CallId, value: &[u8]) -> Result<(), Error> {
-        let value = self.encode(value)?;
+        check(value)?;
         self.respond(cx, call, Ok(value))
     }
 
@@ -335,9 +335,13 @@ impl Rpc {
         if method.len() > limits::RPC_TEXT_MAX {
             return Err(Error::Invalid("name of a method: too long"));
         }
-        let mut request = format::Request { id, method: method.to_owned(), value: self.encode(value)? };
-        let mut bytes = Vec::new();
-        wire::encode_into(&mut request, &mut bytes);
+        check(value)?;
+        let mut bytes = Vec::with_capacity(HEAD_MAX + method.len() + value.len());
+        wire::encode_into(
+            &mut format::Request { id, method: method.to_owned(), value: Vec::new() },
+            &mut bytes,
+        );
+        self.put_value(value, &mut bytes);
         self.emit(format::REQUEST, bytes)
     }
 
@@ -345,12 +349,16 @@ impl Rpc {
         &mut self,
         cx: &mut Cx<'_>,
         call: CallId,
-        result: Result<Vec<u8>, format::Failure>,
+        result: Result<&[u8], format::Failure>,
     ) -> Result<(), Error> {
         let id = self.calls.get(call).ok_or(Error::Gone)?.id;
         trace!(cx, Out, "protomux_rpc", part: call, rule: "protomux_rpc.2", "RESPONSE to {id}, {}", Outcome(&result));
-        let mut bytes = Vec::new();
-        wire::encode_into(&mut format::Response { id, result }, &mut bytes);
+        let value = result.as_ref().map_or(None, |value| Some(*value));
+        let mut bytes = Vec::with_capacity(HEAD_MAX + value.map_or(0, <[u8]>::len));
+        wire::encode_into(&mut format::Response { id, result: result.map(|_| Vec::new()) }, &mut bytes);
+        if let Some(value) = value {
+            self.put_value(value, &mut bytes);
+        }
         self.emit(format::RESPONSE, bytes)?;
         self.calls.remove(call);
         self.end_if_done();
@@ -369,14 +377,12 @@ impl Rpc {
         Ok(())
     }
 
-    fn encode(&self, value: &[u8]) -> Result<Vec<u8>, Error> {
-        if value.len() + limits::RPC_TEXT_MAX + 64 > limits::MUX_MESSAGE_MAX {
-            return Err(Error::Invalid("value of a call: too long"));
+    /// Puts a value behind what it belongs to, in the encoding that both sides use. (protomux_rpc.5)
+    fn put_value(&self, value: &[u8], out: &mut Vec<u8>) {
+        if self.values == Values::Buffer {
+            wire::compact::put_uint(out, value.len() as u64);
         }
-        Ok(match self.values {
-            Values::Buffer => wire::encode(&format::Buffer(value.to_vec())),
-            Values::Raw => value.to_vec(),
-        })
+        out.extend_from_slice(value);
     }
 
     fn decode(&self, value: Vec<u8>) -> Result<Vec<u8>, Malformed> {
@@ -543,6 +549,16 @@ impl Machine for Rpc {
     fn poll_timeout(&self) -> Option<Deadline> {
         self.timers.deadline(|_| "protomux_rpc request")
     }
+}
+
+/// Longest numbers in front of a method and a value, for room.
+const HEAD_MAX: usize = 28;
+
+fn check(value: &[u8]) -> Result<(), Error> {
+    if value.len() + limits::RPC_TEXT_MAX + 64 > limits::MUX_MESSAGE_MAX {
+        return Err(Error::Invalid("value of a call: too long"));
+    }
+    Ok(())
 }
 
 /// What one side of a connection says in its channel handshake to prove that it knows `secret` (protomux_rpc.26).

@@ -1,13 +1,14 @@
 //! Cuts arriving bytes into frames. Follows secret_stream.1 to secret_stream.3.
 
-use std::borrow::Cow;
+use core::ops::Deref;
 
+use crate::crypto::secretstream::{BEHIND, ROOM};
 use crate::wire::{self, secret_stream::Head};
 
-/// A buffer with more room than this is given back rather than kept for the next frame.
+/// After a frame longer than this the next one gets no room on credit.
 const KEPT: usize = (1 << 16) + 64;
 /// The first room for a frame that comes in pieces.
-const LEAST: usize = 2048;
+const LEAST: usize = 2048 - ROOM;
 
 /// The frame that is arriving. Its buffer grows with the bytes that came, never with the length that was announced
 /// (secret_stream.3).
@@ -15,8 +16,12 @@ const LEAST: usize = 2048;
 pub(super) struct Frames {
     head: [u8; Head::LEN],
     head_len: usize,
-    body: Vec<u8>,
+    /// `ROOM` bytes, then the body as far as it is here; or nothing at all.
+    buffer: Vec<u8>,
     body_len: usize,
+    /// Length of the last whole frame that came in pieces: so much the peer has shown to send, and the next one gets
+    /// that room at once.
+    proven: usize,
 }
 
 /// What `Frames::next` finds.
@@ -25,7 +30,25 @@ pub(super) enum Found<'a> {
     Nothing,
     /// The length of the frame that begins now: the caller may refuse it. Called again, `next` goes on.
     Announced(usize),
-    Body(Cow<'a, [u8]>),
+    Body(Body<'a>),
+}
+
+/// The body of a frame.
+pub(super) enum Body<'a> {
+    /// Where it arrived, as it came in one piece.
+    There(&'a [u8]),
+    /// Behind `ROOM` bytes of a buffer that has room behind it too: it can be opened there.
+    Here(Vec<u8>),
+}
+
+impl Deref for Body<'_> {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        match self {
+            Body::There(bytes) => bytes,
+            Body::Here(buffer) => &buffer[ROOM..],
+        }
+    }
 }
 
 impl Frames {
@@ -48,7 +71,7 @@ impl Frames {
             self.body_len = head.len as usize;
             return Found::Announced(self.body_len);
         }
-        let missing = self.body_len - self.body.len();
+        let missing = self.body_len - self.buffer.len().saturating_sub(ROOM);
         let (taken, rest) = bytes.split_at(bytes.len().min(missing));
         *bytes = rest;
         if taken.len() < missing {
@@ -56,44 +79,41 @@ impl Frames {
             return Found::Nothing;
         }
         self.head_len = 0;
-        if self.body.is_empty() {
-            return Found::Body(Cow::Borrowed(taken));
+        if self.buffer.is_empty() {
+            return Found::Body(Body::There(taken));
         }
         self.grow(taken);
-        Found::Body(Cow::Owned(core::mem::take(&mut self.body)))
+        self.proven = if self.body_len <= KEPT { self.body_len } else { 0 };
+        Found::Body(Body::Here(core::mem::take(&mut self.buffer)))
     }
 
-    /// Adds bytes that came. Room is doubled, but not beyond the frame: at most twice what came is reserved.
+    /// Adds bytes that came. Room is doubled, but not beyond the frame: at most twice what came is reserved, or
+    /// what the
+    /// frame before took.
     fn grow(&mut self, taken: &[u8]) {
-        let wanted = self.body.len() + taken.len();
-        if wanted > self.body.capacity() {
-            let room = self.body_len.min((2 * wanted).max(LEAST));
-            self.body.reserve_exact(room - self.body.len());
+        if taken.is_empty() {
+            return;
         }
-        self.body.extend_from_slice(taken);
+        let wanted = self.buffer.len().max(ROOM) - ROOM + taken.len();
+        if ROOM + wanted > self.buffer.capacity() {
+            let body = self.body_len.min((2 * wanted).max(LEAST).max(self.proven));
+            let room = ROOM + body + if body == self.body_len { BEHIND } else { 0 };
+            self.buffer.reserve_exact(room - self.buffer.len());
+        }
+        if self.buffer.is_empty() {
+            self.buffer.resize(ROOM, 0);
+        }
+        self.buffer.extend_from_slice(taken);
     }
 
-    /// Gives the buffer of a frame back, so that the next one need not grow its own.
-    pub(super) fn reuse(&mut self, body: Cow<'_, [u8]>) {
-        if let Cow::Owned(mut buffer) = body
-            && self.body.capacity() == 0
-            && buffer.capacity() <= KEPT
-        {
-            buffer.clear();
-            self.body = buffer;
-        }
-    }
-
-    /// Gives back what was kept for the next frame.
+    /// Nothing came for a while: what the peer has shown to send counts no more.
     pub(super) fn rest(&mut self) {
-        if !self.is_partial() {
-            self.body = Vec::new();
-        }
+        self.proven = 0;
     }
 
     /// Bytes that are reserved for the frame that is arriving.
     #[cfg(test)]
     pub(super) fn reserved(&self) -> usize {
-        self.body.capacity()
+        self.buffer.capacity()
     }
 }

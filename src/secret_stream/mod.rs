@@ -6,14 +6,13 @@ mod dues;
 mod fault;
 mod frames;
 
-use std::borrow::Cow;
 use std::collections::VecDeque;
 
 use crate::base::limits::{
     SECRET_STREAM_FRAME_MAX, SECRET_STREAM_REST_MIN, SECRET_STREAM_UNORDERED_MAX, SECRET_STREAM_UNREAD_MAX,
     SECRET_STREAM_UNSENT_MAX,
 };
-use crate::base::{Cx, Deadline, Error, Key, Machine, Span, Time, trace};
+use crate::base::{Bytes, Cx, Deadline, Error, Key, Machine, Span, Time, trace};
 use crate::crypto::secretstream::{self, Pull, Push};
 use crate::crypto::{KeyPair, Noise, NoiseKeys, Secret, hash};
 use crate::wire::{
@@ -23,7 +22,7 @@ use crate::wire::{
 use boxes::Boxes;
 use dues::Dues;
 pub use fault::{Fault, Why};
-use frames::{Found, Frames};
+use frames::{Body, Found, Frames};
 
 /// The longest message of one frame, in bytes. (secret_stream.12)
 pub const MESSAGE_MAX: usize = SECRET_STREAM_FRAME_MAX - secretstream::OVERHEAD;
@@ -55,7 +54,7 @@ pub enum Input<'a> {
 /// Asked of the byte stream below.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Output {
-    Write(Vec<u8>),
+    Write(Bytes),
     /// A datagram beside the stream.
     Send(Vec<u8>),
     /// No more writes.
@@ -386,6 +385,11 @@ impl SecretStream {
         self.remote.as_ref().map(|(_, hash)| hash)
     }
 
+    /// Whether there is an event to take, or something for the layer below.
+    pub fn has_news(&self) -> bool {
+        !(self.events.is_empty() && self.outputs.is_empty())
+    }
+
     /// Bytes that the layer below has not taken yet.
     pub fn unsent_bytes(&self) -> usize {
         self.unsent
@@ -407,7 +411,7 @@ impl SecretStream {
         // secret_stream.5, secret_stream.6
         wire::encode_into(&mut Header { stream_id: stream_id(self.role), header }, &mut frame);
         trace!(cx, Out, "secret_stream", part: "", rule: "secret_stream.6", "header, {} bytes", Header::BODY);
-        self.push_write(frame);
+        self.push_write(frame.into());
         self.phase = Phase::Keyed { push, rx: Secret(keys.rx), remote_id: stream_id(self.role.other()) };
         self.remote = Some((keys.remote_public, keys.handshake_hash));
         // secret_stream.10
@@ -438,10 +442,17 @@ impl SecretStream {
     /// Seals one message; the keys are known and it fits a frame.
     fn seal(&mut self, cx: &mut Cx<'_>, message: &[u8]) {
         let (Phase::Keyed { push, .. } | Phase::Open { push, .. }) = &mut self.phase else { return };
-        let body = message.len() + secretstream::OVERHEAD;
-        let mut frame = Vec::with_capacity(Head::LEN + secretstream::ROOM + message.len());
-        wire::encode_into(&mut Head { len: body as u32 }, &mut frame);
-        push.push(message, &mut frame);
+        let sealed = message.len() + secretstream::OVERHEAD;
+        // The only copy of the message: it is sealed where it lies, and its head stands in front of it.
+        let mut buffer = Vec::with_capacity(secretstream::FRONT + sealed + secretstream::BEHIND);
+        wire::encode_into(&mut Head { len: sealed as u32 }, &mut buffer);
+        let head: [u8; Head::LEN] = *buffer.first_chunk().expect("just written");
+        buffer.resize(secretstream::FRONT + 1, 0);
+        buffer.extend_from_slice(message);
+        push.seal(&mut buffer);
+        let start = secretstream::FRONT - Head::LEN;
+        buffer[start..secretstream::FRONT].copy_from_slice(&head);
+        let frame = Bytes::behind(buffer, start);
         let (number, len) = (self.sealed, message.len());
         trace!(cx, Out, "secret_stream", part: "", rule: "secret_stream.12", "message {number}, {len} bytes");
         self.sealed += 1;
@@ -456,10 +467,10 @@ impl SecretStream {
         let mut frame = Vec::with_capacity(Head::LEN + body.len());
         wire::encode_into(&mut Head { len: body.len() as u32 }, &mut frame);
         frame.extend_from_slice(body);
-        self.push_write(frame);
+        self.push_write(frame.into());
     }
 
-    fn push_write(&mut self, frame: Vec<u8>) {
+    fn push_write(&mut self, frame: Bytes) {
         self.unsent += frame.len();
         self.outputs.push_back(Output::Write(frame));
     }
@@ -500,7 +511,7 @@ impl SecretStream {
         }
     }
 
-    fn frame(&mut self, cx: &mut Cx<'_>, body: Cow<'_, [u8]>) {
+    fn frame(&mut self, cx: &mut Cx<'_>, body: Body<'_>) {
         match &mut self.phase {
             Phase::Closed => {}
             Phase::Shaking { .. } => self.shake(cx, &body),
@@ -511,13 +522,16 @@ impl SecretStream {
                 self.stats.raw_bytes_read += body.len() as u64; // secret_stream.16
                 let len = body.len() - secretstream::OVERHEAD.min(body.len());
                 trace!(cx, In, "secret_stream", part: "", rule: "secret_stream.12", "message {number}, {len} bytes");
-                match pull.pull(&body) {
+                let opened = match body {
+                    Body::There(sealed) => pull.pull(sealed),
+                    Body::Here(buffer) => pull.open(buffer),
+                };
+                match opened {
                     Ok(message) => self.deliver(cx, message),
                     Err(_) => self.fault(cx, Fault::Forged), // secret_stream.24
                 }
             }
         }
-        self.frames.reuse(body);
     }
 
     fn deliver(&mut self, cx: &mut Cx<'_>, message: Vec<u8>) {

@@ -7,6 +7,7 @@
 //! `credit` (what may go to an address that proved nothing). No packet is made before it is polled, so writes of one
 //! turn share packets and one ack serves all packets that came in one turn.
 
+mod accept;
 mod cc;
 mod credit;
 mod mtu;
@@ -23,8 +24,8 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::base::{
-    Addr, Cx, Deadline, Error, Id, Kind as IdKind, Machine, Slab, SocketId, Span, Time, Timers, Traffic,
-    limits, take_first, trace,
+    Addr, Bytes, Cx, Deadline, Error, Id, Kind as IdKind, Machine, Slab, SocketId, Span, Time, Timers,
+    Traffic, limits, take_first, trace,
 };
 use crate::wire::udx::{HEADER_LEN, Header, Kind, MAGIC, VERSION};
 use crate::wire::{self};
@@ -55,6 +56,15 @@ pub enum Input<'a> {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Output {
     Send { socket: SocketId, to: Addr, bytes: Vec<u8>, ttl: Option<u8> },
+}
+
+/// A packet that was written where the caller wanted it: where it leaves from and goes to, and how many routers it may
+/// pass (`None`: as many as usual).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Packet {
+    pub socket: SocketId,
+    pub to: Addr,
+    pub ttl: Option<u8>,
 }
 
 /// Told to the layer above.
@@ -211,8 +221,6 @@ pub struct Udx {
     timers: Timers<StreamId>,
     /// Streams whose first timeout in a row nobody has asked for yet.
     late: BTreeSet<StreamId>,
-    /// Room for the next packet, given back by whoever sent the last one; none between two turns.
-    spare: Vec<u8>,
     traffic: Traffic,
     dropped: u64,
 }
@@ -235,14 +243,6 @@ impl Udx {
     /// Datagrams that were dropped before they reached a stream.
     pub fn dropped(&self) -> u64 {
         self.dropped
-    }
-
-    /// Takes the bytes of an `Output` back once they are sent: the next packet of this turn is made in their room, so
-    /// that a turn allocates once and not for each packet. Nobody has to.
-    pub fn reuse(&mut self, bytes: Vec<u8>) {
-        if (self.spare.capacity()..=limits::DATAGRAM_MAX).contains(&bytes.capacity()) {
-            self.spare = bytes;
-        }
     }
 
     /// Deadlines of streams that are registered.
@@ -303,7 +303,13 @@ impl Udx {
     /// this was. `Error::NotOpen`: after `end`.
     pub fn write(&mut self, cx: &mut Cx<'_>, id: StreamId, bytes: &[u8]) -> Result<bool, Error> {
         let now = cx.now;
-        self.with(cx, id, |stream| stream.write(now, bytes))
+        self.with(cx, id, |stream| stream.write(now, |send| send.write(bytes)))
+    }
+
+    /// As `write`; a long buffer is not copied but kept until all of it is acked.
+    pub fn write_owned(&mut self, cx: &mut Cx<'_>, id: StreamId, bytes: Bytes) -> Result<bool, Error> {
+        let now = cx.now;
+        self.with(cx, id, |stream| stream.write(now, |send| send.write_owned(bytes)))
     }
 
     /// A stream on which something was not acked for a whole timeout, once for each time that this begins. For those
@@ -449,10 +455,43 @@ impl Udx {
         Some(self.streams.get(id)?.stats())
     }
 
-    fn leaves(&mut self, output: Output) -> Output {
-        let Output::Send { bytes, .. } = &output;
-        self.traffic.left(1, bytes.len());
-        output
+    /// What `poll_output` does, but the packet is written behind what `out` holds.
+    pub fn poll_into(&mut self, cx: &mut Cx<'_>, out: &mut Vec<u8>) -> Option<Packet> {
+        let start = out.len();
+        let packet = self.poll_packet(cx, out)?;
+        self.traffic.left(1, out.len() - start);
+        Some(packet)
+    }
+
+    fn poll_packet(&mut self, cx: &mut Cx<'_>, out: &mut Vec<u8>) -> Option<Packet> {
+        let made = take_first(&mut self.answers).or_else(|| take_first(&mut self.forwards));
+        if let Some(Output::Send { socket, to, bytes, ttl }) = made {
+            out.extend_from_slice(&bytes);
+            return Some(Packet { socket, to, ttl });
+        }
+        while let Some(&id) = self.ready.front() {
+            if let Some(stream) = self.streams.get_mut(id) {
+                let now = cx.now;
+                if let Some(packet) = told(cx, id, stream, |stream| stream.poll(now, out)) {
+                    self.turn += 1;
+                    if self.turn >= TURN && self.ready.len() > 1 {
+                        self.turn = 0;
+                        self.ready.rotate_left(1);
+                    }
+                    return Some(packet);
+                }
+                stream.ready = false;
+                if !stream.told {
+                    stream.told = true; // it may be drained now
+                    self.telling.push_back(id);
+                }
+                register(&mut self.timers, id, stream);
+                move_away(&mut self.timers, now, id, stream);
+            }
+            self.turn = 0;
+            self.ready.pop_front();
+        }
+        None
     }
 
     fn with<T>(
@@ -594,49 +633,7 @@ impl Machine for Udx {
     type Event = Event;
 
     fn handle_input(&mut self, cx: &mut Cx<'_>, input: Input<'_>) {
-        let Input::Datagram { socket, from, bytes } = input;
-        self.traffic.came(1, bytes.len());
-        let Ok((header, body)) = wire::decode_head::<Header>(bytes) else {
-            trace!(cx, Drop, "udx", peer: from, rule: "udx.2", "no header");
-            self.dropped += 1;
-            return;
-        };
-        let Some(&id) = self.by_local.get(&header.remote_id) else {
-            trace!(cx, Drop, "udx", peer: from, rule: "udx.2", "no stream {}", header.remote_id);
-            self.dropped += 1;
-            self.answer_late(cx, &header);
-            return;
-        };
-        let Some(stream) = self.streams.get_mut(id) else { return };
-        // udx.3: checked before anything changes
-        if usize::from(header.data_offset) > body.len() || bytes.len() > limits::DATAGRAM_MAX {
-            trace!(cx, Drop, "udx", id: id, peer: from, rule: "udx.3", "a data offset beyond the packet");
-            self.dropped += 1;
-            return;
-        }
-        let now = cx.now;
-        if !told(cx, id, stream, |stream| stream.admit(now, socket, from, bytes.len())) {
-            trace!(cx, Drop, "udx", id: id, peer: from, rule: "udx.9", "it came on another socket than the stream's");
-            stream.stats.strangers += 1;
-            return;
-        }
-        if stream.relay_to.is_some() {
-            if self.relay(cx, id, &header, bytes) {
-                self.close(cx, id, Why::Reset); // udx.93
-            } else {
-                self.settle(id);
-            }
-            return;
-        }
-        if told(cx, id, stream, |stream| stream.on_packet(now, &header, body)) {
-            self.close(cx, id, Why::Reset);
-        } else if stream.is_done() {
-            let last = stream.last_ack(); // udx.16: the ack leaves before the stream does
-            self.answers.extend(last);
-            self.close(cx, id, Why::Ended);
-        } else {
-            self.settle(id);
-        }
+        self.accept(cx, input, false);
     }
 
     fn handle_timeout(&mut self, cx: &mut Cx<'_>) {
@@ -665,39 +662,9 @@ impl Machine for Udx {
     }
 
     fn poll_output(&mut self, cx: &mut Cx<'_>) -> Option<Output> {
-        if let Some(output) = take_first(&mut self.answers) {
-            return Some(self.leaves(output));
-        }
-        if let Some(output) = take_first(&mut self.forwards) {
-            return Some(self.leaves(output));
-        }
-        while let Some(&id) = self.ready.front() {
-            if let Some(stream) = self.streams.get_mut(id) {
-                let now = cx.now;
-                stream.spare = core::mem::take(&mut self.spare);
-                let polled = told(cx, id, stream, |stream| stream.poll(now));
-                self.spare = core::mem::take(&mut stream.spare);
-                if let Some(output) = polled {
-                    self.turn += 1;
-                    if self.turn >= TURN && self.ready.len() > 1 {
-                        self.turn = 0;
-                        self.ready.rotate_left(1);
-                    }
-                    return Some(self.leaves(output));
-                }
-                stream.ready = false;
-                if !stream.told {
-                    stream.told = true; // it may be drained now
-                    self.telling.push_back(id);
-                }
-                register(&mut self.timers, id, stream);
-                move_away(&mut self.timers, now, id, stream);
-            }
-            self.turn = 0;
-            self.ready.pop_front();
-        }
-        self.spare = Vec::new();
-        None
+        let mut bytes = Vec::new();
+        let Packet { socket, to, ttl } = self.poll_into(cx, &mut bytes)?;
+        Some(Output::Send { socket, to, bytes, ttl })
     }
 
     fn poll_event(&mut self) -> Option<Event> {

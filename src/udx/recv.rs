@@ -153,6 +153,12 @@ impl Recv {
         Taken::Held
     }
 
+    /// A packet with this number is the next, and nothing that came before waits for the reader.
+    pub fn is_next(&self, seq: u32) -> bool {
+        let nothing_waits = self.unread.is_empty() && self.held_ranges.is_empty();
+        nothing_waits && !self.early && !self.ended && seq == self.next.wire()
+    }
+
     fn in_order(&mut self, bytes: &[u8], end: bool) {
         self.next = self.next.next();
         self.ended = end;

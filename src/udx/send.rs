@@ -1,11 +1,12 @@
-//! What leaves: one ring of written bytes from the first that is not acked on, one ring of packets that point into it,
-//! and which of these are lost. Follows udx.10 to udx.14 and udx.34 to udx.39.
+//! What leaves: the written bytes from the first that is not acked on, in the buffers in which they were handed over or
+//! collected, a ring of packets that point into these, and which packets are lost. Follows udx.10 to udx.14 and
+//! udx.34 to udx.39.
 
 use std::collections::VecDeque;
 
 use super::cc::{Newest, Stamp};
 use super::seq::{Ranges, Seq};
-use crate::base::{Span, Time, limits};
+use crate::base::{Bytes, Span, Time, limits};
 use crate::wire::udx::Block;
 
 /// udx.36: so many timeouts of one packet, the next ends the stream.
@@ -14,6 +15,30 @@ const TIMEOUTS_MAX: u8 = 6;
 /// (udx.107).
 const KEEP: usize = 512;
 const KEEP_PACKETS: usize = 4;
+/// Small writes are collected in buffers of this size; a buffer of at least `OWN` bytes that is handed over is kept as
+/// it is.
+const COLLECT: usize = 32 * 1024;
+const OWN: usize = 4096;
+
+/// Written bytes that lie together.
+#[derive(Debug)]
+struct Chunk {
+    /// Where its first byte stands in the stream.
+    start: u64,
+    /// The first `skip` bytes of the buffer are none of the stream's.
+    skip: usize,
+    buffer: Vec<u8>,
+}
+
+impl Chunk {
+    fn bytes(&self) -> &[u8] {
+        &self.buffer[self.skip..]
+    }
+
+    fn end(&self) -> u64 {
+        self.start + (self.buffer.len() - self.skip) as u64
+    }
+}
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Fate {
@@ -50,10 +75,13 @@ pub(super) enum End {
 
 #[derive(Debug)]
 pub(super) struct Send {
-    bytes: VecDeque<u8>,
-    /// The first byte that is not acked, and the first that was never sent; counted from the first of the stream.
+    /// The bytes from the first that is not acked on, and perhaps some before it.
+    chunks: VecDeque<Chunk>,
+    /// The first byte that is not acked, the first that was never sent, and the end of what was written; counted from
+    /// the first of the stream.
     acked: u64,
     unsent: u64,
+    written: u64,
     flight: VecDeque<Packet>,
     /// The first packet that is not acked, `flight[0]`.
     pub first: Seq,
@@ -119,9 +147,10 @@ pub(super) struct Lost {
 impl Send {
     pub fn new(first: Seq) -> Send {
         Send {
-            bytes: VecDeque::new(),
+            chunks: VecDeque::new(),
             acked: 0,
             unsent: 0,
+            written: 0,
             flight: VecDeque::new(),
             first,
             order: VecDeque::new(),
@@ -136,12 +165,63 @@ impl Send {
         }
     }
 
+    /// Takes a copy of `bytes`. False: too much is here already.
     pub fn write(&mut self, bytes: &[u8]) -> bool {
-        if self.bytes.len() + bytes.len() > limits::UDX_UNACKED_MAX {
-            return false;
+        let room = self.has_room(bytes.len());
+        if room && !bytes.is_empty() {
+            self.collect(bytes);
         }
-        self.bytes.extend(bytes);
-        true
+        room
+    }
+
+    /// As `write`; a long buffer is kept instead of a copy.
+    pub fn write_owned(&mut self, bytes: Bytes) -> bool {
+        if bytes.len() < OWN {
+            return self.write(&bytes);
+        }
+        let room = self.has_room(bytes.len());
+        if room {
+            let start = self.written;
+            self.written += bytes.len() as u64;
+            let (buffer, skip) = bytes.into_parts();
+            self.chunks.push_back(Chunk { start, skip, buffer });
+        }
+        room
+    }
+
+    fn has_room(&self, len: usize) -> bool {
+        (self.written - self.acked) as usize + len <= limits::UDX_UNACKED_MAX
+    }
+
+    fn collect(&mut self, bytes: &[u8]) {
+        let start = self.written;
+        self.written += bytes.len() as u64;
+        if let Some(last) = self.chunks.back_mut() {
+            if last.end() <= self.acked {
+                (last.start, last.skip) = (start, 0); // kept for its room
+                last.buffer.clear();
+            }
+            let len = last.buffer.len() + bytes.len();
+            if len > last.buffer.capacity() && (OWN..=COLLECT).contains(&len) {
+                last.buffer.reserve_exact(COLLECT - last.buffer.len());
+            }
+            if len <= last.buffer.capacity() || len <= COLLECT {
+                return last.buffer.extend_from_slice(bytes);
+            }
+        }
+        self.chunks.push_back(Chunk { start, skip: 0, buffer: bytes.to_vec() });
+    }
+
+    /// Lets go what is acked.
+    fn release(&mut self) {
+        while let Some(first) = self.chunks.front()
+            && first.end() <= self.acked
+        {
+            if self.acked == self.written && self.chunks.len() == 1 && first.buffer.capacity() <= KEEP {
+                break;
+            }
+            self.chunks.pop_front();
+        }
     }
 
     /// The sequence number of the next new packet.
@@ -172,12 +252,12 @@ impl Send {
     }
 
     pub fn unsent_bytes(&self) -> usize {
-        self.bytes.len() - self.unacked_bytes()
+        (self.written - self.unsent) as usize
     }
 
     /// Bytes written so far, and bytes acked so far.
     pub fn written(&self) -> u64 {
-        self.acked + self.bytes.len() as u64
+        self.written
     }
 
     pub fn acked(&self) -> u64 {
@@ -281,19 +361,22 @@ impl Send {
         }
         packet.sends = packet.sends.saturating_add(1);
         self.order.push_back((sending, seq));
-        let start = (packet.start - self.acked) as usize;
-        Sending { data: start..start + usize::from(packet.len), end: packet.end, again: packet.sends > 1 }
+        let data = packet.start..packet.start + u64::from(packet.len);
+        Sending { data, end: packet.end, again: packet.sends > 1 }
     }
 
     /// Adds the bytes of a packet that `transmit` told of.
     pub fn copy(&self, sending: &Sending, out: &mut Vec<u8>) {
-        let (front, back) = self.bytes.as_slices();
-        let (start, end) = (sending.data.start, sending.data.end);
-        if start < front.len() {
-            out.extend_from_slice(&front[start..end.min(front.len())]);
-        }
-        if end > front.len() {
-            out.extend_from_slice(&back[start.saturating_sub(front.len())..end - front.len()]);
+        let (mut start, end) = (sending.data.start, sending.data.end);
+        let first = self.chunks.partition_point(|chunk| chunk.end() <= start);
+        for chunk in self.chunks.range(first..) {
+            if start >= end {
+                return;
+            }
+            let from = (start - chunk.start) as usize;
+            let to = (end.min(chunk.end()) - chunk.start) as usize;
+            out.extend_from_slice(&chunk.bytes()[from..to]);
+            start = chunk.end();
         }
     }
 
@@ -315,7 +398,7 @@ impl Send {
             self.first = self.first.next();
         }
         self.acked += bytes as u64;
-        self.bytes.drain(..bytes);
+        self.release();
         self.arrived.trim(self.first);
         let mut least = self.first;
         for block in blocks {
@@ -491,8 +574,8 @@ impl Send {
     fn give_back(&mut self) {
         self.order.clear();
         self.lost.clear();
-        if self.bytes.is_empty() && self.bytes.capacity() > KEEP {
-            self.bytes = VecDeque::new();
+        if self.chunks.is_empty() && self.chunks.capacity() > KEEP_PACKETS {
+            self.chunks = VecDeque::new();
         }
         if self.flight.capacity().max(self.order.capacity()).max(self.lost.capacity()) > KEEP_PACKETS {
             (self.flight, self.order, self.lost) = Default::default();
@@ -502,7 +585,9 @@ impl Send {
     /// Bytes of memory behind this, as far as there is room in lists.
     #[cfg(test)]
     pub fn heap_bytes(&self) -> usize {
-        self.bytes.capacity()
+        let buffers = self.chunks.iter().map(|chunk| chunk.buffer.capacity());
+        buffers.sum::<usize>()
+            + self.chunks.capacity() * size_of::<Chunk>()
             + self.flight.capacity() * size_of::<Packet>()
             + self.order.capacity() * size_of::<(u64, Seq)>()
             + self.lost.capacity() * size_of::<Seq>()
@@ -517,7 +602,7 @@ impl Send {
 
 /// A packet on its way out.
 pub(super) struct Sending {
-    data: core::ops::Range<usize>,
+    data: core::ops::Range<u64>,
     pub end: bool,
     /// It was sent before.
     pub again: bool,
@@ -525,7 +610,7 @@ pub(super) struct Sending {
 
 impl Sending {
     pub fn len(&self) -> usize {
-        self.data.len()
+        (self.data.end - self.data.start) as usize
     }
 }
 
@@ -551,19 +636,23 @@ mod tests {
         assert_eq!((report.delivered, report.rtt, send.outstanding()), (1, None, 0));
     }
 
-    /// Packets point into a ring that goes round.
+    /// Packets reach over the borders of the buffers.
     #[test]
-    fn bytes_survive_the_wrap_of_the_ring() {
+    fn bytes_survive_however_they_were_handed_over() {
         let mut send = Send::new(Seq::first(0));
         let mut expected = 0_u8;
         let mut written = 0_u8;
         for round in 0..500 {
-            for _ in 0..round % 7 + 1 {
-                let piece: Vec<u8> = (0..99).map(|n: u8| written.wrapping_add(n)).collect();
-                written = written.wrapping_add(99);
-                assert!(send.write(&piece));
+            for n in 0..round % 7 + 1 {
+                let len = [99, 1, OWN + 7, 20_000, 300, COLLECT + 5, 0][(n + round / 7) % 7];
+                let piece: Vec<u8> = (0..len).map(|n| written.wrapping_add(n as u8)).collect();
+                written = written.wrapping_add(len as u8);
+                assert!(match n % 3 {
+                    0 => send.write_owned(Bytes::behind([&[0xee; 7], &piece[..]].concat(), 7)),
+                    _ => send.write(&piece),
+                });
             }
-            while let Some(seq) = send.cut(64) {
+            while let Some(seq) = send.cut(640) {
                 let sending = send.transmit(seq, Time::ZERO, Stamp::NONE);
                 let mut bytes = Vec::new();
                 send.copy(&sending, &mut bytes);
@@ -573,9 +662,12 @@ mod tests {
                     expected = expected.wrapping_add(1);
                 }
             }
-            let ack = send.first.plus(send.outstanding() / 2 + 1);
+            let ack = send.first.plus(if round % 5 == 0 { 0 } else { send.outstanding() / 2 + 1 });
             send.on_ack(Time::ZERO, ack, &[], Span::ZERO);
         }
+        send.on_ack(Time::ZERO, send.next(), &[], Span::ZERO);
+        assert_eq!((send.acked(), send.unacked_bytes()), (send.written(), 0));
+        assert!(send.heap_bytes() < 4 * KEEP, "{} bytes are kept", send.heap_bytes());
     }
 
     /// An ack that had no room to name all says nothing of what lies beyond its last range.

@@ -99,6 +99,8 @@ pub(super) struct Stream {
     pub relay_to: Option<StreamId>,
     /// Packets are taken from any socket. (udx.130)
     pub roaming: bool,
+    /// Its data may go straight to the reader.
+    pub passing: bool,
     rtt: Rtt,
     mtu: Mtu,
     congestion: Congestion,
@@ -138,8 +140,6 @@ pub(super) struct Stream {
     pub ready: bool,
     pub told: bool,
     pub registered: Option<Time>,
-    /// Room for the next packet, lent by the machine while it polls.
-    pub spare: Vec<u8>,
 }
 
 impl Stream {
@@ -151,6 +151,7 @@ impl Stream {
             recv: Recv::new(Seq::first(ack)),
             relay_to: None,
             roaming: false,
+            passing: false,
             rtt: Rtt::default(),
             mtu: Mtu::default(),
             congestion: Congestion::new(local_id, Mtu::default().payload() + HEADER_LEN),
@@ -181,7 +182,6 @@ impl Stream {
             ready: false,
             told: false,
             registered: None,
-            spare: Vec::new(),
         }
     }
 
@@ -261,13 +261,13 @@ impl Stream {
         (self.at.probe, self.at.reorder, self.probe_wanted) = (None, None, false);
     }
 
-    /// Follows udx.28.
-    pub fn write(&mut self, now: Time, bytes: &[u8]) -> Result<bool, Error> {
+    /// Hands bytes to the send side, which takes them or not. Follows udx.28.
+    pub fn write(&mut self, now: Time, take: impl FnOnce(&mut Send) -> bool) -> Result<bool, Error> {
         self.check_open()?;
         if self.send.end != End::Open {
             return Err(Error::NotOpen);
         }
-        if !self.send.write(bytes) {
+        if !take(&mut self.send) {
             return Err(Error::Full);
         }
         self.probe_closed_window(now);
@@ -416,9 +416,21 @@ impl Stream {
         known
     }
 
+    /// Whether a packet with this number comes next, and its data is the next thing to tell.
+    pub fn reads_next(&self, seq: u32) -> bool {
+        let news = &self.news;
+        self.reading
+            && self.path().is_some()
+            && !news.connected
+            && news.called.is_none()
+            && news.messages.is_empty()
+            && self.recv.is_next(seq)
+    }
+
     /// A packet whose header is sound and whose source was admitted; `body` is all behind the header. True: the other
     /// side destroyed the stream.
-    pub fn on_packet(&mut self, now: Time, header: &Header, body: &[u8]) -> bool {
+    /// With `passes` its data is somebody else's.
+    pub fn on_packet(&mut self, now: Time, header: &Header, body: &[u8], passes: bool) -> bool {
         self.stats.packets_in += 1;
         self.stats.bytes_in += (HEADER_LEN + body.len()) as u64;
         self.unanswered = 0;
@@ -433,7 +445,8 @@ impl Stream {
         // udx.17: not an old one, and not a guess
         let fresh = seq >= self.recv.next && seq.since(self.recv.next) <= limits::UDX_AHEAD_MAX;
         if kind.data || kind.end {
-            let taken = self.recv.take_in(seq, if kind.data { payload } else { &[] }, kind.end);
+            let kept = if kind.data && !passes { payload } else { &[] };
+            let taken = self.recv.take_in(seq, kept, kind.end);
             match taken {
                 Taken::Now | Taken::Held => {}
                 Taken::Old => self.stats.duplicates += 1,

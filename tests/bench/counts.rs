@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use serde_json::{Value, json};
 
 use seckel::base::{Addr, Cx, Machine, NoTrace, Seeded, SocketId, Span, Time};
-use seckel::node::{self, Config, ConnId, DhtConfig, KeyPair, Net, Node};
+use seckel::node::{self, Asked, Config, ConnId, DhtConfig, KeyPair, Net, Node};
 use seckel::sim::ramdisk::RamDisk;
 use seckel::udx::{self, StreamId, Udx};
 
@@ -59,6 +59,10 @@ struct Outbox {
 impl Outbox {
     fn add(&mut self, socket: SocketId, to: Addr, bytes: &[u8]) {
         self.bytes.extend_from_slice(bytes);
+        self.wrote(socket, to);
+    }
+
+    fn wrote(&mut self, socket: SocketId, to: Addr) {
         self.ends.push_back((self.bytes.len(), socket, to));
     }
 }
@@ -92,11 +96,8 @@ impl End for UdxEnd {
     }
 
     fn poll(&mut self, out: &mut Outbox) {
-        while let Some(udx::Output::Send { socket, to, bytes, .. }) =
-            self.udx.poll_output(&mut self.world.cx())
-        {
-            out.add(socket, to, &bytes);
-            self.udx.reuse(bytes);
+        while let Some(packet) = self.udx.poll_into(&mut self.world.cx(), &mut out.bytes) {
+            out.wrote(packet.socket, packet.to);
         }
     }
 
@@ -152,10 +153,11 @@ impl End for NodeEnd {
     }
 
     fn poll(&mut self, out: &mut Outbox) {
-        while let Some(output) = self.node.poll_output(&mut self.world.cx()) {
-            if let node::Output::Send { socket, to, bytes, .. } = output {
-                out.add(socket, to, &bytes);
-                self.node.reuse(bytes);
+        while let Some(asked) = self.node.poll_into(&mut self.world.cx(), &mut out.bytes) {
+            match asked {
+                Asked::Packet(packet) => out.wrote(packet.socket, packet.to),
+                Asked::Output(node::Output::Send { socket, to, bytes, .. }) => out.add(socket, to, &bytes),
+                Asked::Output(_) => {}
             }
         }
     }

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde_json::json;
 
-use seckel::base::{Cx, Key, Machine, hex};
+use seckel::base::{Bytes, Cx, Key, Machine, hex};
 use seckel::crypto::sign::KeyPair;
 use seckel::edge::host::Host;
 use seckel::hypercore::replicate::{self, PeerId};
@@ -36,7 +36,7 @@ struct Side {
     channel: Option<ChannelId>,
     hash: [u8; 64],
     initiator: bool,
-    out: VecDeque<Vec<u8>>,
+    out: VecDeque<Bytes>,
 }
 
 const PEER: PeerId = PeerId(1);

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use seckel::base::{Addr, Machine, SocketId};
 use seckel::edge::udp::{Inbox, Left, Udp};
-use seckel::udx::{Event, Input, Output, StreamId, Udx};
+use seckel::udx::{Event, Input, StreamId, Udx};
 
 use super::common::{Args, Bench, Latencies, Report, Tmp, cpu, cpu_split, fill};
 use super::process::{Peer, finish, say};
@@ -69,9 +69,8 @@ impl Streams {
                 return Some(event);
             }
             let mut cx = self.bench.cx();
-            while let Some(Output::Send { to, bytes, ttl, .. }) = self.udx.poll_output(&mut cx) {
-                self.udp.send(to, &bytes, ttl);
-                self.udx.reuse(bytes);
+            while let Some(packet) = self.udx.poll_into(&mut cx, self.udp.room()) {
+                self.udp.wrote(packet.to, packet.ttl);
             }
             self.udp.flush();
             if let Some(event) = self.udx.poll_event() {

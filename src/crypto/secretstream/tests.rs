@@ -12,9 +12,24 @@ fn message(entropy: &mut Seeded, len: usize) -> Vec<u8> {
     message
 }
 
+impl Push {
+    fn push(&mut self, message: &[u8], out: &mut Vec<u8>) {
+        self.push_tagged(message, TAG_MESSAGE, out);
+    }
+
+    fn push_tagged(&mut self, message: &[u8], tag: u8, out: &mut Vec<u8>) {
+        let mut buffer = vec![0xaa; FRONT + 1];
+        buffer.extend_from_slice(message);
+        self.seal_tagged(&mut buffer, tag);
+        out.extend_from_slice(&buffer[FRONT..]);
+    }
+}
+
 /// Lengths around every border that matters, and some in between.
-const LENGTHS: [usize; 20] =
-    [0, 1, 7, 15, 16, 17, 31, 32, 33, 47, 48, 63, 64, 65, 127, 128, 300, 511, 1000, 65536];
+const LENGTHS: [usize; 25] = [
+    0, 1, 7, 15, 16, 17, 31, 32, 33, 47, 48, 63, 64, 65, 127, 128, 129, 191, 192, 193, 300, 511, 512, 1000,
+    65536,
+];
 
 /// proves crypto.9, crypto.11, crypto.12, crypto.15
 #[test]

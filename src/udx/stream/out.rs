@@ -3,8 +3,8 @@
 
 use super::{Path, Stream};
 use crate::base::{Time, take_first};
-use crate::udx::Output;
 use crate::udx::seq::Seq;
+use crate::udx::{Output, Packet};
 use crate::wire::udx::{BLOCK_LEN, HEADER_LEN, Header, Kind, Sack};
 use crate::wire::{self};
 
@@ -12,27 +12,27 @@ use crate::wire::{self};
 const DATA_OFFSET: usize = 3;
 
 impl Stream {
-    pub fn poll(&mut self, now: Time) -> Option<Output> {
+    /// Writes the next packet behind what `out` holds.
+    pub fn poll(&mut self, now: Time, out: &mut Vec<u8>) -> Option<Packet> {
         let path = self.path()?;
         let paid = self.credit.room().is_some();
         if self.recv.ack_wanted && self.recv.has_gap() && paid {
-            return Some(self.ack(path)); // data carries no blocks
+            return Some(self.ack(path, out)); // data carries no blocks
         }
         if let Some((bytes, hops)) = self.next_message() {
-            let Output::Send { socket, to, bytes, .. } = self.bare(path, Kind::MESSAGE, &bytes);
-            return Some(Output::Send { socket, to, bytes, ttl: hops });
+            return Some(Packet { ttl: hops, ..self.bare(path, Kind::MESSAGE, &bytes, out) });
         }
         if self.affords_data()
-            && let Some(output) = self.poll_data(now, path)
+            && let Some(packet) = self.poll_data(now, path, out)
         {
-            return Some(output);
+            return Some(packet);
         }
         if self.heartbeat_wanted {
             self.heartbeat_wanted = false;
             self.rest(now);
-            return Some(self.bare(path, Kind::HEARTBEAT, &[]));
+            return Some(self.bare(path, Kind::HEARTBEAT, &[], out));
         }
-        (self.recv.ack_wanted && paid).then(|| self.ack(path))
+        (self.recv.ack_wanted && paid).then(|| self.ack(path, out))
     }
 
     fn next_message(&mut self) -> Option<(Vec<u8>, Option<u8>)> {
@@ -62,7 +62,7 @@ impl Stream {
         self.mtu.payload().min(self.credit.room().unwrap_or(0))
     }
 
-    fn poll_data(&mut self, now: Time, path: Path) -> Option<Output> {
+    fn poll_data(&mut self, now: Time, path: Path, out: &mut Vec<u8>) -> Option<Packet> {
         self.at.pace = None;
         let payload = self.payload();
         let lost = self.send.next_lost();
@@ -71,7 +71,7 @@ impl Stream {
             let seq = if self.may_leave(now) { lost.or_else(|| self.send.cut(payload)) } else { None };
             if let Some(seq) = seq {
                 self.check_drain();
-                return Some(self.transmit(now, path, seq));
+                return Some(self.transmit(now, path, seq, out));
             }
         } else if !self.writer_waits
             && !self.send.has_new()
@@ -82,7 +82,7 @@ impl Stream {
         if self.probe_wanted
             && let Some(seq) = self.send.tail()
         {
-            return Some(self.transmit(now, path, seq)); // udx.41, udx.61
+            return Some(self.transmit(now, path, seq, out)); // udx.41, udx.61
         }
         self.probe_wanted = false;
         None
@@ -100,7 +100,7 @@ impl Stream {
         self.at.pace.is_none()
     }
 
-    fn transmit(&mut self, now: Time, path: Path, seq: Seq) -> Output {
+    fn transmit(&mut self, now: Time, path: Path, seq: Seq, out: &mut Vec<u8>) -> Packet {
         let stamp = self.congestion.on_sent(now, self.send.in_flight(), self.packet_bytes());
         let sending = self.send.transmit(seq, now, stamp);
         let padding = self.probe_path(seq, sending.again, sending.len());
@@ -120,13 +120,13 @@ impl Stream {
         }
         self.arm_probe(now);
         let kind = Kind { data: sending.len() > 0 || !sending.end, end: sending.end, ..Kind::STATE };
-        let mut bytes = self.packet(path, kind, seq, usize::from(padding) + sending.len());
+        let start = self.packet(path, kind, seq, usize::from(padding) + sending.len(), out);
         if padding > 0 {
-            bytes[DATA_OFFSET] = padding; // udx.6
-            bytes.resize(HEADER_LEN + usize::from(padding), 0);
+            out[start + DATA_OFFSET] = padding; // udx.6
+            out.resize(start + HEADER_LEN + usize::from(padding), 0);
         }
-        self.send.copy(&sending, &mut bytes);
-        self.leave(path, bytes)
+        self.send.copy(&sending, out);
+        self.leave(path, out.len() - start)
     }
 
     /// The padding of a packet that leaves: more than none only if it probes the path. (udx.95 to udx.97)
@@ -148,42 +148,39 @@ impl Stream {
     }
 
     /// An ack, with blocks if there are gaps.
-    fn ack(&mut self, path: Path) -> Output {
+    fn ack(&mut self, path: Path, out: &mut Vec<u8>) -> Packet {
         let seq = self.send.next();
         let mut sack = Sack { blocks: self.recv.blocks() };
         sack.blocks.truncate(self.credit.spare().unwrap_or(0) / BLOCK_LEN);
         let kind = if sack.blocks.is_empty() { Kind::STATE } else { Kind::SACK };
-        let mut bytes = self.packet(path, kind, seq, sack.blocks.len() * 8);
-        wire::encode_into(&mut sack, &mut bytes);
+        let start = self.packet(path, kind, seq, sack.blocks.len() * 8, out);
+        wire::encode_into(&mut sack, out);
         self.recv.ack_wanted = false;
-        self.leave(path, bytes)
+        self.leave(path, out.len() - start)
     }
 
     /// The ack that a stream which is done still owes.
     pub fn last_ack(&mut self) -> Option<Output> {
         let path = self.path()?;
-        self.recv.ack_wanted.then(|| self.ack(path))
+        self.recv.ack_wanted.then(|| owned(|out| self.ack(path, out)))
     }
 
     /// A packet that takes no sequence number.
-    fn bare(&mut self, path: Path, kind: Kind, payload: &[u8]) -> Output {
-        let mut bytes = self.packet(path, kind, self.send.next(), payload.len());
-        bytes.extend_from_slice(payload);
-        self.leave(path, bytes)
+    fn bare(&mut self, path: Path, kind: Kind, payload: &[u8], out: &mut Vec<u8>) -> Packet {
+        let start = self.packet(path, kind, self.send.next(), payload.len(), out);
+        out.extend_from_slice(payload);
+        self.leave(path, out.len() - start)
     }
 
     pub fn destroy_packet(&mut self) -> Option<Output> {
         let path = self.path()?;
-        Some(self.bare(path, Kind::DESTROY, &[]))
+        Some(owned(|out| self.bare(path, Kind::DESTROY, &[], out)))
     }
 
-    /// A header, with room for `len` bytes behind it.
-    fn packet(&mut self, path: Path, kind: Kind, seq: Seq, len: usize) -> Vec<u8> {
-        let mut bytes = core::mem::take(&mut self.spare);
-        bytes.clear();
-        if bytes.capacity() < HEADER_LEN + len {
-            bytes = Vec::with_capacity(HEADER_LEN + len);
-        }
+    /// Adds a header to `out`, with room for `len` bytes behind it. Returns where it begins.
+    fn packet(&mut self, path: Path, kind: Kind, seq: Seq, len: usize, out: &mut Vec<u8>) -> usize {
+        let start = out.len();
+        out.reserve(HEADER_LEN + len);
         let mut header = Header {
             kind,
             data_offset: 0,
@@ -192,20 +189,27 @@ impl Stream {
             seq: seq.wire(),
             ack: self.recv.next.wire(),
         };
-        wire::encode_into(&mut header, &mut bytes);
+        wire::encode_into(&mut header, out);
         self.recv.on_told();
-        bytes
+        start
     }
 
-    fn leave(&mut self, path: Path, bytes: Vec<u8>) -> Output {
+    fn leave(&mut self, path: Path, len: usize) -> Packet {
         self.stats.packets_out += 1;
-        self.stats.bytes_out += bytes.len() as u64;
-        self.credit.spend(bytes.len());
-        Output::Send { socket: path.socket, to: path.to, bytes, ttl: None }
+        self.stats.bytes_out += len as u64;
+        self.credit.spend(len);
+        Packet { socket: path.socket, to: path.to, ttl: None }
     }
 
     /// The seq and ack that a late packet is answered with once the stream is gone.
     pub fn numbers(&self) -> (u32, u32) {
         (self.send.next().wire(), self.recv.next.wire())
     }
+}
+
+/// A packet that waits in a list of its own.
+fn owned(make: impl FnOnce(&mut Vec<u8>) -> Packet) -> Output {
+    let mut bytes = Vec::new();
+    let Packet { socket, to, ttl } = make(&mut bytes);
+    Output::Send { socket, to, bytes, ttl }
 }

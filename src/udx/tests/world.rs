@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::base::{
-    Addr, Cx, Disk, DiskError, Entropy, FileId, Machine, Mode, NoTrace, Seeded, SocketId, Span, Time,
+    Addr, Bytes, Cx, Disk, DiskError, Entropy, FileId, Machine, Mode, NoTrace, Seeded, SocketId, Span, Time,
 };
 use crate::sim::check::Verdict;
 use crate::sim::check::udx::Prefix;
@@ -178,6 +178,10 @@ impl World {
             } else {
                 udx[1].connect(cx, b, SERVER, IDS[0], address(0, SERVER)).expect("new");
             }
+            // In every other of many worlds bytes are read where they arrive.
+            for (udx, stream) in udx.iter_mut().zip([a, b]).filter(|_| seed >= 20 && seed % 2 == 1) {
+                udx.set_passing(stream).expect("open");
+            }
             [a, b]
         });
         World {
@@ -220,7 +224,10 @@ impl World {
         while !self.script[side].is_empty() {
             let len = 1 + self.entropy.below(50_000) as usize;
             let piece: Vec<u8> = self.script[side].drain(..len.min(self.script[side].len())).collect();
-            let written = self.command(side, |udx, cx, stream| udx.write(cx, stream, &piece));
+            let written = self.command(side, |udx, cx, stream| match len % 2 {
+                0 => udx.write(cx, stream, &piece),
+                _ => udx.write_owned(cx, stream, Bytes::behind([&[7; 3], &piece[..]].concat(), 3)),
+            });
             if written.is_ok() {
                 self.prefix.wrote(side, &piece);
             }
@@ -361,7 +368,9 @@ impl World {
     pub fn deliver(&mut self, packet: &Packet) {
         let Packet { side, socket, from, bytes } = packet;
         let input = Input::Datagram { socket: *socket, from: *from, bytes };
-        at(self.now, |cx| self.udx[*side].handle_input(cx, input));
+        if let Some((stream, bytes)) = at(self.now, |cx| self.udx[*side].take_in(cx, input)) {
+            self.note(*side, Event::Data { stream, bytes: bytes.to_vec() });
+        }
     }
 
     pub fn run_for(&mut self, span: Span) {

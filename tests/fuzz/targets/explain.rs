@@ -133,7 +133,7 @@ impl Capture {
         while let Some(output) = self.with(side, |end, cx| end.poll_output(cx)) {
             if let Output::Write(bytes) = output {
                 self.with(1 - side, |end, cx| end.handle_input(cx, Input::Bytes(&bytes)));
-                self.written[side].extend(bytes);
+                self.written[side].extend_from_slice(&bytes);
             }
         }
         while self.ends[side].poll_event().is_some() {}

@@ -58,6 +58,7 @@ impl Subject for Stream {
                 }
                 while let Some(output) = pair.other.poll_output(cx) {
                     if let Output::Write(written) = output {
+                        let written = written.to_vec();
                         let handed = if draw.chance(3) { mangled(draw, written) } else { written };
                         let cut = draw.below(handed.len() as u64 + 1) as usize;
                         pair.stream.handle_input(cx, Input::Bytes(&handed[..cut]));
