@@ -24,3 +24,4 @@ mod replication;
 mod secret_stream;
 mod udx;
 mod values;
+mod whole;
