@@ -191,6 +191,56 @@ fn swarms_sleep_and_wake() {
     story.until(|story, turn| turn % 8 == 0 && story.state("x")["open"] == 1);
 }
 
+/// One side is gone without a word and starts again under its key.
+#[test]
+fn who_starts_again_is_back() {
+    if skipped("hyperswarm: starting again") {
+        return;
+    }
+    // Ours: it calls, and they give the old connection up.
+    let mut story = Story::begin(0x5c);
+    story.theirs("x", 1);
+    story.they_join("x", true, true);
+    story.until(|story, _| story.state("x")["flushed"] == 1);
+    let ours = story.ours(2);
+    story.join(ours, true, true);
+    story.until_connected(&["x"], 1);
+    let (id, _) = story.ours.pop().expect("ours");
+    story.host.remove(id);
+    let ours = story.ours(2);
+    story.join(ours, true, true);
+    story.until_open(ours, 1);
+    story.until(|story, turn| {
+        turn % 8 == 0 && story.state("x")["opened"] == 2 && story.state("x")["open"] == 1
+    });
+
+    // Theirs, which is only found: we dial it anew.
+    let mut story = Story::begin(0x5d);
+    let (port, topic) = (story.port, story.topic());
+    let start = || {
+        let mut other = Node::start("hyperswarm.js", &[]);
+        other.ask(&json!({ "do": "elsewhere", "port": port }));
+        other.ask(&json!({ "do": "swarm", "name": "y", "seed": 3, "topic": topic }));
+        other.ask(&json!({ "do": "join", "name": "y", "topic": topic, "server": true, "client": false }));
+        other
+    };
+    let mut other = start();
+    let ours = story.ours(4);
+    story.join(ours, false, true);
+    story.until_open(ours, 1);
+    // What was said on the old connection goes nowhere.
+    story.until(|_, turn| turn % 8 == 0 && other.ask(&json!({ "do": "state", "name": "y" }))["echoes"] == 1);
+    let old = *story.ours[ours].1.open.keys().next().expect("a connection");
+    drop(other);
+    let begin = Instant::now();
+    let mut other = start();
+    story.until(|story, _| story.ours[ours].1.open.keys().any(|conn| *conn != old));
+    story.until(|_, turn| turn % 8 == 0 && other.ask(&json!({ "do": "state", "name": "y" }))["open"] == 1);
+    // A swarm of the package finds out after 13 s at the earliest.
+    assert!(begin.elapsed() < Duration::from_secs(13), "{:?}", begin.elapsed());
+    println!("{:?}", begin.elapsed());
+}
+
 #[test]
 fn five_of_ours_and_five_of_theirs_all_meet() {
     if skipped("hyperswarm: ten swarms") {

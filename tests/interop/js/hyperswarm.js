@@ -2,6 +2,7 @@
 // A small network of hyperdht nodes and swarms on it, driven line by line. Each connection carries protomux-rpc with
 // the topic as its id and a method `echo`; each side calls the other once.
 const createTestnet = require('hyperdht/testnet')
+const DHT = require('hyperdht')
 const Hyperswarm = require('hyperswarm')
 const PeerInfo = require('hyperswarm/lib/peer-info')
 const PeerDiscovery = require('hyperswarm/lib/peer-discovery')
@@ -18,6 +19,12 @@ const commands = {
   async net() {
     testnet = await createTestnet(3)
     return { port: testnet.bootstrap[0].port }
+  },
+  // Swarms of this process are in the network of another.
+  elsewhere({ port }) {
+    const bootstrap = [{ host: '127.0.0.1', port }]
+    testnet = { createNode: () => new DHT({ bootstrap, host: '127.0.0.1' }) }
+    return {}
   },
   swarm({ name, seed, topic }) {
     const id = Buffer.from(topic, 'hex')
