@@ -196,6 +196,37 @@ fn a_blackout_of_thirty_seconds() {
     }
 }
 
+/// Who asks hears of a stream on which a timeout passed, once each time that it begins, and sees what is acked.
+#[test]
+fn a_late_stream_is_told_once() {
+    // proves hyperswarm.37
+    let mut world = World::connected(3, Link::new(ms(10)));
+    let late = |world: &mut World| world.command(0, |udx, _, _| udx.take_late());
+    let acked = |world: &mut World| world.command(0, |udx, _, id| udx.acked(id)).expect("a stream");
+    for round in 1..=3 {
+        world.write(0, b"ping");
+        world.run_for(Span::from_secs(2));
+        assert_eq!((late(&mut world), acked(&mut world)), (None, round * 12 - 8), "in time");
+        world.links[0].cut = true;
+        world.write(0, b"pingping");
+        world.run_for(ms(900));
+        assert_eq!(late(&mut world), None);
+        world.run_for(ms(500)); // its probes put the timeout off a little
+        let id = world.command(0, |_, _, id| id);
+        assert_eq!((late(&mut world), late(&mut world)), (Some(id), None));
+        world.run_for(Span::from_secs(5));
+        assert_eq!((late(&mut world), acked(&mut world)), (None, round * 12 - 8), "known already");
+        world.links[0].cut = false;
+        world.run_for(Span::from_secs(20));
+        assert_eq!(acked(&mut world), round * 12);
+    }
+    world.links[0].cut = true;
+    world.write(0, b"ping");
+    world.run_for(ms(1500));
+    world.command(0, |udx, cx, id| udx.destroy(cx, id)).expect("a stream");
+    assert_eq!(late(&mut world), None, "one that is gone is not told");
+}
+
 /// pitfalls 2.11: no line any more ends in a timeout, once; each round resends one packet.
 #[test]
 fn a_blackout_for_good() {
