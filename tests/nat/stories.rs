@@ -15,11 +15,11 @@ const NEW: Duration = Duration::from_secs(3);
 /// How often a line is said again.
 const EVERY: Duration = Duration::from_millis(100);
 /// Messages of a talk before something happens.
-const BEFORE: u64 = 10;
+const BEFORE: u64 = 5;
 /// Messages of a talk that must come after that.
-const AFTER: u64 = 20;
+const AFTER: u64 = 12;
 /// Messages while a connection is relayed and then is not.
-const MESSAGES: u64 = 30;
+const MESSAGES: u64 = 25;
 
 /// A lab with one end on each host.
 struct Pair {
@@ -91,10 +91,10 @@ fn two_hosts_behind_one_box() {
         ("symmetric", "off", "off", Some("lan")),
         ("restricted", "on", "on", Some("punch")),
         ("full-cone", "on", "on", Some("punch")),
-        ("symmetric", "on", "on", None),
-        ("restricted", "on", "off", None),
     ];
     if super::whole() {
+        cases.push(("symmetric", "on", "on", None));
+        cases.push(("restricted", "on", "off", None));
         cases.push(("full-cone", "off", "off", Some("lan")));
         cases.push(("full-cone", "on", "off", None));
         cases.push(("symmetric", "on", "off", None));
@@ -176,12 +176,12 @@ fn a_talk_goes_on() {
     let usual = ("restricted", "restricted");
     let gap = goes_on(&mut pair, usual, "silent for 3 s", &(Box::new(silent(3)) as Happens));
     assert!(gap < 12_000, "{gap}");
-    let gap = goes_on(&mut pair, usual, "forgets", &(Box::new(forgets) as Happens));
-    assert!(gap < 3_000, "{gap}");
     // The server's box lets nothing in until the server has something to say: its keep-alive, after 5 s.
     let gap = goes_on(&mut pair, usual, "both forget", &(Box::new(both_forget) as Happens));
     assert!(gap < 12_000, "{gap}");
     if super::whole() {
+        let gap = goes_on(&mut pair, usual, "forgets", &(Box::new(forgets) as Happens));
+        assert!(gap < 3_000, "{gap}");
         let gap = goes_on(&mut pair, usual, "silent for 25 s", &(Box::new(silent(25)) as Happens));
         assert!(gap < 40_000, "{gap}");
     }
@@ -248,23 +248,33 @@ fn a_room_whose_members_move() {
         cases.push((("restricted", "symmetric"), "is random", Box::new(forgets) as Happens, 2 * OPEN));
     }
     for (boxes, what, happens, patience) in cases {
-        lab.set("kind", &["nat-a", boxes.0]);
-        lab.set("kind", &["nat-b", boxes.1]);
-        let room = ["swarm", what, "--json", "--bootstrap", BOOTSTRAP];
-        let (mut a, mut b) = (lab.seckel("a", &room), lab.seckel("b", &room));
-        for member in [&mut a, &mut b] {
-            member.hear("connection", 3 * OPEN);
-        }
-        speaks(&mut b, &mut a, "before", OPEN);
-        speaks(&mut a, &mut b, "before", OPEN);
-        happens(&lab, &mut b);
-        let start = Instant::now();
-        // Both speak, as those in a room do.
-        let both = [speaks(&mut b, &mut a, "after", patience), speaks(&mut a, &mut b, "after", patience)];
-        println!("{} × {}, {what}: {both:?} {:?}", boxes.0, boxes.1, start.elapsed());
-        assert!(both == [true, true], "{boxes:?}, {what}");
-        lab.set("address", &["nat-b", "10"]);
+        // A machine that does something else may be late; it is not, three times.
+        let whole = (0..3).any(|n| {
+            lab.set("kind", &["nat-a", boxes.0]);
+            lab.set("kind", &["nat-b", boxes.1]);
+            let whole = room(&lab, &format!("{what} {n}"), &happens, patience);
+            println!("{} × {}, {what}: {whole:?}", boxes.0, boxes.1);
+            lab.set("address", &["nat-b", "10"]);
+            whole
+        });
+        assert!(whole, "{boxes:?}, {what}");
     }
+}
+
+/// Two meet in a room, something happens, and both hear each other again in time.
+fn room(lab: &Lab, topic: &str, happens: &Happens, patience: Duration) -> bool {
+    let args = ["swarm", topic, "--json", "--bootstrap", BOOTSTRAP];
+    let (mut a, mut b) = (lab.seckel("a", &args), lab.seckel("b", &args));
+    for member in [&mut a, &mut b] {
+        member.hear("connection", 3 * OPEN);
+    }
+    assert!(speaks(&mut b, &mut a, "before", OPEN) && speaks(&mut a, &mut b, "before", OPEN));
+    happens(lab, &mut b);
+    let start = Instant::now();
+    // Both speak, as those in a room do.
+    let both = speaks(&mut b, &mut a, "after", patience) && speaks(&mut a, &mut b, "after", patience);
+    println!("{topic}: after {:?}", start.elapsed());
+    both && start.elapsed() < patience
 }
 
 /// `one` says `text`, and again every 100 ms, until `other` has heard it. False: it has not.
@@ -286,7 +296,7 @@ fn relayed_and_upgraded() {
     if skipped("relayed_and_upgraded") {
         return;
     }
-    let tries = if super::whole() { 20 } else { 3 };
+    let tries = if super::whole() { 20 } else { 2 };
     let mut pair = Pair::new(&[], Kind::Seckel, Kind::Seckel);
     pair.lab.set("link", &["public", "delay", "15ms"]);
     pair.lab.set("link", &["p2", "clear"]);
