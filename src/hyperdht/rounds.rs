@@ -175,7 +175,13 @@ impl HyperDht {
                 _ => self.fail_path(conn, why),
             };
         }
-        let Ok(reply) = result else { return self.fail_path(conn, ConnectError::RequestTimeout) };
+        let Ok(reply) = result else {
+            // hyperdht.137: a server that sent us away says so once, and that may be lost.
+            if matches!(step, Step::Last { .. }) && self.is_search(id) && !self.has_relay(conn) {
+                return self.come_back(cx, conn);
+            }
+            return self.fail_path(conn, ConnectError::RequestTimeout);
+        };
         let message = reply.value.as_deref().and_then(|value| wire::decode::<Holepunch>(value).ok());
         let Some(message) = message.filter(|message| message.mode == mode::REPLY) else {
             return self.fail_path(conn, ConnectError::BadHolepunchReply);

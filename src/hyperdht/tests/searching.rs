@@ -178,6 +178,24 @@ fn a_client_searches_once_at_a_time() {
     assert_eq!(world.hosts[client].dht.stats().searches, 2);
 }
 
+/// The server's answer that it is busy is lost, and its session is over: whoever asks again hears nothing.
+// proves hyperdht.137
+#[test]
+fn a_lost_answer_is_as_good_as_try_later() {
+    let (mut world, server, client) = behind(9, Shape::Consistent, Shape::Random);
+    world.hosts[server].dht.last_search = Some(world.now);
+    let conn = world.dial(client, 1, 2);
+    while world.hosts[server].dht.stats().told_later == 0 {
+        world.run(Span::from_millis(1));
+    }
+    (0..7).for_each(|relay| world.hosts[relay].down = true);
+    world.run(Span::from_millis(100));
+    (0..7).for_each(|relay| world.hosts[relay].down = false);
+    let ours = world.outcome(client, conn, Span::from_secs(120)).expect("connected");
+    assert_eq!((ours.path, world.hosts[client].dht.stats().waits > 0), (Path::Punched, true));
+    joined(&mut world, client, &ours, server);
+}
+
 /// A server that is busy whenever it is asked: the attempt ends with a reason of its own, in bounded time.
 // proves hyperdht.137
 #[test]
