@@ -61,6 +61,19 @@ fn a_node_keeps_its_address_and_whom_it_knows_over_restarts() {
     assert!(told.contains("node-0") && told.contains("line 2"), "{told}");
 }
 
+/// What is said of a node is what it is.
+#[test]
+fn a_node_is_open_or_ephemeral_as_it_is_told() {
+    let (_dht, bootstrap) = testnet();
+    let args = ["dht", "--bootstrap", &bootstrap, "--host", "127.0.0.1", "--stats", "1", "--json"];
+    for (flag, role) in [("--persistent", "persistent"), ("--ephemeral", "ephemeral")] {
+        let mut node = Seckel::start(&[&args[..], &["--open", flag]].concat());
+        let told = stats(&mut node);
+        assert_eq!((&told["firewalled"], &told["role"]), (&Value::Bool(false), &Value::from(role)), "{told}");
+    }
+    assert_eq!(run(&["dht", "--persistent", "--ephemeral"]).status.code(), Some(2));
+}
+
 #[cfg(unix)]
 #[test]
 fn usr1_asks_for_statistics() {

@@ -51,6 +51,7 @@ Examples:
   seckel dht --bootstrap 127.0.0.1:30001 --nodes 3         three nodes that join it
   seckel dht                                               one node of the public DHT
   seckel dht --persistent --storage ./node                 one that keeps its port and whom it knows over restarts
+  seckel dht --persistent --open --port 49737              one on a server without NAT or firewall
   seckel dht --ephemeral --host 10.0.0.1 --port 49737      one that is no part of it, bound to this address
   seckel dht --stats 60 --json                             a line of statistics a minute
 SIGUSR1 asks for a line of statistics, too: kill -USR1 PID
@@ -170,6 +171,9 @@ pub struct Dht {
     /// Take part in keeping the DHT as soon as this host is known to be reachable [after twenty quiet minutes]
     #[arg(long)]
     pub persistent: bool,
+    /// This host can be reached from everywhere: its node does not have to find that out
+    #[arg(long)]
+    pub open: bool,
     /// Never take part in that: ask others, and answer nobody
     #[arg(long, conflicts_with = "persistent")]
     pub ephemeral: bool,

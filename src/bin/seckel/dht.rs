@@ -49,6 +49,7 @@ pub fn dht(args: &args::Dht, set: Option<&str>) -> Result<u8, Bad> {
                 // The port of the last time is wanted, the one of the command line is needed.
                 dht.any_port = port.is_none();
                 dht.nodes = kept.nodes;
+                dht.firewalled = !args.open;
                 if args.persistent {
                     dht.ephemeral = Some(false);
                 } else if args.ephemeral {

@@ -75,6 +75,32 @@ fn who_is_turned_away_hears_nothing() {
     }
 }
 
+/// A program that never answers is asked by no more than the bounds let through, and all of them are gone in the end.
+// proves hyperdht.110
+#[test]
+fn a_flood_at_the_gate_is_bounded() {
+    let (mut world, host, _) = server(Shape::Open, |options| options.gate = true);
+    world.hosts[host].mute = true;
+    for n in 0..limits::HYPERDHT_SESSIONS_PER_HOST as u64 + 50 {
+        let from = Addr::new([7, 7, 7, 7], 1000 + n as u16);
+        let input = super::pitfalls::direct_message(n, 1, 2, from);
+        world.input(host, input.clone());
+        // Copies of one caller are no callers.
+        world.input(host, input);
+    }
+    assert_eq!(knocks(&world, host), limits::HYPERDHT_SESSIONS_PER_HOST);
+    let other = super::pitfalls::direct_message(1 << 40, 1, 2, Addr::new([7, 7, 7, 8], 1));
+    world.input(host, other);
+    assert_eq!(
+        knocks(&world, host),
+        limits::HYPERDHT_SESSIONS_PER_HOST + 1,
+        "one host takes no other's place"
+    );
+    assert!(world.hosts[host].streams.is_empty());
+    world.run(Span::from_secs(25));
+    assert_eq!(world.hosts[host].dht.sessions(), 0);
+}
+
 /// A caller of another version is told so when it is let in, on each of its ways.
 #[test]
 fn a_knock_of_another_version_is_told_so() {

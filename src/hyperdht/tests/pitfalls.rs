@@ -45,6 +45,12 @@ pub fn strange_message(server: u8, own: u8, relay: Addr) -> (Input, Addr) {
     (handshake(server, relay, Handshake { mode: mode::FROM_RELAY, noise, peer, relay: None }), relay)
 }
 
+/// A caller's message, drawn from `seed`, sent straight to the server.
+pub fn direct_message(seed: u64, server: u8, own: u8, from: Addr) -> Input {
+    let noise = message(seed, server, own, &caller(1));
+    handshake(server, from, Handshake { mode: mode::FROM_CLIENT, noise, peer: None, relay: None })
+}
+
 fn outputs(world: &mut World, index: usize, input: Input) -> Vec<Output> {
     world.hosts[index].mute = true;
     world.input(index, input);
