@@ -1,6 +1,6 @@
 //! What leaves: the written bytes from the first that is not acked on, in the buffers in which they were handed over or
-//! collected, a ring of packets that point into these, and which packets are lost. Follows udx.10 to udx.14 and
-//! udx.34 to udx.39.
+//! collected, a ring of packets that point into these, and which packets are lost. Follows udx.10 to udx.14,
+//! udx.34 to udx.39 and udx.89.
 
 use std::collections::VecDeque;
 
