@@ -10,8 +10,11 @@ const REFRESH_JITTER: Span = Span::from_secs(120);
 /// A refresh that comes later than this was slept over: everybody else's, too (hyperswarm.3).
 const GRACE: Span = Span::from_secs(30);
 /// Looks beside the refreshes: how long after the one before, and what is added at most (hyperswarm.36).
-const LOOKS: [(Span, Span); 2] =
-    [(Span::from_secs(1), Span::from_secs(1)), (Span::from_secs(10), Span::from_secs(5))];
+const LOOKS: [(Span, Span); 3] = [
+    (Span::from_secs(1), Span::from_secs(1)),
+    (Span::from_secs(3), Span::from_secs(2)),
+    (Span::from_secs(10), Span::from_secs(5)),
+];
 
 /// What a query of a topic is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
