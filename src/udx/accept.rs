@@ -39,7 +39,7 @@ impl Udx {
             self.answer_late(cx, &header);
             return None;
         };
-        let Some(stream) = self.streams.get_mut(id) else { return None };
+        let stream = self.streams.get_mut(id)?;
         // udx.3: checked before anything changes
         if usize::from(header.data_offset) > body.len() || bytes.len() > limits::DATAGRAM_MAX {
             trace!(cx, Drop, "udx", id: id, peer: from, rule: "udx.3", "a data offset beyond the packet");

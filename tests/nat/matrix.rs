@@ -232,14 +232,10 @@ fn the_matrix_of_boxes() {
         let results = measure(&cells, &PAIRINGS, TRIES, LABS_WHOLE, write_table);
         write_table(&results);
         // Node alone is the measure.
-        for pairing in 0..3 {
-            let [ours, theirs] = [pairing, 3].map(|n| middle(times(&results, n, false)));
+        for (n, pairing) in PAIRINGS.iter().enumerate().take(3) {
+            let [ours, theirs] = [n, 3].map(|n| middle(times(&results, n, false)));
             // The client makes the difference; where that is Node's, it is the same.
-            assert!(
-                ours * 10 <= theirs * 11,
-                "{}: {ours} ms, Node alone {theirs} ms",
-                PAIRINGS[pairing].name()
-            );
+            assert!(ours * 10 <= theirs * 11, "{}: {ours} ms, Node alone {theirs} ms", pairing.name());
         }
         results
     } else {
