@@ -25,7 +25,7 @@ fn natlab() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/nat/lab/natlab")
 }
 
-/// True where no lab can be, after saying so even if the output of tests is captured. Use: `if skipped("x") { return }`.
+/// True where no lab can be, after saying so even if the output of tests is captured. `if skipped("x") { return }`
 pub fn skipped(test: &str) -> bool {
     static WHY: OnceLock<Option<String>> = OnceLock::new();
     let why = WHY.get_or_init(|| {

@@ -54,7 +54,7 @@ impl Pair {
         self.server.close();
     }
 
-    /// Waits until so many messages more have come back. The last, and which ways the connection took meanwhile; `None`:
+    /// Waits until so many more messages came back. The last, and which ways the connection went meanwhile; `None`:
     /// it closed, or was silent.
     fn talks(&mut self, more: u64, patience: Duration) -> Option<(Value, Vec<String>)> {
         let (mut last, mut moves, mut left) = (Value::Null, Vec::new(), more);
