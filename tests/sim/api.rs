@@ -292,6 +292,32 @@ fn a_swarm_stops_and_ends_with_its_node() {
     });
 }
 
+/// Idle connections are kept alive as often as the node's config says, or not at all.
+#[test]
+fn a_node_says_how_its_connections_are_kept_alive() {
+    for (every, least, most) in
+        [(Some(Span::from_secs(5)), 20, 60), (Some(Span::from_secs(30)), 3, 9), (None, 0, 0)]
+    {
+        let mut world = World::new(seed(242));
+        network(&mut world, 3);
+        let [one, other] = [10, 11].map(|n| {
+            let host = world.add([30, 0, 2, n]);
+            world.start(host, Config { keep_alive: every, ..joining() });
+            wait(&mut world, 60, |_, from, event| from == host && matches!(event, Event::Bootstrapped));
+            host
+        });
+        listen(&mut world, one, &key(1));
+        let (conn, outcome) = connect(&mut world, other, key(1).public);
+        outcome.expect("connected");
+        echo(&mut world, other, conn, one);
+        world.run(Span::from_secs(5));
+        let before = world.net(other).traffic().packets_out;
+        world.run(Span::from_secs(120));
+        let sent = world.net(other).traffic().packets_out - before;
+        assert!((least..=most).contains(&sent), "{sent} datagrams in two minutes, every {every:?}");
+    }
+}
+
 /// The node that is asked answers when it was told to; one that shall wait for too long does not.
 #[test]
 fn pings_are_answered_when_they_shall_be() {

@@ -75,6 +75,39 @@ fn who_is_turned_away_hears_nothing() {
     }
 }
 
+// proves hyperdht.55
+#[test]
+fn a_server_is_announced_again_when_the_program_says_so() {
+    let (mut world, host, server) = server(Shape::Consistent, |_| {});
+    let announced = |world: &World| -> usize {
+        let asked = world.hosts[..5].iter().flat_map(|node| &node.asked);
+        asked.filter(|(command, _)| *command == crate::wire::hyperdht::command::ANNOUNCE).count()
+    };
+    let before = announced(&world);
+    world.run(LONG);
+    assert_eq!(announced(&world), before, "not by itself");
+    world.with(host, |dht, cx| dht.refresh(cx, server)).expect("it listens");
+    world.run(SHORT);
+    assert_eq!(announced(&world), before + 3);
+    world.with(host, |dht, cx| dht.unlisten(cx, server)).expect("it listens");
+    assert_eq!(world.with(host, |dht, cx| dht.refresh(cx, server)), Err(Error::Gone));
+}
+
+// proves hyperdht.36
+#[test]
+fn outcomes_are_remembered_as_long_as_was_told() {
+    for (clear, left) in [(Span::from_secs(1), 0), (Span::from_secs(30), 1)] {
+        let (mut world, host, _) = server(Shape::Open, |options| options.handshake_clear = clear);
+        let client = world.host(Shape::Consistent);
+        let conn = world.dial(client, 1, 2);
+        let ours = world.outcome(client, conn, LONG).expect("connected");
+        joined(&mut world, client, &ours, host);
+        assert_eq!(world.hosts[host].dht.sessions(), 1);
+        world.run(Span::from_secs(12));
+        assert_eq!(world.hosts[host].dht.sessions(), left);
+    }
+}
+
 /// A program that never answers is asked by no more than the bounds let through, and all of them are gone in the end.
 // proves hyperdht.110
 #[test]
