@@ -1,6 +1,9 @@
 //! Worlds in which most nodes lie, or somebody attacks one: what is true is found all the same, and work, memory and
-//! traffic have bounds. The rules: *Among liars* in `vendor-protocol-notes/dht_rpc.md` and `hyperdht.md`.
+//! traffic have bounds. The rules: *Among liars* in `vendor-protocol-notes/dht_rpc.md`, *Under attack* in
+//! `hyperdht.md`.
 
+#[path = "hostile/floods.rs"]
+mod floods;
 #[path = "hostile/liars.rs"]
 mod liars;
 

@@ -4,6 +4,7 @@ mod support;
 
 mod api;
 mod beside;
+mod cases;
 mod chat;
 mod check;
 mod crowd;
