@@ -242,6 +242,9 @@ impl Recv {
 
     /// Ranges beyond the missing packet: all, or the lowest and those up to what came last (udx.21).
     pub fn blocks(&self) -> Vec<Block> {
+        if !self.has_gap() {
+            return Vec::new(); // the usual case
+        }
         let skipped = self.held_ranges.count_to(self.latest).saturating_sub(BLOCKS_MAX);
         let lowest = self.held_ranges.iter().take(BLOCKS_LOWEST);
         let latest = self.held_ranges.iter().skip(BLOCKS_LOWEST + skipped).take(BLOCKS_MAX - BLOCKS_LOWEST);
