@@ -67,7 +67,7 @@ fn truth_is_found(lie: Lie, patience: Span) {
         let announce = den.world.net(giver).announce(TOPIC, &server, Vec::new());
         ask(&mut den, giver, announce);
 
-        let honest = |den: &mut Den, target: Key| usize::from(den.honest_of_closest(&target) > 0);
+        let honest = |den: &mut Den, target: Key| usize::from(den.honest_of_closest(&target, 20) > 0);
         let get = den.world.net(taker).find_immutable(hash);
         let got = ask(&mut den, taker, get);
         assert!(got.took <= patience, "seed {n}: {}", got.took);
@@ -128,4 +128,40 @@ fn truth_is_found_among_nodes_that_point_at_a_victim() {
         assert!(heard >= 10, "liars were asked: {heard}");
         assert!(to_victim <= 3 * 6, "{to_victim} datagrams for one query");
     }
+}
+
+/// A server announces itself to three nodes (hyperdht.51). Where one of these is honest, a client gets through to it, by
+/// as many liars as say that they know the server.
+#[test]
+fn a_server_is_reached_if_one_of_its_three_nodes_is_honest() {
+    let mut reached = 0;
+    for n in 0..6 {
+        let mut den = Den::new(seed(n), HONEST, Lie::Company);
+        let (server, client) = (den.user(1), den.user(2));
+        let pair = key(n as u8 + 1);
+        den.betray(&pair);
+        den.world.net(server).listen(&pair, false).expect("new");
+        den.wait(server, 60, |event| matches!(event, Event::Listening { .. })).expect("somebody took it");
+        let conn = den.world.net(client).connect(pair.public, &key(99), false).expect("new");
+        let mut outcome = None;
+        den.wait(client, 60, |event| {
+            match event {
+                Event::Connected { conn: of, key, .. } if *of == conn => outcome = Some(Ok(*key)),
+                Event::ConnectFailed { conn: of, why, .. } if *of == conn => outcome = Some(Err(*why)),
+                _ => {}
+            }
+            outcome.is_some()
+        });
+        let honest = den.honest_of_closest(&target(&pair.public), 3) > 0;
+        if honest {
+            reached += 1;
+            assert_eq!(outcome, Some(Ok(pair.public)), "seed {n}");
+        } else {
+            assert!(
+                outcome.is_some_and(|outcome| outcome.is_err()),
+                "seed {n}: told, and in time: {outcome:?}"
+            );
+        }
+    }
+    assert!((1..6).contains(&reached), "some and some: {reached}");
 }

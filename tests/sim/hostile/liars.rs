@@ -274,14 +274,14 @@ impl Den {
         pool.split_off(at)
     }
 
-    /// How many of the twenty that are truly closest to a target are honest.
-    pub fn honest_of_closest(&mut self, target: &Key) -> usize {
+    /// How many of the `count` nodes that are truly closest to a target are honest.
+    pub fn honest_of_closest(&mut self, target: &Key, count: usize) -> usize {
         let hosts = self.honest.clone();
         let mut all: Vec<Addr> =
             hosts.iter().map(|host| Addr::new(self.world.ip(*host), self.port(*host))).collect();
         all.extend(self.liars.keys());
         all.sort_by_key(|addr| distance(*addr, target));
-        all.iter().take(20).filter(|addr| !self.liars.contains_key(addr)).count()
+        all.iter().take(count).filter(|addr| !self.liars.contains_key(addr)).count()
     }
 
     /// The liars hear of a key, as if its owner had announced itself to all of them.
