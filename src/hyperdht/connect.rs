@@ -290,9 +290,12 @@ impl HyperDht {
     }
 
     pub(super) fn peer_found(&mut self, cx: &mut Cx<'_>, conn: ConnId, reply: &Reply) {
+        let Some(key) = self.client(conn).map(|client| client.key) else { return };
         let Some(finding) = self.finding(conn) else { return };
         let Some(value) = &reply.value else { return };
-        if reply.error != 0 || wire::decode::<Peer>(value).is_err() || reply.from.port == 0 {
+        // hyperdht.150
+        let named = wire::decode::<Peer>(value).is_ok_and(|peer| peer.key == key);
+        if reply.error != 0 || !named || reply.from.port == 0 {
             return;
         }
         if finding.known.contains(&reply.from) || finding.known.len() >= limits::HYPERDHT_RELAYS_TRIED {

@@ -188,7 +188,11 @@ impl HyperDht {
         let peers = match lookup.what {
             What::Value(_) => return self.value_found(id, reply),
             What::Nodes | What::Ping | What::Store { .. } => return,
-            What::FindPeer => value.and_then(|v| wire::decode::<Peer>(v).ok()).into_iter().collect(),
+            What::FindPeer => {
+                let named = value.and_then(|v| wire::decode::<Peer>(v).ok());
+                // hyperdht.150
+                named.into_iter().filter(|peer| target(&peer.key) == lookup.topic).collect()
+            }
             What::Lookup | What::Announce { .. } | What::Unannounce { .. } => {
                 value.and_then(|v| wire::decode::<LookupReply>(v).ok()).map_or_else(Vec::new, |l| l.peers)
             }

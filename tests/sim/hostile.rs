@@ -165,3 +165,26 @@ fn a_server_is_reached_if_one_of_its_three_nodes_is_honest() {
     }
     assert!((1..6).contains(&reached), "some and some: {reached}");
 }
+
+/// Whoever knows no more of a key than its hash cannot pretend to know its owner.
+// proves hyperdht.150
+#[test]
+fn records_of_other_keys_are_not_taken() {
+    let mut den = Den::new(seed(1), HONEST, Lie::Company);
+    let user = den.user(1);
+    let find = den.world.net(user).find_peer(key(5).public);
+    let found = ask(&mut den, user, find);
+    assert!(found.keys.is_empty() && den.heard > 0);
+    let conn = den.world.net(user).connect(key(5).public, &key(99), false).expect("new");
+    let mut why = None;
+    let took = den.wait(user, 60, |event| {
+        if let Event::ConnectFailed { conn: of, why: said, .. } = event
+            && *of == conn
+        {
+            why = Some(said.code());
+        }
+        why.is_some()
+    });
+    assert_eq!(why, Some("PEER_NOT_FOUND"));
+    assert!(took.is_some_and(|took| took < Span::from_secs(1)), "nobody is asked for a handshake: {took:?}");
+}

@@ -221,10 +221,10 @@ impl Den {
                 let peer = Some(Addr::new(VICTIM, 9));
                 encode(&Handshake { mode: mode::REPLY, noise, peer, relay: None })
             }
-            command::FIND_PEER => match self.keys.get(target) {
-                Some(&key) => encode(&Peer { key, relays: vec![Addr::new(VICTIM, 7)] }),
-                None => return Ok(None),
-            },
+            command::FIND_PEER => {
+                let key = self.keys.get(target).copied().unwrap_or_else(|| self.draw.bytes32());
+                encode(&Peer { key, relays: vec![Addr::new(VICTIM, 7)] })
+            }
             command::LOOKUP => {
                 let peers = (0..20).map(|_| Peer { key: self.draw.bytes32(), relays: Vec::new() }).collect();
                 encode(&LookupReply { peers, ..LookupReply::default() })
