@@ -50,7 +50,7 @@ impl Scene {
     }
 
     /// Lets `span` pass; what was sent to the victim since the last look: datagrams and bytes.
-    fn to_victim(&mut self, span: Span) -> (u64, u64) {
+    fn meets_victim(&mut self, span: Span) -> (u64, u64) {
         self.world.run(span);
         let tap = self.world.tap.replace(Vec::new()).expect("a tap");
         let sent = tap.iter().filter(|(_, to, _)| to.ip == VICTIM);
@@ -127,13 +127,13 @@ fn a_forged_source_gets_no_more_than_an_answer_each() {
     ];
     let mut scene = Scene::new(1);
     for (name, message, own, passed) in kinds {
-        scene.to_victim(Span::from_secs(10));
+        scene.meets_victim(Span::from_secs(10));
         let bytes = wire::encode(&RequestMessage { to: scene.relay_at, ..message });
         let from = if passed { ATTACKER } else { victim };
         for _ in 0..COUNT {
             scene.world.inject(from, scene.relay_at, &bytes);
         }
-        let (count, sent) = scene.to_victim(Span::from_secs(3));
+        let (count, sent) = scene.meets_victim(Span::from_secs(3));
         println!("{name}: {COUNT} of {} bytes make {count} of {}", bytes.len(), sent / count.max(1));
         let most = if own { 400 + 100 } else { COUNT };
         assert!(count <= most, "{name}: {count}");
@@ -163,10 +163,10 @@ fn nodes_that_were_made_up_are_forgotten() {
                 RequestMessage { id: Some(*id), to: scene.relay_at, ..asking(PING, true, None, None) };
             scene.world.inject(*from, scene.relay_at, &wire::encode(&message));
         }
-        let (answers, _) = scene.to_victim(Span::from_secs(2));
+        let (answers, _) = scene.meets_victim(Span::from_secs(2));
         assert!(answers <= 500, "seed {n}: {answers} answers");
-        let (asked, _) = scene.to_victim(Span::from_secs(3600));
-        let (later, _) = scene.to_victim(Span::from_secs(600));
+        let (asked, _) = scene.meets_victim(Span::from_secs(3600));
+        let (later, _) = scene.meets_victim(Span::from_secs(600));
         println!(
             "seed {n}: {answers} answers, then {asked} datagrams in an hour, and {later} in ten minutes more"
         );
@@ -238,7 +238,7 @@ fn a_flood_of_handshakes_ends_in_little() {
     let mut scene = Scene::new(1);
     let attacker = scene.world.add(ATTACKER.ip);
     join(&mut scene.world, attacker);
-    scene.to_victim(Span::ZERO);
+    scene.meets_victim(Span::ZERO);
     // Its node makes the messages.
     let mut messages = std::collections::BTreeSet::new();
     for n in 0..300_u32 {
@@ -260,7 +260,7 @@ fn a_flood_of_handshakes_ends_in_little() {
     }
     assert!(messages.len() >= 200, "{} messages", messages.len());
     scene.world.run(Span::from_secs(60));
-    scene.to_victim(Span::ZERO);
+    scene.meets_victim(Span::ZERO);
     let mut came = 0;
     for (n, noise) in messages.iter().enumerate() {
         let peer = Some(Addr::new(VICTIM, 1 + n as u16));
@@ -275,7 +275,7 @@ fn a_flood_of_handshakes_ends_in_little() {
             assert!(call(&mut scene.world, client, server, key(1).public).is_ok(), "after {n}");
         }
     }
-    let (count, sent) = scene.to_victim(Span::from_secs(60));
+    let (count, sent) = scene.meets_victim(Span::from_secs(60));
     let handshakes = messages.len() as u64;
     println!("{handshakes} handshakes of {came} bytes make {count} datagrams of {sent} bytes to the victim");
     // The first packet of a stream and its six repetitions, upstream's too.
