@@ -131,7 +131,7 @@ fn truth_is_found_among_nodes_that_point_at_a_victim() {
 }
 
 /// A server announces itself to three nodes (hyperdht.51). Where one of these is honest, a client gets through to it,
-/// by as many liars as say that they know the server.
+/// past as many liars as say that they know the server.
 #[test]
 fn a_server_is_reached_if_one_of_its_three_nodes_is_honest() {
     let mut reached = 0;
