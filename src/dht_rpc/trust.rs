@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use crate::base::Addr;
 
 /// Of the nodes that an answer is the first to name, so many are asked however close others are. dht_rpc.95
-pub(super) const FOLLOWED: usize = 4;
+pub(super) const FOLLOWED: usize = 1;
 /// Who named this many more that have not answered than that have is not followed once there are enough answers.
 /// dht_rpc.96
 pub(super) const DOUBTED: u16 = 2;
