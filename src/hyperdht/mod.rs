@@ -128,17 +128,36 @@ struct Route {
 #[derive(Debug)]
 enum Purpose {
     FindPeer(ConnId),
-    Handshake { conn: ConnId, relay: Addr, candidate: bool },
-    LanPing { conn: ConnId, addr: Addr },
+    Handshake {
+        conn: ConnId,
+        relay: Addr,
+        candidate: bool,
+    },
+    LanPing {
+        conn: ConnId,
+        addr: Addr,
+    },
     Round(ConnId),
+    /// Its answer says nothing.
+    Farewell(ConnId),
     Sample(PunchId),
     AnnounceFind(ServerId),
-    Announce { server: ServerId, relay: Addr, peer: Addr },
-    RelayPing { server: ServerId, relay: Addr },
+    Announce {
+        server: ServerId,
+        relay: Addr,
+        peer: Addr,
+    },
+    RelayPing {
+        server: ServerId,
+        relay: Addr,
+    },
     WithdrawFind(Box<Withdrawal>),
     Withdraw(ServerId),
     Lookup(LookupId),
-    LookupWrite { lookup: LookupId, announce: bool },
+    LookupWrite {
+        lookup: LookupId,
+        announce: bool,
+    },
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -306,6 +325,7 @@ impl HyperDht {
 
     /// Ends an attempt or a connection at once: no `Failed`, no `Connected`. Its record stays until the stream closed.
     pub fn destroy(&mut self, cx: &mut Cx<'_>, conn: ConnId) -> Result<(), crate::Error> {
+        self.say_farewell(cx, conn);
         let Some(record) = self.conns.get_mut(conn) else { return Err(crate::Error::Gone) };
         match core::mem::replace(&mut record.stage, Stage::Ended) {
             Stage::Client(_) => self.end_client_work(conn, None),
@@ -440,6 +460,7 @@ impl HyperDht {
             Purpose::RelayPing { server, relay } => self.relay_answered(cx, server, relay, result),
             Purpose::WithdrawFind(withdrawal) => self.withdraw_found(cx, *withdrawal, result),
             Purpose::Withdraw(server) => self.withdrawn(cx, server),
+            Purpose::Farewell(_) => {}
             Purpose::LookupWrite { lookup, announce } => self.lookup_written(lookup, announce, result),
             // Queries are not answered this way: put it back.
             other @ (Purpose::FindPeer(_) | Purpose::AnnounceFind(_) | Purpose::Lookup(_)) => {

@@ -132,18 +132,19 @@ impl HyperDht {
         }
     }
 
-    fn ask_round(
+    /// A round's question, sealed, through that relay to that address of the server.
+    fn round(
         &mut self,
         cx: &mut Cx<'_>,
         conn: ConnId,
         relay: Addr,
         peer: Addr,
         payload: HolepunchPayload,
-    ) {
-        let Some(client) = self.client(conn) else { return };
+    ) -> Option<Ask> {
+        let client = self.client(conn)?;
         let target = client.target;
-        let Phase::Answered(answered) = &mut client.phase else { return };
-        let Some(punch) = &mut answered.punch else { return };
+        let Phase::Answered(answered) = &mut client.phase else { return None };
+        let punch = answered.punch.as_mut()?;
         let payload = HolepunchPayload { round: punch.round, ..payload };
         let round = punch.round;
         trace!(
@@ -154,14 +155,38 @@ impl HyperDht {
         let id = answered.payload.holepunch.as_ref().map_or(0, |holepunch| holepunch.id);
         let message = Holepunch { mode: mode::FROM_CLIENT, id, payload: sealed, peer: Some(peer) };
         let puncher = punch.punch;
-        let Some(puncher) = self.punchers.get(puncher) else { return };
-        let ask = Ask {
+        let puncher = self.punchers.get(puncher)?;
+        Some(Ask {
             target: Some(target),
             value: Some(wire::encode(&message)),
             socket: Some(puncher.socket),
             ..Ask::new(relay, command::PEER_HOLEPUNCH)
-        };
-        self.ask(Purpose::Round(conn), ask);
+        })
+    }
+
+    fn ask_round(
+        &mut self,
+        cx: &mut Cx<'_>,
+        conn: ConnId,
+        relay: Addr,
+        peer: Addr,
+        payload: HolepunchPayload,
+    ) {
+        if let Some(ask) = self.round(cx, conn, relay, peer, payload) {
+            self.ask(Purpose::Round(conn), ask);
+        }
+    }
+
+    /// Tells a server that may be punching that nobody waits for it any more. hyperdht.141
+    pub(super) fn say_farewell(&mut self, cx: &mut Cx<'_>, conn: ConnId) {
+        let punch = self.reached(conn).and_then(|answered| answered.punch.as_ref());
+        let Some(punch) = punch.filter(|punch| !matches!(punch.step, Step::Aborting(_))) else { return };
+        let relay = punch.relay;
+        let payload = HolepunchPayload { error: error::ABORTED, ..HolepunchPayload::default() };
+        if let Some(ask) = self.round(cx, conn, relay.relay, relay.peer, payload) {
+            // The puncher's socket is about to close.
+            self.ask(Purpose::Farewell(conn), Ask { socket: None, ..ask });
+        }
     }
 
     pub(super) fn round_answered(&mut self, cx: &mut Cx<'_>, conn: ConnId, result: Result<Reply, ()>) {

@@ -220,7 +220,8 @@ impl Display for Of<'_> {
             Purpose::FindPeer(conn)
             | Purpose::Handshake { conn, .. }
             | Purpose::LanPing { conn, .. }
-            | Purpose::Round(conn) => conn.fmt(f),
+            | Purpose::Round(conn)
+            | Purpose::Farewell(conn) => conn.fmt(f),
             Purpose::Sample(punch) => punch.fmt(f),
             Purpose::AnnounceFind(server)
             | Purpose::Announce { server, .. }
@@ -239,6 +240,7 @@ impl Display for Purpose {
             Purpose::Handshake { .. } => "the handshake",
             Purpose::LanPing { .. } => "the ping on the local network",
             Purpose::Round(_) => "the holepunch round",
+            Purpose::Farewell(_) => "the word that nobody waits for a punch",
             Purpose::Sample(_) => "how do you see this socket",
             Purpose::AnnounceFind(_) => "the walk for nodes to announce to",
             Purpose::Announce { .. } => "the announcement",
