@@ -10,8 +10,6 @@ use super::lab::{BOOTSTRAP, Kind, Lab, Nodes, Program, skipped, without_node};
 const OPEN: Duration = Duration::from_secs(30);
 /// How long a stream may be silent before it must have ended: udx.36 and some more.
 const END: Duration = Duration::from_secs(60);
-/// How long a room may take to be whole again.
-const NEW: Duration = Duration::from_secs(3);
 /// How often a line is said again.
 const EVERY: Duration = Duration::from_millis(100);
 /// Messages of a talk before something happens.
@@ -231,8 +229,9 @@ fn a_talk_that_cannot_go_on_ends() {
     assert_eq!(talk(&mut pair, ("restricted", "symmetric"), forgets), None);
 }
 
-/// Everybody on a topic, by the command line. Node's connection dies after 13 s, and comes again later than that; here
-/// there is a new one within 3 s, unless it takes a random search, or the old one follows.
+/// Everybody on a topic, by the command line. Node's connection dies after 13 s, and comes again later than that. That
+/// here it takes 3 s at most, unless a random search is needed, is shown by the stories of the simulator, which have a
+/// clock of their own (`tests/sim/swarm/back.rs`); what it took is printed.
 #[test]
 fn a_room_whose_members_move() {
     if skipped("a_room_whose_members_move") {
@@ -240,29 +239,25 @@ fn a_room_whose_members_move() {
     }
     let lab = Lab::with_dht(&[], Nodes::Seckel);
     let mut cases = vec![
-        (("restricted", "restricted"), "new address", Box::new(new_address) as Happens, NEW),
-        (("open", "symmetric"), "forgets", Box::new(forgets) as Happens, NEW),
+        (("restricted", "restricted"), "new address", Box::new(new_address) as Happens),
+        (("open", "symmetric"), "forgets", Box::new(forgets) as Happens),
     ];
     if super::whole() {
-        cases.push((("open", "restricted"), "another address", Box::new(new_address) as Happens, NEW));
-        cases.push((("restricted", "symmetric"), "is random", Box::new(forgets) as Happens, 2 * OPEN));
+        cases.push((("open", "restricted"), "another address", Box::new(new_address) as Happens));
+        cases.push((("restricted", "symmetric"), "is random", Box::new(forgets) as Happens));
     }
-    for (boxes, what, happens, patience) in cases {
-        // A machine that does something else may be late; it is not, three times.
-        let whole = (0..3).any(|n| {
-            lab.set("kind", &["nat-a", boxes.0]);
-            lab.set("kind", &["nat-b", boxes.1]);
-            let whole = room(&lab, &format!("{what} {n}"), &happens, patience);
-            println!("{} × {}, {what}: {whole:?}", boxes.0, boxes.1);
-            lab.set("address", &["nat-b", "10"]);
-            whole
-        });
-        assert!(whole, "{boxes:?}, {what}");
+    for (boxes, what, happens) in cases {
+        lab.set("kind", &["nat-a", boxes.0]);
+        lab.set("kind", &["nat-b", boxes.1]);
+        let again = room(&lab, what, &happens);
+        println!("{} × {}, {what}: {again:?}", boxes.0, boxes.1);
+        lab.set("address", &["nat-b", "10"]);
+        assert!(again.is_some(), "{boxes:?}, {what}");
     }
 }
 
-/// Two meet in a room, something happens, and both hear each other again in time.
-fn room(lab: &Lab, topic: &str, happens: &Happens, patience: Duration) -> bool {
+/// Two meet in a room, something happens, and both hear each other again: after that time, if they do.
+fn room(lab: &Lab, topic: &str, happens: &Happens) -> Option<Duration> {
     let args = ["swarm", topic, "--json", "--bootstrap", BOOTSTRAP];
     let (mut a, mut b) = (lab.seckel("a", &args), lab.seckel("b", &args));
     for member in [&mut a, &mut b] {
@@ -272,9 +267,8 @@ fn room(lab: &Lab, topic: &str, happens: &Happens, patience: Duration) -> bool {
     happens(lab, &mut b);
     let start = Instant::now();
     // Both speak, as those in a room do.
-    let both = speaks(&mut b, &mut a, "after", patience) && speaks(&mut a, &mut b, "after", patience);
-    println!("{topic}: after {:?}", start.elapsed());
-    both && start.elapsed() < patience
+    let both = speaks(&mut b, &mut a, "after", 2 * OPEN) && speaks(&mut a, &mut b, "after", 2 * OPEN);
+    both.then(|| start.elapsed())
 }
 
 /// `one` says `text`, and again every 100 ms, until `other` has heard it. False: it has not.
