@@ -1,4 +1,4 @@
-//! Connections of this side whose other side has fallen silent: it may be gone, or elsewhere, long before the transport
+//! Connections whose other side has fallen silent: it may be gone, or elsewhere, long before the transport
 //! gives up. It is dialled anew beside them. Follows hyperswarm.37.
 
 use super::connections::{Beside, State, Successor};
@@ -16,11 +16,10 @@ impl Hyperswarm {
     /// Something that was sent on a connection is not acked in time.
     pub(super) fn late(&mut self, cx: &mut Cx<'_>, link: Link) {
         let Some(key) = self.connections.of_link(&link) else { return };
-        let ours = |connection: &connections::Connection| {
-            connection.state == State::Client(link) && !connection.doomed
-        };
+        let open =
+            |connection: &connections::Connection| connection.state != State::Dialling && !connection.doomed;
         if self.config.dial_beside
-            && self.connections.get(&key).is_some_and(ours)
+            && self.connections.get(&key).is_some_and(open)
             && self.timers.get(Timer::Silent(link)).is_none()
         {
             self.timers.set(Timer::Silent(link), cx.now + FIRST_LOOK);

@@ -254,6 +254,29 @@ fn who_is_found_at_a_new_address_is_dialled_there() {
     }
 }
 
+/// Only the side that has moved speaks: it notices alone that nobody hears it, whoever of them opened the connection.
+// proves hyperswarm.37
+#[test]
+fn who_speaks_alone_is_heard_again_within_three_seconds() {
+    for n in 0..4 {
+        for side in 0..2 {
+            let mut pair = met(seed(0x6e00 + n), [Kind::Restricted; 2], [BOTH, BOTH]);
+            pair.talk_for(20);
+            let (home, speaker, other) = (pair.home(side), pair.hosts[side], pair.hosts[1 - side]);
+            pair.world.readdress(home, [30, 0, 150, 1]);
+            let begin = pair.world.now();
+            while pair.heard.get(&other).is_none_or(|said| *said < begin) {
+                let now = pair.world.now();
+                assert!(now.since(begin) < SOON, "side {side}\n{}", pair.world.last_lines());
+                if let Some(&conn) = pair.open.get(&speaker) {
+                    let _ = pair.world.net(speaker).send(conn, &now.as_micros().to_be_bytes());
+                }
+                pair.run(Span::from_millis(100));
+            }
+        }
+    }
+}
+
 /// A host that is carried to another network knows of it at once.
 // proves hyperswarm.28, hyperswarm.37
 #[test]
