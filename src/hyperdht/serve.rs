@@ -162,6 +162,18 @@ impl HyperDht {
             remote_token: round.remote_token,
             ..HolepunchPayload::default()
         };
+        self.seal_answer(cx, (server, session), round, socket, payload);
+    }
+
+    /// Answers a round with that, from that socket.
+    fn seal_answer(
+        &mut self,
+        cx: &mut Cx<'_>,
+        (server, session): (ServerId, SessionId),
+        round: Round,
+        socket: SocketId,
+        payload: HolepunchPayload,
+    ) {
         let Some(pending) = self.pending(server, session) else { return };
         let payload = HolepunchPayload { round: pending.round, ..payload };
         trace!(
@@ -185,15 +197,11 @@ impl HyperDht {
         round: Round,
         error: u64,
     ) {
-        let Some(pending) = self.pending(server, session) else { return };
-        let payload = HolepunchPayload { error, round: pending.round, ..HolepunchPayload::default() };
-        trace!(
-            cx, Out, "hyperdht", id: SessionName(server, session), peer: round.client, rule: "hyperdht.39",
-            "round {}: {}", payload.round, View(&payload)
-        );
-        let sealed = pending.sealed.seal(cx, &payload);
-        let current = self.status.current;
-        self.answer_round(round.request, round.client, sealed, Some(current));
+        if self.pending(server, session).is_none() {
+            return;
+        }
+        let payload = HolepunchPayload { error, ..HolepunchPayload::default() };
+        self.seal_answer(cx, (server, session), round, self.status.current, payload);
         self.abort_session(cx, server, session);
     }
 }

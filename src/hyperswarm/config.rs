@@ -47,7 +47,7 @@ pub struct Config {
     pub always_relay: bool,
     /// Look for peers again soon after the first look (hyperswarm.36).
     pub look_again: bool,
-    /// Dial a peer anew beside a connection of this side that has fallen silent (hyperswarm.37).
+    /// Dial a peer anew beside a connection that has fallen silent (hyperswarm.37).
     pub dial_beside: bool,
 }
 
