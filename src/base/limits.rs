@@ -21,6 +21,10 @@ pub const TREE_SIGNATURE_MAX: usize = 1 << 16;
 pub const BITFIELD_WORDS_MAX: usize = 1 << 18;
 /// Bytes of the name of a replication extension; more is malformed.
 pub const EXTENSION_NAME_MAX: usize = 1024;
+/// Bytes of an extension message that is sent.
+pub const EXTENSION_MAX: usize = 8 << 20;
+/// Names of extension messages that a core listens to.
+pub const EXTENSIONS_MAX: usize = 64;
 /// Bytes of the texts in a hyperbee's header; more is malformed.
 pub const HYPERBEE_HEADER_MAX: usize = 0x1_0000;
 /// Bytes of a key, a value or an index of a hyperbee; more is malformed, and refused by a put.

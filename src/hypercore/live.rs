@@ -1,7 +1,7 @@
 //! A core with its replicator, as one machine. Read `replicate.rs` first.
 
 use super::Hypercore;
-use super::replicate::{Event, Input, Output, PeerInfo, Replicator, Timer, capability};
+use super::replicate::{Event, Input, Output, PeerId, PeerInfo, Replicator, Timer, capability};
 use super::told::Told;
 use crate::base::{Cx, Deadline, Error, Machine, trace};
 
@@ -82,6 +82,26 @@ impl Live {
     /// See `Replicator::remote_length`.
     pub fn remote_length(&self) -> u64 {
         self.replicator.remote_length(&self.core)
+    }
+
+    /// See `Replicator::register_extension`.
+    pub fn register_extension(&mut self, name: &str) -> Result<(), Error> {
+        self.replicator.register_extension(name)
+    }
+
+    /// See `Replicator::unregister_extension`.
+    pub fn unregister_extension(&mut self, name: &str) {
+        self.replicator.unregister_extension(name);
+    }
+
+    /// See `Replicator::send_extension`.
+    pub fn send_extension(&mut self, to: PeerId, name: &str, message: &[u8]) -> Result<(), Error> {
+        self.replicator.send_extension(to, name, message)
+    }
+
+    /// See `Replicator::broadcast_extension`.
+    pub fn broadcast_extension(&mut self, name: &str, message: &[u8]) -> Result<usize, Error> {
+        self.replicator.broadcast_extension(name, message)
     }
 
     pub fn peers(&self) -> impl Iterator<Item = PeerInfo> {

@@ -8,6 +8,7 @@
 pub mod audit;
 pub mod auth;
 pub mod bitfield;
+mod extension;
 pub mod fetch;
 pub mod flat_tree;
 pub mod live;

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::Hypercore;
+use super::extension::Said;
 use super::fetch::Asking;
 use super::peers::Peers;
 use super::proof;
@@ -106,7 +107,7 @@ pub enum Fault {
 }
 
 /// Told to the owner.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Event {
     /// The core is longer: by an append here or a verified upgrade.
     Appended {
@@ -137,6 +138,12 @@ pub enum Event {
     },
     /// Storing works again.
     Resumed,
+    /// A message of a name that is registered.
+    Extension {
+        peer: PeerId,
+        name: String,
+        message: Vec<u8>,
+    },
 }
 
 /// Counts, since the replicator was made.
@@ -157,6 +164,8 @@ pub struct Stats {
     pub no_data: u64,
     /// Events that nobody took in time.
     pub events_dropped: u64,
+    /// Messages of names that are not registered.
+    pub extensions_dropped: u64,
 }
 
 /// What is known of a peer.
@@ -241,6 +250,7 @@ pub(super) struct Peer {
     pub(super) out: VecDeque<(u64, Vec<u8>)>,
     pub(super) asking: Asking,
     pub(super) answering: Answering,
+    pub(super) said: Said,
 }
 
 impl Peer {
@@ -261,6 +271,7 @@ impl Peer {
             out: VecDeque::new(),
             asking: Asking::default(),
             answering: Answering::default(),
+            said: Said::default(),
         }
     }
 
@@ -295,6 +306,8 @@ pub struct Replicator {
     pub(super) stats: Stats,
     /// Who was closed because neither side downloaded.
     idle: BTreeSet<PeerId>,
+    /// The names of extension messages that are told.
+    pub(super) extensions: BTreeSet<String>,
 }
 
 impl Default for Replicator {
@@ -315,6 +328,7 @@ impl Default for Replicator {
             timers: Timers::default(),
             stats: Stats::default(),
             idle: BTreeSet::new(),
+            extensions: BTreeSet::new(),
         }
     }
 }
@@ -413,7 +427,8 @@ impl Replicator {
     }
 
     pub(super) fn tell(&mut self, event: Event) {
-        if let (Event::Appended { .. }, Some(last @ Event::Appended { .. })) = (event, self.events.back_mut())
+        if let (Event::Appended { .. }, Some(last @ Event::Appended { .. })) =
+            (&event, self.events.back_mut())
         {
             *last = event;
         } else if self.events.len() >= limits::REPLICATION_EVENTS_MAX {
@@ -530,7 +545,7 @@ impl Replicator {
                     self.update_peer(cx, core, id);
                 }
             }),
-            kind::EXTENSION => decode::<Extension>(bytes).map(|_| ()),
+            kind::EXTENSION => decode(bytes).map(|extension: Extension| self.on_extension(id, extension)),
             _ => Ok(()),
         };
         if let Err(malformed) = done {

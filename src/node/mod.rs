@@ -4,6 +4,7 @@
 //! `Host` and `World` drive it by the five methods of a machine; programs use it through `Net`.
 
 mod conn;
+mod cores;
 pub mod inspect;
 mod life;
 mod lookups;
@@ -28,6 +29,7 @@ pub use crate::crypto::sign::KeyPair;
 pub use crate::dht_rpc::Config as DhtConfig;
 pub use crate::hyperbee::{Bee, Change, Range};
 pub use crate::hypercore::Durability;
+pub use crate::hypercore::replicate::PeerId;
 pub use crate::hyperdht::{
     ConnId, ConnectError, ConnectOptions, FindMutable, Knock, ListenOptions, LookupId, Met, Nat, Path,
     PingOptions, Punching, SAMPLES, ServerId, Stats as ConnectStats, StoreError, Veto,
@@ -47,7 +49,6 @@ use crate::base::{
     take_first,
 };
 use crate::dht_rpc::DhtRpc;
-use crate::hypercore::replicate::PeerId;
 use crate::hyperdht::HyperDht;
 use crate::udx::{StreamId, Udx};
 
@@ -299,15 +300,26 @@ pub enum Event {
         core: CoreId,
         index: u64,
     },
+    /// A core is exchanged with one peer more, over one of the connections.
     PeerAdded {
         core: CoreId,
+        peer: PeerId,
     },
     PeerRemoved {
         core: CoreId,
+        peer: PeerId,
     },
     /// A peer of a core broke the rules and is no longer asked.
     PeerFault {
         core: CoreId,
+        peer: PeerId,
+    },
+    /// A peer of a core sent a message of a name that was registered with `Net::extension`.
+    Extension {
+        core: CoreId,
+        peer: PeerId,
+        name: String,
+        message: Vec<u8>,
     },
     /// A block could not be stored; nothing is fetched until the next try.
     Stalled {

@@ -203,9 +203,12 @@ impl Node {
             match event {
                 replicate::Event::Appended { length } => self.tell(Event::Appended { core: id, length }),
                 replicate::Event::Downloaded { index } => self.tell(Event::Downloaded { core: id, index }),
-                replicate::Event::PeerAdded { .. } => self.tell(Event::PeerAdded { core: id }),
-                replicate::Event::PeerRemoved { .. } => self.tell(Event::PeerRemoved { core: id }),
-                replicate::Event::Fault { .. } => self.tell(Event::PeerFault { core: id }),
+                replicate::Event::PeerAdded { peer } => self.tell(Event::PeerAdded { core: id, peer }),
+                replicate::Event::PeerRemoved { peer } => self.tell(Event::PeerRemoved { core: id, peer }),
+                replicate::Event::Fault { peer, .. } => self.tell(Event::PeerFault { core: id, peer }),
+                replicate::Event::Extension { peer, name, message } => {
+                    self.tell(Event::Extension { core: id, peer, name, message });
+                }
                 replicate::Event::Stalled { why } => self.tell(Event::Stalled { core: id, why }),
                 replicate::Event::Uploaded { .. } | replicate::Event::Resumed => {}
             }

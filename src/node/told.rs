@@ -187,9 +187,13 @@ pub(super) fn event(cx: &mut Cx<'_>, event: &Event) {
         },
         Event::Appended { core, length } => trace!(cx, Event, "node", id: core, "length {length}"),
         Event::Downloaded { core, index } => trace!(cx, Event, "node", id: core, "block {index} is here"),
-        Event::PeerAdded { core } => trace!(cx, Event, "node", id: core, "a peer more"),
-        Event::PeerRemoved { core } => trace!(cx, Event, "node", id: core, "a peer less"),
-        Event::PeerFault { core } => trace!(cx, Event, "node", id: core, "a peer broke the rules"),
+        Event::PeerAdded { core, peer } => trace!(cx, Event, "node", id: core, "{peer} is there"),
+        Event::PeerRemoved { core, peer } => trace!(cx, Event, "node", id: core, "{peer} is gone"),
+        Event::PeerFault { core, peer } => trace!(cx, Event, "node", id: core, "{peer} broke the rules"),
+        Event::Extension { core, peer, name, message } => {
+            let len = message.len();
+            trace!(cx, Event, "node", id: core, "{peer} says {name:?}, {len} bytes");
+        }
         Event::Stalled { core, why } => trace!(cx, Event, "node", id: core, "stalled: {why}"),
         Event::Flushed { ok } => trace!(cx, Event, "node", "flushed: {ok}"),
         Event::Banned { key } => trace!(cx, Event, "node", peer: Short(key), "banned"),

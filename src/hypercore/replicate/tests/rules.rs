@@ -631,3 +631,79 @@ fn what_nobody_takes_is_bounded() {
     raw.open(2);
     assert_eq!(raw.hear::<Sync>(2, kind::SYNC).len(), 1);
 }
+
+fn extension(name: &str, message: &[u8]) -> Extension {
+    Extension { name: name.to_owned(), message: message.to_owned() }
+}
+
+/// hypercore test/extension.js: a name goes over the channel once.
+// proves replication.60
+#[test]
+fn a_name_that_is_said_twice_is_left_out() {
+    let mut raw = Raw::writer(1);
+    raw.open(1);
+    raw.open(2);
+    raw.outputs();
+    let now = raw.now;
+    let said = raw.core().with(now, |live, _| {
+        let said = [("a", 1), ("a", 2), ("b", 1), ("a", 1)];
+        said.map(|(name, to)| live.send_extension(PeerId(to), name, b"x"))
+    });
+    assert_eq!(said, [Ok(()); 4]);
+    let outputs = raw.outputs();
+    let names = |peer| {
+        let bytes = outputs.iter().filter_map(move |output| match output {
+            Output::Message { peer: to, kind: kind::EXTENSION, bytes } if *to == PeerId(peer) => Some(bytes),
+            _ => None,
+        });
+        bytes.map(|bytes| decode::<Extension>(bytes).expect("ours").name).collect::<Vec<_>>()
+    };
+    assert_eq!(names(1), ["a", "b", "a"]);
+    assert_eq!(names(2), ["a"]);
+}
+
+/// hypercore test/extension.js: basic, two extensions, unknown ones.
+// proves replication.61
+#[test]
+fn only_names_that_are_registered_are_told() {
+    let mut raw = Raw::writer(1);
+    raw.open(1);
+    let now = raw.now;
+    assert_eq!(raw.core().with(now, |live, _| live.register_extension("")).err(), Some(EMPTY));
+    assert_eq!(raw.core().with(now, |live, _| live.register_extension("known")), Ok(()));
+    for (name, message) in [("", "0"), ("other", "1"), ("", "2"), ("known", "3"), ("", "4"), ("", "")] {
+        raw.say(1, kind::EXTENSION, &extension(name, message.as_bytes()));
+    }
+    let mut heard = Vec::new();
+    while let Some(event) = raw.core().live.poll_event() {
+        if let Event::Extension { peer: PeerId(1), name, message } = event {
+            heard.push((name, message));
+        }
+    }
+    let known = |message: &str| ("known".to_owned(), message.as_bytes().to_owned());
+    assert_eq!(heard, [known("3"), known("4"), known("")]);
+    assert_eq!(raw.core().live.replicator.stats().extensions_dropped, 3);
+    raw.core().with(now, |live, _| live.unregister_extension("known"));
+    raw.say(1, kind::EXTENSION, &extension("known", b"5"));
+    assert_eq!(raw.core().live.replicator.stats().extensions_dropped, 4);
+}
+
+const EMPTY: Error = Error::Invalid("an extension without a name, or too long");
+
+/// hypercore test/extension.js: broadcast.
+// proves replication.62
+#[test]
+fn a_broadcast_passes_over_who_takes_nothing() {
+    let mut raw = Raw::writer(1);
+    (1..=3).for_each(|peer| raw.open(peer));
+    raw.outputs();
+    raw.input(Input::Writable { peer: PeerId(2), writable: false });
+    let now = raw.now;
+    let (all, one, gone) = raw.core().with(now, |live, _| {
+        let all = live.broadcast_extension("a", b"x");
+        (all, live.send_extension(PeerId(2), "a", b"x"), live.send_extension(PeerId(9), "a", b"x"))
+    });
+    assert_eq!((all, one, gone), (Ok(2), Err(Error::Full), Err(Error::Gone)));
+    raw.input(Input::Writable { peer: PeerId(2), writable: true });
+    assert_eq!(raw.core().with(now, |live, _| live.broadcast_extension("a", b"x")), Ok(3));
+}
