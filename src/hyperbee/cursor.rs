@@ -1,4 +1,4 @@
-//! Walking a version of the tree in order, and its log in time. Follows hyperbee.26 to hyperbee.32.
+//! Walking a version of the tree in order. Follows hyperbee.26 to hyperbee.32.
 
 use core::ops::Bound;
 
@@ -47,6 +47,17 @@ impl Range {
     pub fn reverse(self) -> Range {
         Range { reverse: true, ..self }
     }
+
+    /// A key that a walk in this direction does not come to any more.
+    pub(super) fn beyond_end(&self, key: &[u8]) -> bool {
+        match (self.reverse, &self.from, &self.to) {
+            (false, _, Bound::Included(end)) => key > end.as_slice(),
+            (false, _, Bound::Excluded(end)) => key >= end.as_slice(),
+            (true, Bound::Included(end), _) => key < end.as_slice(),
+            (true, Bound::Excluded(end), _) => key <= end.as_slice(),
+            (false, _, Bound::Unbounded) | (true, Bound::Unbounded, _) => false,
+        }
+    }
 }
 
 /// Hands out the entries of a range one by one, from the version it was made for: what is appended meanwhile does not
@@ -69,10 +80,10 @@ enum State {
 }
 
 #[derive(Clone, Debug)]
-struct Frame {
-    level: Level,
+pub(super) struct Frame {
+    pub(super) level: Level,
     /// What comes next, counted from the walk's side: even ones are children, odd ones keys.
-    step: usize,
+    pub(super) step: usize,
 }
 
 impl Cursor {
@@ -94,7 +105,7 @@ impl Cursor {
         if let State::Fresh = self.state {
             self.state = match root(self.version) {
                 None => State::Done,
-                Some(spot) => State::Walking(self.seek(cx, bee, log, spot)?),
+                Some(spot) => State::Walking(seek(cx, bee, log, self.version, &self.range, spot)?),
             };
         }
         let State::Walking(frames) = &mut self.state else { return Ok(None) };
@@ -109,7 +120,7 @@ impl Cursor {
                 return Err(Error::Corrupt("the keys of a hyperbee are out of order"));
             }
         }
-        if self.beyond_end(&entry.key) {
+        if self.range.beyond_end(&entry.key) {
             self.state = State::Done;
             return Ok(None);
         }
@@ -119,59 +130,50 @@ impl Cursor {
         }
         Ok(Some(entry))
     }
+}
 
-    fn beyond_end(&self, key: &[u8]) -> bool {
-        match (self.range.reverse, &self.range.from, &self.range.to) {
-            (false, _, Bound::Included(end)) => key > end.as_slice(),
-            (false, _, Bound::Excluded(end)) => key >= end.as_slice(),
-            (true, Bound::Included(end), _) => key < end.as_slice(),
-            (true, Bound::Excluded(end), _) => key <= end.as_slice(),
-            (false, _, Bound::Unbounded) | (true, Bound::Unbounded, _) => false,
-        }
-    }
-
-    /// The frames from the root down to where the range begins.
-    fn seek(
-        &self,
-        cx: &mut Cx<'_>,
-        bee: &mut Bee,
-        log: &mut impl Log,
-        mut spot: Spot,
-    ) -> Result<Vec<Frame>, Error> {
-        let begin = if self.range.reverse { &self.range.to } else { &self.range.from };
-        let mut frames = Vec::new();
-        loop {
-            let level = bee.level(cx, log, self.version, spot)?.clone();
-            let (key, inclusive) = match begin {
-                Bound::Unbounded => {
-                    frames.push(Frame { level, step: 0 });
+/// The frames from the root down to where the range begins.
+pub(super) fn seek(
+    cx: &mut Cx<'_>,
+    bee: &mut Bee,
+    log: &mut impl Log,
+    version: u64,
+    range: &Range,
+    mut spot: Spot,
+) -> Result<Vec<Frame>, Error> {
+    let begin = if range.reverse { &range.to } else { &range.from };
+    let mut frames = Vec::new();
+    loop {
+        let level = bee.level(cx, log, version, spot)?.clone();
+        let (key, inclusive) = match begin {
+            Bound::Unbounded => {
+                frames.push(Frame { level, step: 0 });
+                return Ok(frames);
+            }
+            Bound::Included(key) => (key, true),
+            Bound::Excluded(key) => (key, false),
+        };
+        // How many keys lie before the beginning, upwards.
+        let mut before = 0;
+        for &seq in &level.keys {
+            match bee.block(cx, log, version, seq)?.key.cmp(key) {
+                core::cmp::Ordering::Less => before += 1,
+                core::cmp::Ordering::Greater => break,
+                core::cmp::Ordering::Equal => {
+                    let index = if range.reverse { level.keys.len() - 1 - before } else { before };
+                    let step = 2 * index + if inclusive { 1 } else { 2 };
+                    frames.push(Frame { level, step });
                     return Ok(frames);
                 }
-                Bound::Included(key) => (key, true),
-                Bound::Excluded(key) => (key, false),
-            };
-            // How many keys lie before the beginning, upwards.
-            let mut before = 0;
-            for &seq in &level.keys {
-                match bee.block(cx, log, self.version, seq)?.key.cmp(key) {
-                    core::cmp::Ordering::Less => before += 1,
-                    core::cmp::Ordering::Greater => break,
-                    core::cmp::Ordering::Equal => {
-                        let index = if self.range.reverse { level.keys.len() - 1 - before } else { before };
-                        let step = 2 * index + if inclusive { 1 } else { 2 };
-                        frames.push(Frame { level, step });
-                        return Ok(frames);
-                    }
-                }
             }
-            let index = if self.range.reverse { level.keys.len() - before } else { before };
-            let next = child(&level, before);
-            frames.push(Frame { level, step: 2 * index + 1 });
-            match next {
-                None => return Ok(frames),
-                Some(_) if frames.len() == limits::HYPERBEE_DEPTH_MAX => return Err(TOO_DEEP),
-                Some(next) => spot = next,
-            }
+        }
+        let index = if range.reverse { level.keys.len() - before } else { before };
+        let next = child(&level, before);
+        frames.push(Frame { level, step: 2 * index + 1 });
+        match next {
+            None => return Ok(frames),
+            Some(_) if frames.len() == limits::HYPERBEE_DEPTH_MAX => return Err(TOO_DEEP),
+            Some(next) => spot = next,
         }
     }
 }
@@ -211,51 +213,5 @@ fn step(
                 frames.push(Frame { level, step: 0 });
             }
         }
-    }
-}
-
-/// One block as an operation.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Change {
-    Put(Entry),
-    /// Its value is `None`.
-    Del(Entry),
-}
-
-/// Hands out the operations of a log in the order of their blocks.
-#[derive(Clone, Debug)]
-pub struct History {
-    next: u64,
-    version: u64,
-}
-
-impl History {
-    pub(super) fn new(version: u64) -> History {
-        History { next: 1, version }
-    }
-
-    /// Goes on with the operation of block `seq`.
-    pub fn skip_to(&mut self, seq: u64) {
-        self.next = seq.max(1);
-    }
-
-    /// The next operation; `None` at the end.
-    pub fn next(
-        &mut self,
-        cx: &mut Cx<'_>,
-        bee: &mut Bee,
-        log: &mut impl Log,
-    ) -> Result<Option<Change>, Error> {
-        bee.start(log, self.version)?;
-        if self.next >= self.version {
-            return Ok(None);
-        }
-        let seq = self.next;
-        let entry = bee.entry(cx, log, self.version, seq)?;
-        let levels = bee.block(cx, log, self.version, seq)?.levels()?;
-        // hyperbee.31: a deletion has no value, and its own index does not name it.
-        let deleted = entry.value.is_none() && !levels.iter().any(|level| level.keys.contains(&seq));
-        self.next += 1;
-        Ok(Some(if deleted { Change::Del(entry) } else { Change::Put(entry) }))
     }
 }

@@ -2,12 +2,15 @@
 //!
 //! Every put or deletion appends one block: key, value, and the nodes of a B-tree that it changed. Older blocks stay
 //! as they are, so that every length of the log is a version of the map. `mod.rs` reads, `edit.rs` writes, `cursor.rs`
-//! walks in order, `cache.rs` keeps decoded blocks. Follows hyperbee.10 to hyperbee.36.
+//! walks in order, `diff.rs` two versions side by side, `history.rs` in time, `cache.rs` keeps decoded blocks. Follows
+//! hyperbee.10 to hyperbee.44.
 
 pub mod audit;
 mod cache;
 mod cursor;
+mod diff;
 mod edit;
+mod history;
 
 use crate::base::{Cx, Error, limits};
 use crate::hypercore::Hypercore;
@@ -15,8 +18,10 @@ use crate::wire::hyperbee::{Header, Level};
 use crate::wire::{decode, encode};
 use cache::{Block, Cache};
 
-pub use cursor::{Change, Cursor, History, Range};
+pub use cursor::{Cursor, Range};
+pub use diff::{Diff, Difference};
 pub use edit::Batch;
+pub use history::{Change, Extent, History};
 
 /// The first field of a header.
 pub const PROTOCOL: &str = "hyperbee";
@@ -64,10 +69,10 @@ pub struct Entry {
 
 /// Reads and writes the tree of one log; the same log in every call.
 ///
-/// Commands: `get`, `get_at`, `put`, `put_if`, `del`, `del_if`, `batch`, `range`, `history`, `header`. A block that is
+/// Commands: `get`, `get_at`, `put`, `put_if`, `del`, `del_if`, `batch`, `range`, `diff`, `history`, `get_by_seq`, `header`. A block that is
 /// not here makes them fail with `Error::Missing` and nothing is changed; `missing` names it. A tree that contradicts
 /// itself (a hostile writer's) is `Error::Corrupt` or `Error::Malformed`, never a loop. Not done: watching,
-/// differences of versions, sub-trees (prefix the keys), the peers' look-ahead extension.
+/// sub-trees (prefix the keys), the peers' look-ahead extension.
 #[derive(Debug, Default)]
 pub struct Bee {
     cache: Cache,
@@ -206,7 +211,18 @@ impl Bee {
 
     /// The operations of the blocks below `version`, oldest first; see `History`.
     pub fn history(&self, version: u64) -> History {
-        History::new(version)
+        History::new(version, &Extent::all()).expect("not a live one")
+    }
+
+    /// Those of `extent`, or `Error::Invalid` if it is live and backwards.
+    pub fn history_in(&self, version: u64, extent: &Extent) -> Result<History, Error> {
+        History::new(version, extent)
+    }
+
+    /// What differs between two versions of this log, within `range`: `left` is what is asked about, `right` what it
+    /// is compared with. See `Diff`.
+    pub fn diff(&self, left: u64, right: u64, range: Range) -> Diff {
+        Diff::new(left, right, range)
     }
 
     fn start(&mut self, log: &impl Log, version: u64) -> Result<(), Error> {

@@ -1,3 +1,5 @@
+mod model;
+
 use std::collections::BTreeMap;
 
 use serde_json::Value;
@@ -90,6 +92,17 @@ impl Tree {
                 entries.push(entry);
             }
             Ok(entries)
+        })
+    }
+
+    fn diff(&mut self, left: u64, right: u64, range: Range) -> Result<Vec<Difference>, Error> {
+        self.with(|cx, bee, log| {
+            let mut diff = bee.diff(left, right, range);
+            let mut found = Vec::new();
+            while let Some(difference) = diff.next(cx, bee, log)? {
+                found.push(difference);
+            }
+            Ok(found)
         })
     }
 
@@ -640,7 +653,9 @@ fn hostile_trees_are_errors() {
             [Range::all(), Range::all().reverse(), Range::all().gt(b"a"), Range::all().lt(b"z").reverse()]
         {
             let mut tree = Tree::of(vec![header.clone(), bytes.clone()]);
-            assert!(tree.range(range).is_err(), "{name}");
+            assert!(tree.range(range.clone()).is_err(), "{name}");
+            assert!(tree.diff(2, 0, range.clone()).is_err(), "{name}");
+            assert!(tree.diff(1, 2, range).is_err(), "{name}");
         }
     }
 }
@@ -662,6 +677,7 @@ fn damaged_blocks_do_no_harm() {
         }
         let _ = tree.range(Range::all());
         let _ = tree.range(Range::all().reverse());
+        let _ = tree.diff(81, 40 + entropy.below(40), Range::all());
         for n in 0..6 {
             let key = format!("k{:02}", entropy.below(90)).into_bytes();
             let _ = tree.get(&key);

@@ -91,6 +91,8 @@ impl Model {
         );
         for version in self.versions.keys().rev().step_by(3).take(20).copied().collect::<Vec<_>>() {
             self.range(version, Range::all(), (Bound::Unbounded, Bound::Unbounded), false);
+            self.diff(version, self.log.len());
+            self.diff(self.log.len(), version);
         }
     }
 
@@ -170,6 +172,20 @@ impl Model {
         let expected: Vec<_> = map.range(bounds).map(|(key, value)| (key.clone(), value.clone())).collect();
         assert_eq!(got, expected, "version {version}");
     }
+
+    /// What differs, seen as a change of the right map, makes the left one.
+    fn diff(&mut self, left: u64, right: u64) {
+        let (bee, log) = (&mut self.bee, &mut self.log);
+        let mut diff = bee.diff(left, right, Range::all());
+        let mut made = self.versions[&right].clone();
+        while let Some(difference) = with(|cx| diff.next(cx, bee, log)).expect("a difference") {
+            let key = difference.key().to_vec();
+            let was = difference.right.map(|entry| entry.value);
+            assert_eq!(was, made.remove(&key), "versions {left} and {right}");
+            made.extend(difference.left.map(|entry| (key, entry.value)));
+        }
+        assert_eq!(&made, &self.versions[&left], "versions {left} and {right}");
+    }
 }
 
 const BLOCK_MAX: u64 = 600;
@@ -203,6 +219,17 @@ fn hostile(draw: &mut dyn Draw) {
                 let Ok(Some(entry)) = cursor.next(cx, &mut bee, &mut log) else { break };
                 assert_ne!(last.as_ref(), Some(&entry.key), "each key once");
                 last = Some(entry.key);
+            }
+        }
+        for (left, right) in [(version, version / 2), (0, version), (version / 3, version)] {
+            let mut diff = bee.diff(left, right, Range::all());
+            let mut last: Option<Vec<u8>> = None;
+            while let Ok(Some(difference)) = diff.next(cx, &mut bee, &mut log) {
+                assert!(
+                    last.as_deref().is_none_or(|last| last < difference.key()),
+                    "each key once, in order"
+                );
+                last = Some(difference.key().to_vec());
             }
         }
         let _ = audit(cx, &mut log, &mut |_, _| ());
