@@ -254,8 +254,13 @@ impl Hypercore {
 
     /// True if `append` can work: there is a key pair, and it may sign alone.
     pub fn writable(&self) -> bool {
+        !self.read_only && self.signable()
+    }
+
+    /// The same, whether or not it was opened for reading only.
+    pub fn signable(&self) -> bool {
         let may_sign = |pair| self.auth.as_ref().is_some_and(|auth| auth.may_sign(pair));
-        !self.read_only && self.key_pair.as_ref().is_some_and(may_sign)
+        self.key_pair.as_ref().is_some_and(may_sign)
     }
 
     pub fn read_only(&self) -> bool {

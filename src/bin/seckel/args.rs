@@ -66,6 +66,9 @@ Examples:
     /// Checks what is stored, byte by byte, and changes nothing
     #[command(subcommand)]
     Audit(Audit),
+    /// Cores: logs that anybody can check against one key
+    #[command(subcommand)]
+    Core(super::cores::Core),
     /// What bytes mean, field by field, with the rule of the notes for each: a datagram, a file, a capture
     #[command(after_help = super::explain::EXAMPLES)]
     Explain(super::explain::Explain),

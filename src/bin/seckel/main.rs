@@ -3,14 +3,18 @@
 mod args;
 mod ask;
 mod audit;
+mod cores;
 mod dht;
 mod explain;
 mod keys;
 mod network;
 mod pipe;
+mod progress;
 mod relay;
 mod run;
+mod shelf;
 mod sim;
+mod stdio;
 mod talk;
 mod terminal;
 mod tracing;
@@ -44,6 +48,7 @@ fn start(command: Command) -> Result<u8, run::Bad> {
         Command::Explain(explain) => explain::explain(&explain),
         Command::Testnet(testnet) => run::testnet(testnet.nodes, testnet.port),
         Command::Audit(args::Audit::Core(args)) => audit::core(&args),
+        Command::Core(core) => cores::core(&core),
         Command::Relay(args) => relay::relay(&args),
         Command::Sim(args) => sim::sim(&args),
         Command::Keygen(args) => keys::keygen(&args),
