@@ -1,6 +1,7 @@
 //! Programs over `Net`.
 
 pub mod ask;
+pub mod auction;
 pub mod chat;
 pub mod door;
 pub mod nat;

@@ -168,6 +168,30 @@ pub const REGISTRY_BURST: u64 = 10_000;
 pub const REGISTRY_PER_SECOND: u64 = 2_000;
 /// Lines typed ahead of a registry client's prompt; more wait in the pipe.
 pub const REGISTRY_LINES_MAX: usize = 64;
+/// Bytes of an auction's answer, and of the text in a request; more is malformed, and answered so.
+pub const AUCTION_TEXT_MAX: usize = 1024;
+/// Bytes of an auction's title; a longer one is refused.
+pub const AUCTION_TITLE_MAX: usize = 200;
+/// Blocks of an auction log; with so many of them, nothing but the end of what is open is taken.
+pub const AUCTION_LOG_MAX: u64 = 1 << 20;
+/// Auctions of one log; further ones are refused.
+pub const AUCTION_MAX: usize = 1 << 16;
+/// Auctions of one key that are open at once; further ones are refused.
+pub const AUCTION_OPEN_MAX: u32 = 64;
+/// Entries against the rules that a reader of an auction log remembers; further ones are counted.
+pub const AUCTION_FAULTS_MAX: usize = 64;
+/// Auctions that a server ends in one turn; further ones have the next.
+pub const AUCTION_ENDS_PER_TURN: usize = 64;
+/// Requests of one caller that an auction server keeps waiting; more are refused.
+pub const AUCTION_WAITING_MAX: usize = 64;
+/// Callers that an auction server keeps an account of; when all are busy, a new one's requests are refused.
+pub const AUCTION_CALLERS_MAX: usize = 1024;
+/// Requests that a caller may make at once after a rest; more wait.
+pub const AUCTION_BURST: u64 = 200;
+/// Requests per second of a caller in the long run; more wait.
+pub const AUCTION_PER_SECOND: u64 = 50;
+/// Lines typed ahead of an auction client's prompt; more wait in the pipe.
+pub const AUCTION_LINES_MAX: usize = 64;
 /// Datagrams that wait for the kernel per socket; more are dropped, as a network may.
 pub const SOCKET_QUEUE_MAX: usize = 4096;
 /// Rounds in which a node carries values between its machines; more is a bug of ours.

@@ -5,6 +5,7 @@
 //! limit, and a length is compared with what is left before anything is allocated. Bytes after the last field are
 //! ignored unless the format says otherwise, as upstream does (notes: compact-encoding).
 
+pub mod auction;
 pub mod blind_relay;
 pub mod compact;
 pub mod dht_rpc;
@@ -195,6 +196,7 @@ pub fn formats() -> Vec<Format> {
         oplog::FORMATS,
         hyperbee::FORMATS,
         registry::FORMATS,
+        auction::FORMATS,
     ]
     .concat()
 }
