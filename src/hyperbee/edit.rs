@@ -2,6 +2,8 @@
 //! Which nodes are marked, and in what order marked nodes are written, must be exactly upstream's: the order decides
 //! the bytes. Follows hyperbee.12 to hyperbee.25. Read `mod.rs` first.
 
+mod read;
+
 use core::cmp::Ordering;
 
 use super::cache::Block;
@@ -9,6 +11,8 @@ use super::{Bee, Entry, Log, Spot, TOO_DEEP, root};
 use crate::base::{Cx, Error, limits};
 use crate::wire::encode_into;
 use crate::wire::hyperbee::{Index, Level, Node};
+
+pub use read::BatchCursor;
 
 /// hyperbee.12: a node other than the root has at least this many keys.
 const KEYS_MIN: usize = 4;

@@ -3,7 +3,7 @@
 //! Every put or deletion appends one block: key, value, and the nodes of a B-tree that it changed. Older blocks stay
 //! as they are, so that every length of the log is a version of the map. `mod.rs` reads, `edit.rs` writes, `cursor.rs`
 //! walks in order, `diff.rs` two versions side by side, `history.rs` in time, `cache.rs` keeps decoded blocks. Follows
-//! hyperbee.10 to hyperbee.44.
+//! hyperbee.10 to hyperbee.54.
 
 pub mod audit;
 mod cache;
@@ -11,6 +11,9 @@ mod cursor;
 mod diff;
 mod edit;
 mod history;
+pub mod sub;
+mod unlinked;
+mod watch;
 
 use crate::base::{Cx, Error, limits};
 use crate::hypercore::Hypercore;
@@ -20,8 +23,11 @@ use cache::{Block, Cache};
 
 pub use cursor::{Cursor, Range};
 pub use diff::{Diff, Difference};
-pub use edit::Batch;
+pub use edit::{Batch, BatchCursor};
 pub use history::{Change, Extent, History};
+pub use sub::Sub;
+pub use unlinked::Unlinked;
+pub use watch::{Changed, EntryWatch, Watch};
 
 /// The first field of a header.
 pub const PROTOCOL: &str = "hyperbee";
@@ -39,6 +45,10 @@ pub trait Log {
     }
     /// `Ok(None)` if that block is not here (yet).
     fn block(&mut self, cx: &mut Cx<'_>, seq: u64) -> Result<Option<Vec<u8>>, Error>;
+    /// Whether that block is here.
+    fn has(&self, seq: u64) -> bool {
+        seq < self.len()
+    }
     /// Appends in one step.
     fn append(&mut self, cx: &mut Cx<'_>, blocks: &[Vec<u8>]) -> Result<(), Error>;
 }
@@ -52,6 +62,9 @@ impl Log for Hypercore {
     }
     fn block(&mut self, cx: &mut Cx<'_>, seq: u64) -> Result<Option<Vec<u8>>, Error> {
         self.get(cx, seq)
+    }
+    fn has(&self, seq: u64) -> bool {
+        Hypercore::has(self, seq)
     }
     fn append(&mut self, cx: &mut Cx<'_>, blocks: &[Vec<u8>]) -> Result<(), Error> {
         Hypercore::append(self, cx, blocks).map(|_| ())
@@ -69,10 +82,11 @@ pub struct Entry {
 
 /// Reads and writes the tree of one log; the same log in every call.
 ///
-/// Commands: `get`, `get_at`, `put`, `put_if`, `del`, `del_if`, `batch`, `range`, `diff`, `history`, `get_by_seq`, `header`. A block that is
+/// Commands: `get`, `get_at`, `put`, `put_if`, `del`, `del_if`, `batch`, `range`, `peek`, `diff`, `history`,
+/// `get_by_seq`, `unlinked`, `header`, `is_hyperbee`. A block that is
 /// not here makes them fail with `Error::Missing` and nothing is changed; `missing` names it. A tree that contradicts
-/// itself (a hostile writer's) is `Error::Corrupt` or `Error::Malformed`, never a loop. Not done: watching,
-/// sub-trees (prefix the keys), the peers' look-ahead extension.
+/// itself (a hostile writer's) is `Error::Corrupt` or `Error::Malformed`, never a loop. Not done: the
+/// peers' look-ahead extension.
 #[derive(Debug, Default)]
 pub struct Bee {
     cache: Cache,
@@ -207,6 +221,25 @@ impl Bee {
     /// The entries of `range` in order, as of `version`; see `Cursor`.
     pub fn range(&self, version: u64, range: Range) -> Cursor {
         Cursor::new(version, range)
+    }
+
+    /// The first entry of `range`.
+    pub fn peek(
+        &mut self,
+        cx: &mut Cx<'_>,
+        log: &mut impl Log,
+        range: Range,
+    ) -> Result<Option<Entry>, Error> {
+        self.range(log.len(), range).next(cx, self, log)
+    }
+
+    /// Whether block 0 is the header of such a tree; an empty log has none yet. (hyperbee.49)
+    pub fn is_hyperbee(&mut self, cx: &mut Cx<'_>, log: &mut impl Log) -> Result<bool, Error> {
+        match self.header(cx, log) {
+            Ok(header) => Ok(header.is_some_and(|header| header.protocol == PROTOCOL)),
+            Err(Error::Malformed(_)) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// The operations of the blocks below `version`, oldest first; see `History`.

@@ -1,4 +1,5 @@
 mod model;
+mod upstream;
 
 use std::collections::BTreeMap;
 
@@ -27,6 +28,9 @@ impl Log for Memory {
     }
     fn fork(&self) -> u64 {
         self.fork
+    }
+    fn has(&self, seq: u64) -> bool {
+        seq < self.len() && !self.away.contains(&seq)
     }
     fn block(&mut self, _: &mut Cx<'_>, seq: u64) -> Result<Option<Vec<u8>>, Error> {
         if self.away.contains(&seq) {

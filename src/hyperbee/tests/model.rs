@@ -238,3 +238,51 @@ fn a_live_history_goes_on_with_what_is_appended() {
     let backwards = Extent { reverse: true, ..live };
     assert!(matches!(tree.bee.history_in(3, &backwards), Err(Error::Invalid(_))));
 }
+
+/// Whatever is cleared of what a version does not need, all of that version can still be read, and written upon; what
+/// it does need is not named.
+// proves hyperbee.53
+// proves hyperbee.54
+#[test]
+fn blocks_that_a_version_does_not_need_can_go() {
+    for (seed, keys) in [(21, 15), (22, 80), (23, 400)] {
+        let mut model = Model::new(seed);
+        for _ in 0..200 {
+            model.step(keys, 4);
+        }
+        let (version, map) = (model.tree.log.len(), model.map.clone());
+        let tree = &mut model.tree;
+        let clear = |tree: &mut Tree| {
+            tree.with(|cx, bee, log| {
+                let mut unlinked = bee.unlinked(version, 0, u64::MAX);
+                let mut count = 0;
+                while let Some(seq) = unlinked.next(cx, bee, log).expect("next") {
+                    log.away.push(seq);
+                    count += 1;
+                }
+                count
+            })
+        };
+        assert!(clear(tree) > 100, "most of what is deleted or overwritten");
+        assert_eq!(clear(tree), 0, "all at once");
+        tree.bee = Bee::new();
+        let all = map.keys().map(|key| (key.clone(), entry(key, &map).expect("there")));
+        assert_eq!(tree.range_at(version, Range::all()).expect("all is here"), cut(&Range::all(), all));
+        for key in map.keys() {
+            let got = tree.with(|cx, bee, log| bee.get_at(cx, log, version, key));
+            assert_eq!(got, Ok(entry(key, &map)));
+        }
+        // Each block that is left is needed: without it something of the version cannot be read.
+        for seq in (1..version).filter(|seq| !tree.log.away.contains(seq)).collect::<Vec<_>>() {
+            tree.log.away.push(seq);
+            tree.bee = Bee::new();
+            assert_eq!(tree.range_at(version, Range::all()), Err(Error::Missing), "block {seq}");
+            tree.log.away.pop();
+        }
+        tree.bee = Bee::new();
+        for key in map.keys() {
+            let gone = tree.with(|cx, bee, log| bee.del(cx, log, key)).expect("all is here");
+            assert!(gone);
+        }
+    }
+}
