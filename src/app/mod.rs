@@ -2,6 +2,7 @@
 
 pub mod ask;
 pub mod auction;
+pub mod bee;
 pub mod chat;
 pub mod door;
 pub mod nat;

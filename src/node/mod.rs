@@ -27,9 +27,9 @@ use swarm::SwarmState;
 pub use crate::blind_relay::{Bounds as RelayBounds, Stats as RelayStats};
 pub use crate::crypto::sign::KeyPair;
 pub use crate::dht_rpc::Config as DhtConfig;
-pub use crate::hyperbee::{Bee, Change, Range};
-pub use crate::hypercore::Durability;
+pub use crate::hyperbee::{Bee, Change, Cursor, Diff, Difference, Entry, Extent, History, Range};
 pub use crate::hypercore::replicate::PeerId;
+pub use crate::hypercore::{Durability, Hypercore};
 pub use crate::hyperdht::{
     ConnId, ConnectError, ConnectOptions, FindMutable, Knock, ListenOptions, LookupId, Met, Nat, Path,
     PingOptions, Punching, SAMPLES, ServerId, Stats as ConnectStats, StoreError, Veto,

@@ -69,6 +69,9 @@ Examples:
     /// Cores: logs that anybody can check against one key
     #[command(subcommand)]
     Core(super::cores::Core),
+    /// Hyperbees: sorted maps in cores
+    #[command(subcommand)]
+    Bee(super::bees::Bee),
     /// What bytes mean, field by field, with the rule of the notes for each: a datagram, a file, a capture
     #[command(after_help = super::explain::EXAMPLES)]
     Explain(super::explain::Explain),

@@ -3,6 +3,7 @@
 mod args;
 mod ask;
 mod audit;
+mod bees;
 mod cores;
 mod dht;
 mod explain;
@@ -49,6 +50,7 @@ fn start(command: Command) -> Result<u8, run::Bad> {
         Command::Testnet(testnet) => run::testnet(testnet.nodes, testnet.port),
         Command::Audit(args::Audit::Core(args)) => audit::core(&args),
         Command::Core(core) => cores::core(&core),
+        Command::Bee(bee) => bees::bee(&bee),
         Command::Relay(args) => relay::relay(&args),
         Command::Sim(args) => sim::sim(&args),
         Command::Keygen(args) => keys::keygen(&args),

@@ -16,6 +16,7 @@ const SAMPLES: usize = 10;
 pub enum Unit {
     Bytes,
     Blocks,
+    Entries,
 }
 
 /// Call `tell` as often as you like, and `end` at the end.
@@ -86,11 +87,12 @@ fn per_second(count: u64, took: Duration) -> u64 {
 fn line(unit: Unit, done: u64, of: Option<u64>, rate: u64) -> String {
     let count = |count| match unit {
         Unit::Bytes => bytes(count),
-        Unit::Blocks => count.to_string(),
+        Unit::Blocks | Unit::Entries => count.to_string(),
     };
     let noun = match unit {
         Unit::Bytes => "",
         Unit::Blocks => " blocks",
+        Unit::Entries => " entries",
     };
     let rated = format!("{}/s", count(rate));
     match of {
@@ -135,7 +137,7 @@ mod tests {
         let told = line(Unit::Bytes, 25_000_000, Some(100_000_000), 5_000_000);
         assert_eq!(told, "25 %, 25.0 MB of 100.0 MB, 5.0 MB/s, 15 s left");
         assert_eq!(line(Unit::Blocks, 5, Some(10), 0), "50 %, 5 of 10 blocks, 0/s, ? left");
-        assert_eq!(line(Unit::Blocks, 5, None, 2), "5 blocks, 2/s");
+        assert_eq!(line(Unit::Entries, 5, None, 2), "5 entries, 2/s");
         assert_eq!(line(Unit::Blocks, 0, Some(0), 0), "0 %, 0 of 0 blocks, 0/s, ? left");
     }
 

@@ -1,7 +1,7 @@
 //! `seckel core`: logs that anybody can check against one key.
 
-mod read;
-mod write;
+pub mod read;
+pub mod write;
 
 use std::path::PathBuf;
 

@@ -28,7 +28,8 @@ pub fn get(args: &Get) -> Result<u8, Bad> {
     Ok(0)
 }
 
-fn open(at: &Place, which: &Which) -> Result<(Shelf, Hypercore), Bad> {
+/// A core in a folder, for reading.
+pub fn open(at: &Place, which: &Which) -> Result<(Shelf, Hypercore), Bad> {
     let dir = match at {
         Place::Folder(dir) => dir.clone(),
         Place::Key(key) => hex::encode(key).into(),

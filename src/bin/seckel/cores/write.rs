@@ -137,7 +137,7 @@ pub fn append(args: &Append) -> Result<u8, Bad> {
 }
 
 /// Whoever cannot sign learns it before the input is read.
-fn writable(shelf: &Shelf, core: &Hypercore) -> Result<(), Bad> {
+pub fn writable(shelf: &Shelf, core: &Hypercore) -> Result<(), Bad> {
     if core.writable() {
         return Ok(());
     }

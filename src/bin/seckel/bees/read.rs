@@ -1,0 +1,197 @@
+//! `seckel bee get`, `list`, `history`, `export` in a folder.
+
+use std::time::Duration;
+
+use seckel::app::bee::{Ask, Piece, Reading};
+use seckel::base::{Error, hex};
+use seckel::hyperbee::Bee;
+use seckel::hypercore::Hypercore;
+use seckel::node::{Extent, Range};
+
+use super::text::{entry_json, exported, line};
+use super::{Diff, Export, Get, History, List, decoded, not_text};
+use crate::cores::read::open;
+use crate::progress::{Progress, Unit};
+use crate::run::Bad;
+use crate::shelf::{NO, Place, Shelf, Which};
+use crate::stdio::{put, put_value};
+use crate::terminal::{say, warn};
+
+/// How often a folder is looked at for what another process writes.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// A question and where it is asked.
+pub struct Asked<'a> {
+    pub at: &'a Place,
+    pub which: &'a Which,
+    pub ask: Ask,
+    /// A version; none: the newest.
+    pub version: Option<u64>,
+    /// Another version that must be there.
+    pub until: Option<u64>,
+    /// Go on with what follows.
+    pub live: bool,
+}
+
+impl Asked<'_> {
+    /// Hands over each piece of the answer.
+    pub fn answer(self, take: &mut dyn FnMut(Piece) -> Result<(), Bad>) -> Result<(), Bad> {
+        let (mut shelf, mut core) = open(self.at, self.which)?;
+        checked(self.until, core.length())?;
+        let version = checked(self.version, core.length())?;
+        let mut reading = Reading::new(self.ask, version);
+        let mut bee = Bee::new();
+        loop {
+            let next = reading.next(&mut shelf.cx(), &mut bee, &mut core);
+            match next {
+                Ok(Some(piece)) => take(piece)?,
+                Ok(None) if self.live => {
+                    core = longer(&mut shelf, core, self.which)?;
+                }
+                Ok(None) => return Ok(()),
+                Err(Error::Missing) => return Err(missing(&shelf, &core, bee.missing())),
+                Err(error) => return Err(shelf.bad(error)),
+            }
+        }
+    }
+}
+
+/// The version that is meant.
+pub fn checked(version: Option<u64>, length: u64) -> Result<u64, Bad> {
+    match version {
+        Some(version) if version > length => Err(Bad {
+            text: format!("there is no version {version}: the core has {length} blocks"),
+            code: NO,
+        }),
+        version => Ok(version.unwrap_or(length)),
+    }
+}
+
+fn missing(shelf: &Shelf, core: &Hypercore, block: Option<u64>) -> Bad {
+    let (dir, key) = (shelf.dir.display(), hex::encode(core.key()));
+    let block = block.map_or("a block".to_owned(), |block| format!("block {block}"));
+    let text =
+        format!("{dir}: {block} is not in this copy; with {key} instead of the folder peers are asked");
+    Bad { text, code: NO }
+}
+
+/// Waits until another process has appended. It is killed by Ctrl-C: nothing is written here.
+fn longer(shelf: &mut Shelf, core: Hypercore, which: &Which) -> Result<Hypercore, Bad> {
+    let (fork, length) = (core.fork(), core.length());
+    let mut old = core;
+    loop {
+        let _ = old.close(&mut shelf.cx());
+        std::thread::sleep(LOOK_EVERY);
+        let new = shelf.reader(which)?;
+        if new.fork() != fork {
+            return Err(Bad {
+                text: "the core was truncated; what was shown may be no more".to_owned(),
+                code: NO,
+            });
+        }
+        if new.length() > length {
+            return Ok(new);
+        }
+        old = new;
+    }
+}
+
+/// `seckel bee get`.
+pub fn get(args: &Get) -> Result<u8, Bad> {
+    let key = decoded(args.encoding, "the key", &args.entry)?;
+    let ask = Ask::Get { key };
+    let asked =
+        Asked { at: &args.source.at, which: &args.which, ask, version: args.as_of, until: None, live: false };
+    let mut found = None;
+    asked.answer(&mut |piece| {
+        found = Some(piece);
+        Ok(())
+    })?;
+    let Some(Piece::Entry(entry)) = found else {
+        warn("not there");
+        return Ok(NO);
+    };
+    match args.json {
+        true => say(&entry_json(args.encoding, &entry).ok_or_else(not_text)?),
+        false => put_value(entry.value.as_deref().unwrap_or_default()),
+    }
+    Ok(0)
+}
+
+/// `seckel bee list`.
+pub fn list(args: &List) -> Result<u8, Bad> {
+    let ask = Ask::List(args.bounds.range(args.encoding)?);
+    let asked =
+        Asked { at: &args.source.at, which: &args.which, ask, version: args.as_of, until: None, live: false };
+    asked.answer(&mut |piece| {
+        say(&line(args.encoding, &piece, args.json).ok_or_else(not_text)?);
+        Ok(())
+    })?;
+    Ok(0)
+}
+
+/// `seckel bee history`.
+pub fn history(args: &History) -> Result<u8, Bad> {
+    let ask = Ask::History(Extent {
+        gte: Some(i64::try_from(args.since).unwrap_or(i64::MAX)),
+        limit: args.limit,
+        reverse: args.reverse,
+        live: args.live,
+        ..Extent::all()
+    });
+    let (at, which) = (&args.source.at, &args.which);
+    let mut left = args.limit.unwrap_or(u64::MAX);
+    let live = args.live && left > 0;
+    let mut pieces = |piece: Piece| {
+        say(&line(args.encoding, &piece, args.json).ok_or_else(not_text)?);
+        left -= 1;
+        // As other tools do when they have enough.
+        if live && left == 0 {
+            crate::tracing::flush();
+            std::process::exit(0);
+        }
+        Ok(())
+    };
+    Asked { at, which, ask, version: None, until: None, live }.answer(&mut pieces)?;
+    Ok(0)
+}
+
+/// `seckel bee diff`.
+pub fn diff(args: &Diff) -> Result<u8, Bad> {
+    let ask = Ask::Diff { from: args.old, range: args.bounds.range(args.encoding)? };
+    let (at, which) = (&args.source.at, &args.which);
+    let asked = Asked { at, which, ask, version: Some(args.new), until: Some(args.old), live: false };
+    asked.answer(&mut |piece| {
+        say(&line(args.encoding, &piece, args.json).ok_or_else(not_text)?);
+        Ok(())
+    })?;
+    Ok(0)
+}
+
+/// `seckel bee export`.
+pub fn export(args: &Export) -> Result<u8, Bad> {
+    let ask = Ask::List(Range::all());
+    let mut progress = Progress::new(Unit::Entries, args.progress);
+    let (mut done, mut waiting) = (0, String::new());
+    let asked =
+        Asked { at: &args.source.at, which: &args.which, ask, version: args.as_of, until: None, live: false };
+    let answered = asked.answer(&mut |piece| {
+        let Piece::Entry(entry) = piece else { return Ok(()) };
+        waiting += &exported(args.encoding, &entry).ok_or_else(not_text)?;
+        waiting.push('\n');
+        done += 1;
+        if waiting.len() >= WRITE_AT {
+            put(waiting.as_bytes());
+            waiting.clear();
+        }
+        progress.tell(done, None);
+        Ok(())
+    });
+    progress.end();
+    put(waiting.as_bytes());
+    answered?;
+    Ok(0)
+}
+
+/// Bytes that are written to standard output at once.
+const WRITE_AT: usize = 1 << 16;
