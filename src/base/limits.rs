@@ -201,7 +201,7 @@ pub const HEADER_MAX: usize = 64 << 20;
 /// Bytes of a work buffer that is kept for the next use; a larger one is given back.
 pub const BUFFER_KEPT_MAX: usize = 1 << 20;
 /// Tree nodes of a core that were read and are kept; a newer one takes the place of an older.
-pub const TREE_CACHE: usize = 1024;
+pub const TREE_CACHE: usize = 16384;
 /// Blocks of a core (one bit of memory each that is here); a longer tree is refused.
 pub const BLOCKS_MAX: u64 = 1 << 32;
 /// Bytes of all blocks of a core: what compact-encoding can say. More is refused.

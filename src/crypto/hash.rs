@@ -3,6 +3,8 @@
 use blake2::digest::consts::{U32, U64};
 use blake2::digest::{Mac, Output, OutputSizeUser};
 use blake2::{Blake2b, Blake2bMac, Digest};
+use blake2b_simd::Params;
+use blake2b_simd::many::{HashManyJob, hash_many};
 
 use crate::base::Key;
 
@@ -12,6 +14,19 @@ pub const KEY_MAX: usize = 64;
 /// BLAKE2b with 32 bytes of output over the parts, as if they were one. (crypto.1)
 pub fn blake2b_256(parts: &[&[u8]]) -> [u8; 32] {
     plain::<Blake2b<U32>>(parts).into()
+}
+
+/// `blake2b_256` of each of four inputs: together they take about half as long as one by one. (crypto.1)
+pub fn blake2b_256_four(inputs: [&[u8]; 4]) -> [[u8; 32]; 4] {
+    let mut params = Params::new();
+    params.hash_length(32);
+    let mut jobs = inputs.map(|input| HashManyJob::new(&params, input));
+    hash_many(jobs.iter_mut());
+    jobs.map(|job| {
+        let mut made = [0; 32];
+        made.copy_from_slice(job.to_hash().as_bytes());
+        made
+    })
 }
 
 /// BLAKE2b with 64 bytes of output over the parts, as if they were one. (crypto.1)

@@ -4,7 +4,7 @@
 //! opened again when it is needed (pitfalls 14.14). Syncing a file that was just made syncs the folders that were
 //! made or changed for it, so that its name outlives a crash too.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -23,8 +23,8 @@ struct Slot {
 pub struct Files {
     root: PathBuf,
     slots: Vec<Option<Slot>>,
-    /// Slots with an open `File`, by when they were last used.
-    live: BTreeMap<u64, usize>,
+    /// How many slots have an open `File`.
+    live: usize,
     clock: u64,
     pending: BTreeSet<FileId>,
     /// Folders whose list of names changed since they were synced.
@@ -49,7 +49,7 @@ impl Files {
         Ok(Files {
             root: root.to_owned(),
             slots: Vec::new(),
-            live: BTreeMap::new(),
+            live: 0,
             clock: 0,
             pending: BTreeSet::new(),
             folders: BTreeSet::new(),
@@ -59,7 +59,7 @@ impl Files {
 
     /// How many files are open at the operating system.
     pub fn open_count(&self) -> usize {
-        self.live.len()
+        self.live
     }
 
     fn path(&self, path: &str) -> Result<PathBuf, DiskError> {
@@ -118,11 +118,11 @@ impl Files {
 
     /// Closes what was used longest ago until one more fits.
     fn make_room(&mut self) {
-        while self.live.len() >= limits::FILES_OPEN_MAX {
-            let Some((_, slot)) = self.live.pop_first() else { return };
-            if let Some(Some(slot)) = self.slots.get_mut(slot) {
-                slot.file = None;
-            }
+        while self.live >= limits::FILES_OPEN_MAX {
+            let open = self.slots.iter_mut().flatten().filter(|slot| slot.file.is_some());
+            let Some(oldest) = open.min_by_key(|slot| slot.used) else { return };
+            oldest.file = None;
+            self.live -= 1;
         }
     }
 
@@ -132,17 +132,15 @@ impl Files {
 
     fn file(&mut self, id: FileId) -> Result<&File, DiskError> {
         let slot = self.slot(id)?;
-        let used = slot.used;
         if slot.file.is_none() {
             let (path, mode) = (slot.path.clone(), slot.mode);
             self.make_room();
             let file = self.open_at_system(&path, mode)?;
             self.slot(id)?.file = Some(file);
+            self.live += 1;
         }
         self.clock += 1;
         let clock = self.clock;
-        self.live.remove(&used);
-        self.live.insert(clock, id.0 as usize);
         let slot = self.slot(id)?;
         slot.used = clock;
         slot.file.as_ref().ok_or(DiskError::Missing)
@@ -204,7 +202,7 @@ impl Disk for Files {
             self.slots.push(None);
         }
         self.clock += 1;
-        self.live.insert(self.clock, number);
+        self.live += 1;
         self.slots[number] = Some(Slot { path, mode, file: Some(file), used: self.clock });
         Ok(FileId(number as u32))
     }
@@ -214,9 +212,8 @@ impl Disk for Files {
             let _ = self.sync(file);
             self.pending.remove(&file);
         }
-        if let Some(slot) = self.slots.get_mut(file.0 as usize).and_then(Option::take) {
-            self.live.remove(&slot.used);
-        }
+        let slot = self.slots.get_mut(file.0 as usize).and_then(Option::take);
+        self.live -= usize::from(slot.is_some_and(|slot| slot.file.is_some()));
     }
 
     fn len(&mut self, file: FileId) -> Result<u64, DiskError> {

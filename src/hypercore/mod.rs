@@ -431,12 +431,11 @@ impl Hypercore {
         }
         let mut roots = self.roots.clone();
         let mut nodes = Vec::with_capacity(2 * blocks.len());
-        for block in blocks {
-            if limits::LENGTH_MAX - roots.byte_length() < block.as_ref().len() as u64 {
-                return Err(Error::Full);
-            }
-            roots.append(block.as_ref(), &mut nodes);
+        let added = blocks.iter().map(|block| block.as_ref().len() as u64).sum();
+        if limits::LENGTH_MAX - roots.byte_length() < added {
+            return Err(Error::Full);
         }
+        roots.extend(blocks, &mut nodes);
         let state = TreeState { hash: roots.hash(), length: roots.length(), fork: self.fork };
         let signature = self.sign(&state)?;
         Ok((roots, nodes, signature))

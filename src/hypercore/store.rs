@@ -31,7 +31,8 @@ pub struct Store {
     data: Option<FileId>,
     /// Nodes that are not in the file yet. (size, hash)
     pending: BTreeMap<u64, (u64, Key)>,
-    /// Nodes far above the leaves that are in the file; a node's slot follows from its index. Empty until one is read.
+    /// Nodes far above the leaves that are in the file; a node's slot follows from its index. Grows with the tree, while
+    /// nodes are read.
     cache: Vec<Option<Node>>,
     /// Neighbours as they are in the file, by where they begin; their place follows from that.
     groups: Vec<Option<(u64, Vec<u8>)>>,
@@ -124,7 +125,7 @@ impl Store {
         if index % READ_AHEAD != READ_AHEAD - 1 {
             return self.low_node(cx, index);
         }
-        match self.cache.get(cache_slot(index)) {
+        match self.cache.get(cache_slot(index, self.cache.len())) {
             Some(Some(node)) if node.index == index => return Ok(Some(*node)),
             _ => {}
         }
@@ -132,13 +133,23 @@ impl Store {
         let Some(at) = index.checked_mul(NODE) else { return Ok(None) };
         let read = read_at(cx, self.tree, at, &mut bytes)?;
         let found = stored_node(index, &bytes[..read])?;
-        if found.is_some() {
-            if self.cache.is_empty() {
-                self.cache = vec![None; limits::TREE_CACHE];
-            }
-            self.cache[cache_slot(index)] = found;
+        if let Some(node) = found {
+            self.keep(node);
         }
         Ok(found)
+    }
+
+    /// Puts a node into the cache, which is made as large as a tree with that node can use.
+    fn keep(&mut self, node: Node) {
+        let enough = usize::try_from(node.index / READ_AHEAD).unwrap_or(usize::MAX).saturating_add(1);
+        if enough > self.cache.len() && self.cache.len() < limits::TREE_CACHE {
+            let slots =
+                enough.checked_next_power_of_two().map_or(limits::TREE_CACHE, |n| n.min(limits::TREE_CACHE));
+            let old = core::mem::replace(&mut self.cache, vec![None; slots]);
+            old.into_iter().flatten().for_each(|node| self.cache[cache_slot(node.index, slots)] = Some(node));
+        }
+        let slot = cache_slot(node.index, self.cache.len());
+        self.cache[slot] = Some(node);
     }
 
     fn low_node(&mut self, cx: &mut Cx<'_>, index: u64) -> Result<Option<Node>, Error> {
@@ -175,7 +186,8 @@ impl Store {
     pub fn put_nodes(&mut self, nodes: &[Node]) {
         for node in nodes {
             self.pending.insert(node.index, (node.size, node.hash));
-            if let Some(slot) = self.cache.get_mut(cache_slot(node.index))
+            let slot = cache_slot(node.index, self.cache.len());
+            if let Some(slot) = self.cache.get_mut(slot)
                 && slot.is_some_and(|cached| cached.index == node.index)
             {
                 *slot = None;
@@ -311,7 +323,12 @@ fn stored_node(index: u64, bytes: &[u8]) -> Result<Option<Node>, Error> {
     Ok((!absent).then_some(Node { index, size: stored.size, hash: stored.hash }))
 }
 
-/// Scatters neighbours and the nodes of a path alike over the cache.
-fn cache_slot(index: u64) -> usize {
-    (index.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as usize % limits::TREE_CACHE
+/// Where among `slots` a node is kept: each has a slot of its own as long as there are enough, then they are scattered.
+fn cache_slot(index: u64, slots: usize) -> usize {
+    let number = (index / READ_AHEAD) as usize;
+    if number < slots {
+        number
+    } else {
+        (index.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as usize % slots.max(1)
+    }
 }

@@ -2,7 +2,7 @@
 
 use super::flat_tree;
 use crate::base::{Key, limits};
-use crate::crypto::hash::blake2b_256;
+use crate::crypto::hash::{blake2b_256, blake2b_256_four};
 use crate::wire::hypercore::Node;
 
 const LEAF: &[u8] = &[0];
@@ -21,8 +21,61 @@ pub fn leaf(block: u64, bytes: &[u8]) -> Node {
 pub fn parent(one: &Node, other: &Node) -> Node {
     let (left, right) = if one.index <= other.index { (one, other) } else { (other, one) };
     let size = left.size.wrapping_add(right.size);
-    let hash = blake2b_256(&[PARENT, &size.to_le_bytes(), &left.hash, &right.hash]);
+    let hash = blake2b_256(&[&parent_input(left, right)]);
     Node { index: flat_tree::parent(left.index), size, hash }
+}
+
+/// The leaves of `blocks`, of which the first is at position `first`. (hypercore.2)
+fn leaves<B: AsRef<[u8]>>(first: u64, blocks: &[B]) -> Vec<Node> {
+    let mut made = Vec::with_capacity(blocks.len());
+    let mut fours = blocks.chunks_exact(4);
+    let mut bytes = Vec::new();
+    for four in &mut fours {
+        bytes.clear();
+        let ends = [0, 1, 2, 3].map(|n| {
+            let block: &[u8] = four[n].as_ref();
+            bytes.extend_from_slice(LEAF);
+            bytes.extend_from_slice(&(block.len() as u64).to_le_bytes());
+            bytes.extend_from_slice(block);
+            bytes.len()
+        });
+        let starts = [0, ends[0], ends[1], ends[2]];
+        let hashes = blake2b_256_four([0, 1, 2, 3].map(|n| &bytes[starts[n]..ends[n]]));
+        for (block, hash) in four.iter().zip(hashes) {
+            let index = (first + made.len() as u64).wrapping_mul(2);
+            made.push(Node { index, size: block.as_ref().len() as u64, hash });
+        }
+    }
+    for block in fours.remainder() {
+        made.push(leaf(first + made.len() as u64, block.as_ref()));
+    }
+    made
+}
+
+/// The parents of neighbours of equal depth, two and two; a last one without its sibling has none. (hypercore.3)
+fn parents(nodes: &[Node]) -> Vec<Node> {
+    let mut made = Vec::with_capacity(nodes.len() / 2);
+    let mut fours = nodes.chunks_exact(8);
+    for four in &mut fours {
+        let pairs = [0, 2, 4, 6].map(|n| (&four[n], &four[n + 1]));
+        let inputs = pairs.map(|(left, right)| parent_input(left, right));
+        let hashes = blake2b_256_four([&inputs[0], &inputs[1], &inputs[2], &inputs[3]]);
+        for ((left, right), hash) in pairs.into_iter().zip(hashes) {
+            let size = left.size.wrapping_add(right.size);
+            made.push(Node { index: flat_tree::parent(left.index), size, hash });
+        }
+    }
+    made.extend(fours.remainder().chunks_exact(2).map(|pair| parent(&pair[0], &pair[1])));
+    made
+}
+
+fn parent_input(left: &Node, right: &Node) -> [u8; 73] {
+    let mut input = [0; 73];
+    input[0] = PARENT[0];
+    input[1..9].copy_from_slice(&left.size.wrapping_add(right.size).to_le_bytes());
+    input[9..41].copy_from_slice(&left.hash);
+    input[41..].copy_from_slice(&right.hash);
+    input
 }
 
 /// The hash of a whole tree, from its roots. (hypercore.4)
@@ -99,6 +152,35 @@ impl Roots {
         }
         self.nodes.push(node);
     }
+
+    /// Adds blocks as `append` does one by one, with the same nodes in the same order; their hashes are made level by
+    /// level, four at a time. (hypercore.5)
+    pub fn extend<B: AsRef<[u8]>>(&mut self, blocks: &[B], made: &mut Vec<Node>) {
+        let mut level = leaves(self.length, blocks);
+        let mut levels = Vec::new();
+        while let Some(first) = level.first() {
+            let sibling = flat_tree::sibling(first.index);
+            let root = self.nodes.iter().find(|root| root.index == sibling);
+            let above = match root {
+                Some(root) => parents(&[&[*root], &level[..]].concat()),
+                None => parents(&level),
+            };
+            levels.push(core::mem::replace(&mut level, above).into_iter());
+        }
+        for block in blocks {
+            self.length += 1;
+            self.byte_length += block.as_ref().len() as u64;
+            for nodes in &mut levels {
+                let Some(node) = nodes.next() else { break };
+                made.push(node);
+                if self.nodes.last().is_none_or(|last| flat_tree::sibling(last.index) != node.index) {
+                    self.nodes.push(node);
+                    break;
+                }
+                self.nodes.pop();
+            }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -134,6 +216,22 @@ mod tests {
             made.iter().map(|n| serde_json::json!([n.index, n.size, hex::encode(&n.hash)])).collect();
         assert_eq!(Value::from(said), vector["expected"]["nodes"]);
         assert!(made.windows(2).all(|pair| pair[0].index < pair[1].index), "each node is made once");
+    }
+
+    // proves hypercore.5
+    #[test]
+    fn many_blocks_at_once_make_the_same_nodes() {
+        let blocks: Vec<Vec<u8>> = (0..70_usize).map(|n| vec![n as u8; n * 7 % 300]).collect();
+        for start in 0..20 {
+            for end in start..blocks.len() {
+                let (mut one, mut one_made) = (Roots::default(), Vec::new());
+                blocks[..start].iter().for_each(|block| one.append(block, &mut one_made));
+                let (mut all, mut all_made) = (one.clone(), one_made.clone());
+                blocks[start..end].iter().for_each(|block| one.append(block, &mut one_made));
+                all.extend(&blocks[start..end], &mut all_made);
+                assert_eq!((one, one_made), (all, all_made), "{start} to {end}");
+            }
+        }
     }
 
     // proves hypercore.4
