@@ -40,17 +40,19 @@ const URGENT: u64 = 1;
 
 /// A request that is not answered yet.
 #[derive(Clone, Debug, Default)]
-struct Asked {
-    fork: u64,
-    block: Option<u64>,
-    upgrade: Option<Grow>,
-    manifest: bool,
+pub(super) struct Asked {
+    pub(super) fork: u64,
+    pub(super) block: Option<u64>,
+    /// A hash, and the node that it leads to.
+    pub(super) hash: Option<(Wanted, u64)>,
+    pub(super) upgrade: Option<Grow>,
+    pub(super) manifest: bool,
     /// How many cancels were sent before it. (replication.85)
-    tick: u64,
+    pub(super) tick: u64,
     /// Tree nodes that will be here with the answer and that later requests to this peer count on.
-    promised: Vec<u64>,
+    pub(super) promised: Vec<u64>,
     /// It counts on such a node itself.
-    counts: bool,
+    pub(super) counts: bool,
 }
 
 /// What is asked of one peer.
@@ -78,6 +80,8 @@ pub(super) struct Asking {
     not_available: u32,
     invalid: u32,
     empty: u32,
+    /// Of a higher fork: what the peer was asked for last, and did not give yet.
+    pub(super) refused_fork: Option<(u64, Option<u64>)>,
 }
 
 impl Asking {
@@ -135,6 +139,24 @@ impl Asking {
         early
     }
 
+    /// Whether a hash that leads to this node is asked for.
+    pub(super) fn hash(&self, node: u64) -> bool {
+        self.asked.values().any(|asked| asked.hash.is_some_and(|(_, below)| below == node))
+    }
+
+    /// Takes back all requests of other forks than `fork`.
+    fn cancel_others(&mut self, fork: u64) -> Vec<(u64, Asked)> {
+        let ids: Vec<u64> =
+            self.asked.iter().filter(|(_, asked)| asked.fork != fork).map(|(id, _)| *id).collect();
+        let gone: Vec<(u64, Asked)> =
+            ids.into_iter().filter_map(|id| self.asked.remove(&id).map(|asked| (id, asked))).collect();
+        for (id, _) in &gone {
+            self.tick += 1;
+            self.cancelled.push_back((self.tick, *id));
+        }
+        gone
+    }
+
     /// Takes back the request for a block. Its id is used again only when the peer has seen that.
     fn cancel(&mut self, block: u64) -> Option<(u64, Asked)> {
         let id = self.asked.iter().find(|(_, asked)| asked.block == Some(block)).map(|(id, _)| *id)?;
@@ -168,6 +190,7 @@ impl Replicator {
                 return;
             }
             let asked = self.ask_manifest(cx, core, id)
+                || self.ask_fork(core, id)
                 || self.ask_waited(cx, core, id)
                 || self.ask_missing(cx, core, id)
                 || self.ask_upgrade(cx, core, id);
@@ -258,20 +281,19 @@ impl Replicator {
         }
     }
 
-    fn want(&mut self, id: PeerId, index: u64) {
+    pub(super) fn want(&mut self, id: PeerId, index: u64) {
         let Some(peer) = self.peers.get_mut(&id) else { return };
         let chunk = index / WANT_CHUNK;
         if index < peer.has.contiguous() || !peer.sync.uploading || peer.asking.chunks.contains(&chunk) {
             return;
         }
-        let message = |chunk| Want { start: chunk * WANT_CHUNK, length: WANT_CHUNK, any: false };
         if peer.asking.chunks.len() >= WANT_MAX
             && let Some(gone) = peer.asking.chunks.pop_first()
         {
-            peer.send(kind::UNWANT, message(gone));
+            peer.send(kind::UNWANT, chunk_of(gone));
         }
         peer.asking.chunks.insert(chunk);
-        peer.send(kind::WANT, message(chunk));
+        peer.send(kind::WANT, chunk_of(chunk));
     }
 
     /// replication.83
@@ -376,22 +398,43 @@ impl Replicator {
         }
         let upgrade = upgrade.then(|| Grow { start: length, length: peer.sync.length - length });
         let manifest = core.manifest().is_none() && peer.sync.has_manifest;
-        let (request, fork) = (asking.id(), peer.sync.fork);
-        let tick = asking.tick;
-        asking.asked.insert(request, Asked { fork, block, upgrade, manifest, tick, promised, counts });
+        let fork = peer.sync.fork;
         if let Some(index) = block {
             self.inflight.entry(index).or_default().push(id);
         }
         if upgrade.is_some() {
             self.upgrading = Some(id);
         }
-        self.stats.requests += 1;
+        let asked = Asked { fork, block, upgrade, manifest, promised, counts, ..Asked::default() };
         let block = block.map(|index| Wanted { index, nodes });
-        peer.send(
-            kind::REQUEST,
-            Request { id: request, fork, block, hash: None, seek: None, upgrade, manifest, priority },
-        );
+        self.submit(id, asked, Request { fork, block, upgrade, manifest, priority, ..Request::default() });
         true
+    }
+
+    /// Sends a request under an id of its own.
+    pub(super) fn submit(&mut self, id: PeerId, mut asked: Asked, mut request: Request) {
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        request.id = peer.asking.id();
+        asked.tick = peer.asking.tick;
+        peer.asking.asked.insert(request.id, asked);
+        peer.send(kind::REQUEST, request);
+        self.stats.requests += 1;
+    }
+
+    /// Takes back all that was asked of a peer on another fork than `fork`: nobody can answer it any more. What it has
+    /// is asked anew, for upstream does not tell of blocks that it thinks are here already. (replication.67)
+    pub(super) fn cancel_others(&mut self, id: PeerId, fork: u64) {
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        let gone = peer.asking.cancel_others(fork);
+        peer.asking.refused_fork = None;
+        for chunk in std::mem::take(&mut peer.asking.chunks) {
+            peer.send(kind::UNWANT, chunk_of(chunk));
+        }
+        for (request, _) in &gone {
+            peer.send(kind::CANCEL, Cancel { request: *request });
+        }
+        self.stats.cancels += gone.len() as u64;
+        gone.into_iter().for_each(|(_, asked)| self.give_up(id, &asked));
     }
 
     // ---- answers
@@ -420,7 +463,7 @@ impl Replicator {
     }
 
     /// What was asked is no longer asked of this peer.
-    fn forget(&mut self, id: PeerId, asked: &Asked) {
+    pub(super) fn forget(&mut self, id: PeerId, asked: &Asked) {
         if let Some(index) = asked.block
             && let Some(of) = self.inflight.get_mut(&index)
         {
@@ -450,7 +493,7 @@ impl Replicator {
     }
 
     /// A peer that broke the protocol is asked for nothing any more, and told nothing. (replication.89)
-    fn pause(&mut self, cx: &mut Cx<'_>, core: &mut Hypercore, id: PeerId, why: Fault) {
+    pub(super) fn pause(&mut self, cx: &mut Cx<'_>, core: &mut Hypercore, id: PeerId, why: Fault) {
         let Some(mut peer) = self.peers.remove(&id) else { return };
         trace!(cx, State, "hypercore", part: id, rule: "replication.89", "paused: {why:?}");
         peer.paused = true;
@@ -468,6 +511,11 @@ impl Replicator {
         let Some(peer) = self.peers.get_mut(&id) else { return };
         let Some(asked) = peer.asking.take(no_data.request) else { return };
         self.stats.no_data += 1;
+        if asked.fork != peer.sync.fork {
+            // replication.67
+            self.give_up(id, &asked);
+            return self.update_all(cx, core);
+        }
         let count = match no_data.reason {
             NOT_AVAILABLE => &mut peer.asking.not_available,
             INVALID_REQUEST => &mut peer.asking.invalid,
@@ -509,6 +557,9 @@ impl Replicator {
         data: Data,
         answers: &mut Vec<(Asked, Data)>,
     ) -> bool {
+        if asked.fork > core.fork() && data.fork > core.fork() {
+            return self.on_fork_data(cx, core, id, &asked, data);
+        }
         let Some(peer) = self.peers.get_mut(&id) else { return false };
         if !matches(&asked, &data) || data.fork != core.fork() {
             trace!(cx, Drop, "hypercore", part: id, rule: "replication.90", "it is not what was asked");
@@ -631,6 +682,10 @@ fn check(cx: &mut Cx<'_>, core: &mut Hypercore, data: &Data) -> Result<Change, p
     Ok(change)
 }
 
+fn chunk_of(chunk: u64) -> Want {
+    Want { start: chunk * WANT_CHUNK, length: WANT_CHUNK, any: false }
+}
+
 /// Behind the last block that the peer can prove to us. (replication.80)
 fn valid_end(core: &Hypercore, peer: &Peer) -> u64 {
     let ours = if peer.can_upgrade || peer.sync.length >= core.length() {
@@ -654,7 +709,7 @@ fn matches(asked: &Asked, data: &Data) -> bool {
 }
 
 /// Who may sign a core: known, or as a peer's answer says. (replication.35)
-fn auth(core: &Hypercore, said: Option<&Manifest>) -> Option<Auth> {
+pub(super) fn auth(core: &Hypercore, said: Option<&Manifest>) -> Option<Auth> {
     match core.auth() {
         Some(auth) => Some(auth.clone()),
         None => Auth::learn(*core.key(), said),

@@ -37,7 +37,9 @@ impl Live {
 
     /// Cuts the core and tells the peers. See `Hypercore::truncate`.
     pub fn truncate(&mut self, cx: &mut Cx<'_>, length: u64) -> Result<(), Error> {
+        self.replicator.notice(cx, &mut self.core);
         self.core.truncate(cx, length)?;
+        self.replicator.cut_at = Some(length);
         self.replicator.notice(cx, &mut self.core);
         Ok(())
     }
@@ -65,6 +67,11 @@ impl Live {
     /// See `Replicator::stop_waiting`.
     pub fn stop_waiting(&mut self, index: u64) {
         self.replicator.stop_waiting(index);
+    }
+
+    /// See `Replicator::set_allow_fork`.
+    pub fn set_allow_fork(&mut self, allow: bool) {
+        self.replicator.set_allow_fork(allow);
     }
 
     /// See `Replicator::set_active`.

@@ -11,6 +11,7 @@ pub mod bitfield;
 mod extension;
 pub mod fetch;
 pub mod flat_tree;
+mod fork;
 pub mod live;
 pub mod oplog;
 mod peers;

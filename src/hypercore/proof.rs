@@ -620,7 +620,7 @@ fn climb(mut root: Node, mut queue: Queue<'_>, nodes: &mut Vec<Node>) -> Result<
 }
 
 /// The root that the block, hash and seek parts of an answer lead to. (replication.29, replication.30)
-fn verify_tree(data: &Data, nodes: &mut Vec<Node>) -> Result<Option<Node>, Fault> {
+pub fn lead(data: &Data, nodes: &mut Vec<Node>) -> Result<Option<Node>, Fault> {
     let mut root = None;
     if let Some(seek) = &data.seek
         && let [first, rest @ ..] = &seek.nodes[..]
@@ -648,7 +648,7 @@ pub fn verify(held: &Held<'_>, node: &mut Lookup<'_>, data: &Data) -> Result<Gro
     }
     let mut grown = Grown::of(held.length, held.roots)?;
     let mut nodes = Vec::new();
-    let mut root = verify_tree(data, &mut nodes)?;
+    let mut root = lead(data, &mut nodes)?;
     grown.nodes = nodes;
     if let Some(upgrade) = &data.upgrade {
         let length = upgrade.start.saturating_add(upgrade.length);

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use super::Hypercore;
 use super::extension::Said;
 use super::fetch::Asking;
+use super::fork::Fork;
 use super::peers::Peers;
 use super::proof;
 use super::remote::{Has, Wants};
@@ -113,6 +114,12 @@ pub enum Event {
     Appended {
         length: u64,
     },
+    /// The core was cut to `length` blocks, here or by following a peer to a higher fork. `Appended` tells if more
+    /// follow.
+    Truncated {
+        length: u64,
+        fork: u64,
+    },
     /// A block came from a peer, was verified and stored.
     Downloaded {
         index: u64,
@@ -164,6 +171,8 @@ pub struct Stats {
     pub no_data: u64,
     /// Events that nobody took in time.
     pub events_dropped: u64,
+    /// How often a peer was followed to a higher fork.
+    pub reorgs: u64,
     /// Messages of names that are not registered.
     pub extensions_dropped: u64,
 }
@@ -300,6 +309,11 @@ pub struct Replicator {
     pub(super) stalled: bool,
     told_stalled: bool,
     pub(super) seen: (u64, u64),
+    /// Where the core was cut since, if that is known.
+    pub(super) cut_at: Option<u64>,
+    pub(super) allow_fork: bool,
+    /// The higher fork that is followed.
+    pub(super) fork: Option<Fork>,
     outputs: VecDeque<Output>,
     pub(super) events: VecDeque<Event>,
     pub(super) timers: Timers<Timer>,
@@ -323,6 +337,9 @@ impl Default for Replicator {
             stalled: false,
             told_stalled: false,
             seen: (0, 0),
+            cut_at: None,
+            allow_fork: true,
+            fork: None,
             outputs: VecDeque::new(),
             events: VecDeque::new(),
             timers: Timers::default(),

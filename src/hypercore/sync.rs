@@ -15,6 +15,7 @@ impl Replicator {
         let Some(peer) = self.peers.get_mut(&id) else { return };
         let grew = sync.length != peer.sync.length;
         let same_fork = sync.fork == core.fork();
+        let moved = sync.fork != peer.sync.fork;
         (peer.sync, peer.synced) = (sync, true);
         if !sync.downloading && !downloading {
             return self.close(cx, core, id, Close::Idle); // replication.16
@@ -32,6 +33,10 @@ impl Replicator {
             peer.sync_due = true; // replication.42
         }
         peer.asking.retry();
+        if moved {
+            peer.asking.refused_fork = None;
+            self.cancel_others(id, sync.fork);
+        }
         self.update_peer(cx, core, id);
     }
 
@@ -41,9 +46,15 @@ impl Replicator {
         if now == self.seen {
             return;
         }
-        let (fork, before) = std::mem::replace(&mut self.seen, now);
-        let cut = fork != now.0 || now.1 < before;
-        if !cut {
+        let (fork, length) = std::mem::replace(&mut self.seen, now);
+        let cut = fork != now.0 || now.1 < length;
+        let before = length.min(if cut { self.cut_at.unwrap_or(now.1) } else { length });
+        self.cut_at = None;
+        if cut {
+            self.tell(Event::Truncated { length: before, fork: now.0 });
+            self.fork = None;
+        }
+        if now.1 > before {
             self.tell(Event::Appended { length: now.1 });
         }
         let ids: Vec<PeerId> = self.peers.keys().copied().collect();
@@ -52,12 +63,15 @@ impl Replicator {
             peer.sync_due = true;
             peer.asking.restart(0);
             if cut {
-                peer.full_told = 0;
+                peer.full_told = peer.full_told.min(before);
                 peer.can_upgrade = false;
             }
             review(cx, core, peer);
-            if now.1 < before {
-                self.broadcast(core, id, now.1, before - now.1, true); // replication.47
+            if before < length {
+                self.broadcast(core, id, before, length - before, true); // replication.47
+            }
+            if cut {
+                self.cancel_others(id, now.0);
             }
             if before < now.1 && core.has(before) {
                 let new = core.bits().first_unset(before).min(now.1) - before;

@@ -295,6 +295,12 @@ pub enum Event {
         core: CoreId,
         length: u64,
     },
+    /// A core was cut to `length` blocks; `Appended` follows if its new fork has more.
+    Truncated {
+        core: CoreId,
+        length: u64,
+        fork: u64,
+    },
     /// A block was proven and stored.
     Downloaded {
         core: CoreId,

@@ -202,6 +202,9 @@ impl Node {
         for event in events {
             match event {
                 replicate::Event::Appended { length } => self.tell(Event::Appended { core: id, length }),
+                replicate::Event::Truncated { length, fork } => {
+                    self.tell(Event::Truncated { core: id, length, fork });
+                }
                 replicate::Event::Downloaded { index } => self.tell(Event::Downloaded { core: id, index }),
                 replicate::Event::PeerAdded { peer } => self.tell(Event::PeerAdded { core: id, peer }),
                 replicate::Event::PeerRemoved { peer } => self.tell(Event::PeerRemoved { core: id, peer }),

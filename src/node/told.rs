@@ -186,6 +186,9 @@ pub(super) fn event(cx: &mut Cx<'_>, event: &Event) {
             Err(failure) => trace!(cx, Event, "node", id: call, "failed, code {:?}", failure.code.code()),
         },
         Event::Appended { core, length } => trace!(cx, Event, "node", id: core, "length {length}"),
+        Event::Truncated { core, length, fork } => {
+            trace!(cx, Event, "node", id: core, "cut to length {length}, fork {fork}");
+        }
         Event::Downloaded { core, index } => trace!(cx, Event, "node", id: core, "block {index} is here"),
         Event::PeerAdded { core, peer } => trace!(cx, Event, "node", id: core, "{peer} is there"),
         Event::PeerRemoved { core, peer } => trace!(cx, Event, "node", id: core, "{peer} is gone"),

@@ -259,8 +259,9 @@ impl Ours {
             }
             assert!(
                 begin.elapsed() < PATIENCE,
-                "{what}: {:?}, {:?}",
+                "{what}: {:?}, {:?}, {:?}",
                 self.live.replicator.stats(),
+                self.live.peers().collect::<Vec<_>>(),
                 self.events.last()
             );
         }
@@ -454,6 +455,46 @@ fn node_follows_our_fork() {
     let (node, said) = ours.ask(node, json!({"check": {"from": 0, "count": 25}}));
     assert_eq!(said, json!({"ok": 25}));
     node.finish();
+}
+
+/// Node's writer is cut and goes on, near the end and far before it: we find where the trees part, and follow; and a
+/// Node that knows only us does so after us.
+// proves replication.63, replication.65
+#[test]
+fn we_follow_nodes_fork() {
+    if skipped("we_follow_nodes_fork") {
+        return;
+    }
+    for kind in kinds() {
+        let (mut writer, opened) = start(kind);
+        writer.ask(&json!({"append": {"from": 0, "count": 300}}));
+        let mut ours = Ours::replica(&opened);
+        ours.connect(&opened, true);
+        let (mut reader, there) = start(json!({"key": opened["key"]}));
+        ours.connect(&there, true);
+        ours.until("the first blocks", |ours| full(ours, 300));
+        let mut fork = 0;
+        for (cut, more) in [(290, 5), (17, 400), (0, 3), (2, 1)] {
+            fork += 1;
+            let said;
+            (writer, said) = ours.ask(writer, json!({"truncate": {"length": cut}}));
+            assert_eq!(said, json!({"length": cut, "fork": fork}));
+            (writer, _) = ours.ask(writer, json!({"append": {"from": cut, "count": more}}));
+            ours.until("the fork", |ours| ours.live.core.fork() == fork && full(ours, cut + more));
+            ours.assert_blocks(cut + more, 0);
+            // What Node wrote anew is what was there before, so more may stay than it left.
+            let told = |event: &&Event| matches!(event, Event::Truncated { fork: at, .. } if *at == fork);
+            assert_eq!(ours.events.iter().filter(told).count(), 1);
+            let said;
+            (reader, said) = ours.ask(reader, json!({"fork": {"fork": fork, "length": cut + more}}));
+            assert_eq!(said, json!({"length": cut + more, "fork": fork}));
+            (reader, _) = ours.ask(reader, json!({"check": {"from": 0, "count": cut + more}}));
+        }
+        let (reader, state) = ours.ask(reader, json!({"state": {}}));
+        assert_eq!(state["errors"], json!([]));
+        reader.finish();
+        writer.finish();
+    }
 }
 
 #[test]

@@ -1,3 +1,4 @@
+mod fork;
 mod rules;
 mod world;
 

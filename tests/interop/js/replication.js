@@ -46,6 +46,10 @@ const steps = {
     await core.append(blocks)
     return { length: core.length }
   },
+  async truncate ({ length }) {
+    await core.truncate(length)
+    return { length: core.length, fork: core.fork }
+  },
   async update ({ length }) {
     if (core.length < length) {
       await new Promise((resolve) => core.on('append', () => core.length >= length && resolve()))
