@@ -2,7 +2,8 @@
 //! values it hands out, and every random byte comes from an `Entropy`.
 //!
 //! `hash` BLAKE2b and name spaces; `sign` Ed25519 keys and signatures; `curve` the group operation that Noise uses;
-//! `noise` handshakes; `secretstream` and `secretbox` messages under a key that is known already.
+//! `noise` handshakes; `secretstream` and `secretbox` messages under a key that is known already, `stream`
+//! a keystream alone.
 
 mod curve;
 pub mod hash;
@@ -11,6 +12,7 @@ mod secret;
 pub mod secretbox;
 pub mod secretstream;
 pub mod sign;
+pub mod stream;
 
 pub use noise::{Noise, NoiseError, NoiseKeys};
 pub use secret::Secret;

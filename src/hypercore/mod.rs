@@ -8,6 +8,7 @@
 pub mod audit;
 pub mod auth;
 pub mod bitfield;
+pub mod encryption;
 mod extension;
 pub mod fetch;
 pub mod flat_tree;
@@ -19,12 +20,14 @@ pub mod proof;
 mod recover;
 pub mod remote;
 pub mod replicate;
+pub mod seek;
 mod serve;
 pub mod store;
 mod sync;
 mod told;
 pub mod tree;
 
+pub use encryption::Encryption;
 pub use live::Live;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -38,6 +41,7 @@ use crate::wire::oplog::{BitfieldUpdate, Entry, Header, Reorg, StoredKeys, TreeU
 
 use auth::{Auth, TreeState};
 use bitfield::Bitfield;
+use encryption::Cipher;
 use oplog::Oplog;
 use store::Store;
 use tree::Roots;
@@ -68,6 +72,8 @@ pub struct Open {
     /// Change no file, and refuse all that would.
     pub read_only: bool,
     pub durability: Durability,
+    /// None: blocks are stored and read as they are. Never stored itself. (hypercore.93)
+    pub encryption: Option<Encryption>,
 }
 
 impl Default for Open {
@@ -80,6 +86,7 @@ impl Default for Open {
             create: true,
             read_only: false,
             durability: Durability::Flush,
+            encryption: None,
         }
     }
 }
@@ -129,6 +136,9 @@ pub struct Hypercore {
     unflushed: u64,
     /// Bytes of the file of bits that the next flush changes in part (see `guard_bits`).
     edges: BTreeSet<u64>,
+    encryption: Option<Encryption>,
+    /// What it makes of the blocks of this core, once its manifest is known.
+    cipher: Option<Cipher>,
 }
 
 impl Hypercore {
@@ -167,6 +177,8 @@ impl Hypercore {
             open: true,
             unflushed: 0,
             edges: BTreeSet::new(),
+            encryption: open.encryption.clone(),
+            cipher: None,
         };
         let result = match opened.header {
             Some(header) => core.resume(cx, header, opened.entries, open),
@@ -175,6 +187,7 @@ impl Hypercore {
         };
         match result {
             Ok(()) => {
+                core.rekey();
                 let (length, fork) = (core.length(), core.fork);
                 trace!(cx, State, "hypercore", part: "", "{dir:?} open, length {length}, fork {fork}");
                 Ok(core)
@@ -273,9 +286,9 @@ impl Hypercore {
         self.roots.length()
     }
 
-    /// Bytes of all blocks, here or not.
+    /// Bytes of all blocks, here or not, without their padding.
     pub fn byte_length(&self) -> u64 {
-        self.roots.byte_length()
+        self.roots.byte_length().saturating_sub(self.length().saturating_mul(self.padding()))
     }
 
     /// How often the core was truncated, as its writer says.
@@ -324,8 +337,15 @@ impl Hypercore {
         }
     }
 
-    /// A block. None if it is not here. `Corrupt` if what is stored is not what was signed.
+    /// A block, decrypted if the core has a key for that. None if it is not here. `Corrupt` if what is stored is not
+    /// what was signed. (hypercore.93)
     pub fn get(&mut self, cx: &mut Cx<'_>, index: u64) -> Result<Option<Vec<u8>>, Error> {
+        let block = self.get_raw(cx, index)?;
+        block.map(|bytes| self.decrypted(index, bytes)).transpose()
+    }
+
+    /// A block as it is stored, signed and sent.
+    pub fn get_raw(&mut self, cx: &mut Cx<'_>, index: u64) -> Result<Option<Vec<u8>>, Error> {
         self.check_open()?;
         if index >= self.length() || !self.bits.get(index) {
             return Ok(None);
@@ -333,11 +353,12 @@ impl Hypercore {
         self.store.read_block(cx, &self.roots, index).map(Some)
     }
 
-    /// Where a block begins, in bytes from the first block's begin. `Missing` if a node on the way is not known.
+    /// Where a block begins in `data`: in bytes from the first block's begin, with padding. `Missing` if a node
+    /// on the way is not known.
     pub fn byte_offset(&mut self, cx: &mut Cx<'_>, index: u64) -> Result<u64, Error> {
         self.check_open()?;
         if index >= self.length() {
-            return if index == self.length() { Ok(self.byte_length()) } else { Err(Error::Missing) };
+            return if index == self.length() { Ok(self.roots.byte_length()) } else { Err(Error::Missing) };
         }
         self.store.byte_offset(cx, &self.roots, index).map_err(|error| match error {
             Error::Corrupt(_) => Error::Missing,
@@ -345,39 +366,20 @@ impl Hypercore {
         })
     }
 
-    /// The block that holds byte `bytes`, and the offset in it; the length of the core and the rest if it is beyond
-    /// the end. None if a node on the way is not known. (hypercore.7)
-    pub fn seek(&mut self, cx: &mut Cx<'_>, bytes: u64) -> Result<Option<(u64, u64)>, Error> {
-        self.check_open()?;
-        if bytes >= self.byte_length() {
-            return Ok(Some((self.length(), bytes - self.byte_length())));
-        }
-        let mut left = bytes;
-        for root in self.roots.nodes().to_vec() {
-            if left >= root.size {
-                left -= root.size;
-                continue;
-            }
-            let mut at = root.index;
-            while let Some((lower, upper)) = flat_tree::children(at) {
-                let Some(node) = self.store.node(cx, lower)? else { return Ok(None) };
-                if left < node.size {
-                    at = lower;
-                } else {
-                    left -= node.size;
-                    at = upper;
-                }
-            }
-            return Ok(Some((at / 2, left)));
-        }
-        Ok(None)
-    }
-
     /// Adds blocks behind the last, signed once. Returns the index of the first; an empty batch changes nothing.
     ///
     /// `Refused` if the core is not writable, `Invalid` for more than `limits::APPEND_MAX` blocks or one longer than
     /// `limits::BLOCK_MAX` bytes. After an error the core is as before.
     pub fn append<B: AsRef<[u8]>>(&mut self, cx: &mut Cx<'_>, blocks: &[B]) -> Result<u64, Error> {
+        let Some(cipher) = &self.cipher else { return self.append_raw(cx, blocks) };
+        // hypercore.92
+        let seal = |(index, block): (u64, &B)| cipher.seal(index, self.fork, block.as_ref());
+        let sealed: Vec<Vec<u8>> = (self.length()..).zip(blocks).map(seal).collect();
+        self.append_raw(cx, &sealed)
+    }
+
+    /// Adds blocks as they are, also to an encrypted core.
+    pub fn append_raw<B: AsRef<[u8]>>(&mut self, cx: &mut Cx<'_>, blocks: &[B]) -> Result<u64, Error> {
         self.check_write()?;
         let first = self.length();
         if blocks.is_empty() {
@@ -395,14 +397,15 @@ impl Hypercore {
             }),
             bitfield: Some(BitfieldUpdate { drop: false, start: first, length: blocks.len() as u64 }),
         };
-        let added = roots.byte_length() - self.byte_length();
+        let start = self.roots.byte_length();
+        let added = roots.byte_length() - start;
         // hypercore.43: blocks first, then the entry that vouches for them.
         match blocks {
-            [block] => self.store.write_data(cx, self.byte_length(), block.as_ref())?,
+            [block] => self.store.write_data(cx, start, block.as_ref())?,
             _ => {
                 let mut bytes = Vec::with_capacity(added as usize);
                 blocks.iter().for_each(|block| bytes.extend_from_slice(block.as_ref()));
-                self.store.write_data(cx, self.byte_length(), &bytes)?;
+                self.store.write_data(cx, start, &bytes)?;
             }
         }
         let entry = self.add_entry(cx, entry)?;
@@ -509,7 +512,10 @@ impl Hypercore {
         self.header.manifest = Some(auth.manifest().clone());
         let flushed = self.flush(cx);
         match flushed {
-            Ok(()) => self.auth = Some(auth),
+            Ok(()) => {
+                self.auth = Some(auth);
+                self.rekey();
+            }
             Err(_) => self.header.manifest = None,
         }
         flushed

@@ -191,7 +191,7 @@ fn answer(cx: &mut Cx<'_>, core: &mut Hypercore, request: &Request) -> Answer {
         Err(Refusal::Missing(_) | Refusal::Failed(_)) => return Answer::NoData,
     };
     if let Some(block) = &mut data.block {
-        match core.get(cx, block.index) {
+        match core.get_raw(cx, block.index) {
             Ok(Some(value)) => block.value = value,
             Ok(None) | Err(Error::Corrupt(_)) => return Answer::NoData,
             Err(error) => {

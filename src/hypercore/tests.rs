@@ -3,6 +3,9 @@ use crate::base::{NoTrace, Seeded, Time, hex};
 use crate::sim::ramdisk::RamDisk;
 use serde_json::Value;
 
+mod encryption;
+mod streams;
+
 /// A machine with one disk.
 pub(crate) struct Bench {
     pub disk: RamDisk,

@@ -12,6 +12,7 @@ use crate::base::hex::Short;
 use crate::base::{Addr, Cx, Error, Key, Span, Time, Traffic, trace};
 use crate::corestore::{Corestore, Namespace};
 use crate::hyperbee::Range;
+use crate::hypercore::Encryption;
 use crate::wire::hyperdht::Address;
 
 /// Borrows a node and its world for one statement.
@@ -436,6 +437,14 @@ impl<'a> Net<'a> {
         self.node.touched_cores.insert(core);
         self.node.settle(&mut self.cx);
         Ok(first)
+    }
+
+    /// From now on blocks of a core are encrypted with that key when they are appended, and decrypted when they are
+    /// read; None: not. Peers are given them as they are stored. (hypercore.93)
+    pub fn set_encryption(&mut self, core: CoreId, encryption: Option<Encryption>) -> Result<(), Error> {
+        let state = self.node.cores.get_mut(core).ok_or(Error::Gone)?;
+        state.live.core.set_encryption(encryption);
+        Ok(())
     }
 
     /// A block, if it is here.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use seckel::base::{Cx, Error, NoTrace, Seeded, Time, hex};
 use seckel::crypto::KeyPair;
 use seckel::edge::files::Files;
-use seckel::hypercore::{Durability, Hypercore, Open, auth};
+use seckel::hypercore::{Durability, Encryption, Hypercore, Open, auth};
 use serde_json::{Value, json};
 
 use crate::support::{Node, skipped};
@@ -246,6 +246,75 @@ fn many_blocks_cross_pages_both_ways() {
     for n in [0, 1, 32_767, 32_768, count - 1, count, 65_535, 65_536, 2 * count - 1] {
         let read = folder.with(|cx| core.get(cx, n)).expect("reads").expect("is here");
         assert_eq!(read, blocks[(n % count) as usize]);
+    }
+}
+
+#[test]
+fn the_table_of_the_interface_lacks_nothing() {
+    if skipped("hypercore: interface") {
+        return;
+    }
+    let note = Path::new(env!("CARGO_MANIFEST_DIR")).join("vendor-protocol-notes/hypercore.md");
+    let note = std::fs::read_to_string(note).expect("the note");
+    let (_, table) = note.split_once("### What the reference offers").expect("the section");
+    let (table, _) = table.split_once("\n## ").expect("the next one");
+    let words: Vec<&str> = table.split(|c: char| !c.is_alphanumeric() && c != '_').collect();
+    let mut node = Node::start("hypercore.js", &[]);
+    let offered = node.ask(&json!({"do": "interface"}));
+    let offered = offered.as_array().expect("names");
+    assert!(offered.len() > 60, "{} names", offered.len());
+    let missing: Vec<&Value> =
+        offered.iter().filter(|name| !words.contains(&name.as_str().expect("a name"))).collect();
+    assert!(missing.is_empty(), "not in the table: {missing:?}");
+    node.finish();
+}
+
+/// pitfalls 14.4, 14.1: what one side encrypts the other reads, in manifest and compat cores.
+// proves hypercore.90, hypercore.91, hypercore.92, hypercore.93
+#[test]
+fn encrypted_cores_are_the_same_on_both_sides() {
+    if skipped("hypercore: encryption") {
+        return;
+    }
+    let key = [9; 32];
+    for version in [None, Some(0), Some(1)] {
+        for block in [false, true] {
+            let encryption = if block { Encryption::of_blocks(key) } else { Encryption::new(key) };
+            let name = format!("sealed-{version:?}-{block}");
+            let (mut ours, theirs) = (Folder::new(&format!("{name}-a")), Folder::new(&format!("{name}-b")));
+            let mut core = ours.open(Open { encryption: Some(encryption.clone()), ..kind(version) });
+            let mut node = theirs.node();
+            let mut message = json!({"do": "open", "folder": theirs.path(), "seed": hex::encode(&SEED)});
+            message["version"] = json!(version);
+            message["encryption"] = json!({"key": hex::encode(&key), "block": block});
+            node.ask(&message);
+            for (n, count) in [(0, 1), (1, 5), (6, 2)] {
+                ours.append(&mut core, &batch(n, count));
+                node.ask(&json!({"do": "append", "batches": [hexes(&batch(n, count))]}));
+                assert_eq!(ours.state(&mut core), node.ask(&json!({"do": "read"})), "{name} {n}");
+            }
+            // Another fork, and with it other padding.
+            ours.with(|cx| core.truncate(cx, 4)).expect("truncates");
+            node.ask(&json!({"do": "truncate", "length": 4}));
+            ours.append(&mut core, &batch(30, 3));
+            node.ask(&json!({"do": "append", "batches": [hexes(&batch(30, 3))]}));
+            assert_eq!(ours.state(&mut core), node.ask(&json!({"do": "read"})), "{name}");
+            for at in 0..=core.byte_length() {
+                let found = ours.with(|cx| core.seek(cx, at)).expect("reads").expect("all nodes are here");
+                let theirs = node.ask(&json!({"do": "seek", "bytes": at}));
+                assert_eq!(json!([found.0, found.1]), theirs, "{name}, byte {at}");
+            }
+            node.ask(&json!({"do": "close"}));
+            node.finish();
+            // Each reads the files of the other, and without the key neither.
+            let mut theirs = theirs;
+            let mut other = theirs.open(Open { encryption: Some(encryption), ..existing() });
+            assert_eq!(theirs.state(&mut other), ours.state(&mut core), "{name}");
+            other.set_encryption(None);
+            let raw = theirs.with(|cx| other.get(cx, 1)).expect("reads").expect("is here");
+            assert_eq!(raw.len(), batch(1, 1)[0].len() + 8);
+            assert_eq!(Some(raw), ours.with(|cx| core.get_raw(cx, 1)).expect("reads"));
+        }
     }
 }
 

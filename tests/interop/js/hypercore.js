@@ -17,10 +17,13 @@ function pair (seed) {
 }
 
 function options (message) {
-  if (!message.seed) return { createIfMissing: false }
+  const encryption = message.encryption
+    ? { encryptionKey: bytes(message.encryption.key), isBlockKey: message.encryption.block }
+    : {}
+  if (!message.seed) return { createIfMissing: false, ...encryption }
   const keyPair = pair(message.seed)
-  if (message.version === null) return { keyPair, compat: true }
-  return { keyPair, compat: false, manifest: { version: message.version, signers: [{ publicKey: keyPair.publicKey }] } }
+  if (message.version === null) return { keyPair, compat: true, ...encryption }
+  return { keyPair, compat: false, ...encryption, manifest: { version: message.version, signers: [{ publicKey: keyPair.publicKey }] } }
 }
 
 async function state () {
@@ -75,6 +78,16 @@ const operations = {
   async note (message) {
     await core.setUserData(message.key, Buffer.from(message.value))
     return { value: String(await core.getUserData(message.key)) }
+  },
+  async seek (message) {
+    return core.seek(message.bytes)
+  },
+  // The names of hypercore 11.
+  async interface () {
+    const Newest = require('hypercore')
+    const own = ['length', 'name', 'prototype', 'constructor']
+    const names = [...Object.getOwnPropertyNames(Newest), ...Object.getOwnPropertyNames(Newest.prototype)]
+    return names.filter((name) => !name.startsWith('_') && !own.includes(name)).concat('length')
   },
   async read () {
     return state()
