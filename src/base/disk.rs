@@ -68,8 +68,10 @@ pub trait Disk {
     fn exists(&mut self, path: &str) -> bool;
     /// The names in a folder, sorted; empty if there is no such folder.
     fn list(&mut self, folder: &str) -> Result<Vec<String>, DiskError>;
-    /// Takes an exclusive lock on the file `path` (made if missing) until the disk is dropped.
+    /// Takes an exclusive lock on the file `path` (made if missing) until `unlock`, or until the disk is dropped.
     fn lock(&mut self, path: &str) -> Result<(), DiskError>;
+    /// Gives a lock back; nothing happens if it is not held.
+    fn unlock(&mut self, _path: &str) {}
 }
 
 /// The path of something in a folder; the root's is empty.

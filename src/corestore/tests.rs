@@ -1,5 +1,5 @@
 use super::*;
-use crate::base::{DiskError, NoTrace, Seeded, Time};
+use crate::base::{Disk, DiskError, NoTrace, Seeded, Time};
 use crate::sim::ramdisk::RamDisk;
 use serde_json::Value;
 
@@ -47,14 +47,15 @@ fn names_give_upstreams_keys() {
         let (input, wanted) = (&vector["inputs"], &vector["expected"]);
         let mut bench = Bench::new();
         let primary = Some(key(&input["primaryKey"]));
-        let store = bench.with(|cx| Corestore::open_with(cx, "", primary, Durability::Flush)).expect("opens");
+        let options = StoreOptions { primary, ..StoreOptions::default() };
+        let mut store = bench.with(|cx| Corestore::open_with(cx, "", &options)).expect("opens");
         let mut namespace = Namespace::default();
         for part in input["namespaces"].as_array().expect("a list") {
             namespace = namespace.sub(part.as_str().expect("text"));
         }
         assert_eq!(namespace.0, key(&wanted["namespace"]));
         let name = input["name"].as_str().expect("text");
-        let pair = store.key_pair_in(namespace, name);
+        let pair = store.key_pair_in(namespace, name).expect("a key pair");
         assert_eq!(pair.public, key(&wanted["publicKey"]));
         assert_eq!(pair.seed(), &key(&wanted["seed"]));
         if input["manifestVersion"] == 1 {
@@ -75,8 +76,8 @@ fn a_named_core_signs_as_upstream() {
     let vector = find("named core after two appends");
     let primary = Some(key(&vector["inputs"]["primaryKey"]));
     let mut bench = Bench::new();
-    let mut store =
-        bench.with(|cx| Corestore::open_with(cx, "s", primary, Durability::Flush)).expect("opens");
+    let options = StoreOptions { primary, ..StoreOptions::default() };
+    let mut store = bench.with(|cx| Corestore::open_with(cx, "s", &options)).expect("opens");
     let mut core = bench.with(|cx| store.core_by_name(cx, "a")).expect("opens");
     bench.with(|cx| core.append(cx, &[b"x"])).expect("appends");
     bench.with(|cx| core.append(cx, &[b"y"])).expect("appends");
@@ -149,10 +150,12 @@ fn the_primary_key_is_on_disk_before_it_is_used() {
     for stop in 0.. {
         let mut bench = Bench::new();
         bench.disk.stop_after(Some(stop));
-        let derived = bench.with(|cx| Corestore::open(cx, "store")).map(|store| store.key_pair("a").public);
+        let derived = bench
+            .with(|cx| Corestore::open(cx, "store"))
+            .map(|store| store.key_pair("a").expect("a key pair").public);
         bench.disk.crash(stop);
         bench.entropy = Seeded::new(99 + stop);
-        let again = bench.store().key_pair("a").public;
+        let again = bench.store().key_pair("a").expect("a key pair").public;
         if let Ok(derived) = derived {
             assert_eq!(again, derived);
             total += 1;
@@ -164,10 +167,14 @@ fn the_primary_key_is_on_disk_before_it_is_used() {
     }
     let mut bench = Bench::new();
     bench.disk.put("store/primary-key", b"short");
-    assert_eq!(bench.with(|cx| Corestore::open(cx, "store")).err(), Some(Error::Corrupt("primary-key")));
+    assert_eq!(
+        bench.with(|cx| Corestore::open(cx, "store")).err(),
+        Some(Error::Corrupt("primary-key: not 32 bytes"))
+    );
     bench.disk.release();
     bench.disk.put("store/primary-key", &[1; 32]);
-    let other = bench.with(|cx| Corestore::open_with(cx, "store", Some([2; 32]), Durability::Flush));
+    let options = StoreOptions { primary: Some([2; 32]), ..StoreOptions::default() };
+    let other = bench.with(|cx| Corestore::open_with(cx, "store", &options));
     assert!(matches!(other, Err(Error::Refused(_))));
 }
 
@@ -176,7 +183,7 @@ fn the_primary_key_is_on_disk_before_it_is_used() {
 fn an_older_core_of_the_name_wins() {
     let mut bench = Bench::new();
     let mut store = bench.store();
-    let pair = store.key_pair("old");
+    let pair = store.key_pair("old").expect("a key pair");
     let folder = store.folder(&auth::discovery_key(&pair.public));
     let open = Open { key_pair: Some(pair.clone()), compat: true, ..Open::default() };
     let mut old = bench.with(|cx| Hypercore::open(cx, &folder, open)).expect("opens");
@@ -239,4 +246,135 @@ fn each_bit_of_a_primary_key_is_found_if_a_core_has_a_name() {
         bench.disk.put(&format!("{to}/{file}"), &bytes);
     }
     assert_eq!(audited(&bench.disk).1, Some("corestore.1"));
+}
+
+/// Every way to say which core is meant gives the same one.
+// proves corestore.6, corestore.8, corestore.9, corestore.15
+#[test]
+fn a_core_is_found_by_whatever_names_it() {
+    let mut bench = Bench::new();
+    let mut store = bench.store();
+    let inner = Namespace::default().sub("a").sub("b");
+    let mut core = bench.with(|cx| store.core_in(cx, inner, "posts")).expect("opens");
+    let (key, discovery_key) = (*core.key(), *core.discovery_key());
+    let manifest = core.manifest().expect("known").clone();
+    bench.with(|cx| core.append(cx, &[b"one"])).expect("appends");
+    bench.with(|cx| core.close(cx)).expect("closes");
+    store.closed(&discovery_key);
+    let pair = store.key_pair_in(inner, "posts").expect("a key pair");
+    let wants = [
+        Want::name_in(inner, "posts"),
+        Want::key(key),
+        Want::key_pair(pair.clone()),
+        Want::manifest(manifest.clone()),
+        Want::discovery_key(discovery_key),
+        Want { name: Some((inner, "posts")), manifest: Some(manifest), ..Want::default() },
+    ];
+    for want in wants {
+        let mut core = bench.with(|cx| store.core(cx, &want)).expect("opens");
+        assert_eq!((core.key(), core.length(), core.writable()), (&key, 1, true), "{want:?}");
+        bench.with(|cx| core.close(cx)).expect("closes");
+        store.closed(&discovery_key);
+    }
+    for want in [Want::default(), Want::name("")] {
+        assert!(matches!(bench.with(|cx| store.core(cx, &want)), Err(Error::Invalid(_))));
+    }
+    for want in [Want { create: false, ..Want::name("others") }, Want::discovery_key([3; 32])] {
+        assert_eq!(bench.with(|cx| store.core(cx, &want)).err(), Some(Error::Missing));
+    }
+    assert_eq!(bench.with(|cx| store.list_in(cx, inner)), Ok(vec![discovery_key]));
+    assert_eq!(bench.with(|cx| store.list_in(cx, Namespace::default())), Ok(vec![]));
+    let stored = bench.with(|cx| store.stored(cx, &discovery_key)).expect("reads").expect("is stored");
+    assert_eq!((stored.key, stored.public, stored.secret), (key, Some(pair.public), true));
+    assert_eq!(stored.alias, Some((inner, b"posts".to_vec())));
+    assert_eq!(bench.with(|cx| store.stored(cx, &[3; 32])), Ok(None));
+}
+
+/// A name stays with its core, even if the primary key is another by now, and so does its key pair.
+// proves corestore.6, corestore.16
+#[test]
+fn a_name_outlives_the_primary_key() {
+    let mut bench = Bench::new();
+    let mut store = bench.store();
+    let mut core = bench.with(|cx| store.core_by_name(cx, "posts")).expect("opens");
+    let key = *core.key();
+    bench.with(|cx| core.close(cx)).expect("closes");
+    bench.disk.release();
+    bench.disk.remove("store/primary-key").expect("removes");
+    let before = bench.disk.paths();
+    for _ in 0..2 {
+        let lost = bench.with(|cx| Corestore::open(cx, "store"));
+        assert!(matches!(lost, Err(Error::Corrupt(what)) if what.starts_with("primary-key")));
+        assert_eq!(
+            bench.disk.paths(),
+            before,
+            "no other key is made in its place, and the lock is free again"
+        );
+    }
+    let options = StoreOptions { primary: Some([9; 32]), ..StoreOptions::default() };
+    let mut store = bench.with(|cx| Corestore::open_with(cx, "store", &options)).expect("opens");
+    let core = bench.with(|cx| store.core_by_name(cx, "posts")).expect("opens");
+    assert_eq!((core.key(), core.writable()), (&key, true));
+    let other = bench.with(|cx| store.core_by_name(cx, "others")).expect("opens");
+    assert_eq!(
+        other.manifest().expect("known").signers[0].public,
+        key_pair_of(&Secret([9; 32]), Namespace::default(), "others").public
+    );
+}
+
+/// Reading changes no byte, makes no file and takes no lock, beside who writes.
+// proves corestore.16
+#[test]
+fn who_only_reads_changes_nothing() {
+    let mut bench = Bench::new();
+    let read_only = StoreOptions { read_only: true, ..StoreOptions::default() };
+    assert_eq!(bench.with(|cx| Corestore::open_with(cx, "store", &read_only)).err(), Some(Error::Missing));
+    assert!(bench.disk.paths().is_empty());
+    let mut writer = bench.store();
+    let mut written = bench.with(|cx| writer.core_by_name(cx, "posts")).expect("opens");
+    bench.with(|cx| written.append(cx, &[b"one", b"two"])).expect("appends");
+    let (changes, open) = (bench.disk.changes(), bench.disk.open_count());
+    let mut store = bench.with(|cx| Corestore::open_with(cx, "store", &read_only)).expect("opens");
+    let mut core = bench.with(|cx| store.core_by_name(cx, "posts")).expect("opens");
+    assert_eq!((core.length(), core.writable()), (2, false));
+    assert_eq!(bench.with(|cx| core.get(cx, 1)), Ok(Some(b"two".to_vec())));
+    assert!(matches!(bench.with(|cx| core.append(cx, &[b"no"])), Err(Error::Refused(_))));
+    assert!(matches!(bench.with(|cx| core.truncate(cx, 0)), Err(Error::Refused(_))));
+    assert_eq!(bench.with(|cx| store.core_by_name(cx, "others")).err(), Some(Error::Missing));
+    bench.with(|cx| core.close(cx)).expect("closes");
+    assert_eq!(bench.with(|cx| store.list(cx)).map(|keys| keys.len()), Ok(1));
+    assert_eq!((bench.disk.changes(), bench.disk.open_count()), (changes, open));
+    assert_eq!(bench.with(|cx| Corestore::open(cx, "store")).err(), Some(Error::Io(DiskError::Locked)));
+    bench.with(|cx| writer.close(cx));
+    bench.store();
+}
+
+/// A copy without a signer has the same blocks, and nobody can add to it.
+// proves corestore.17
+#[test]
+fn a_static_copy_has_the_same_blocks() {
+    let mut bench = Bench::new();
+    let mut store = bench.store();
+    let mut core = bench.with(|cx| store.core_by_name(cx, "posts")).expect("opens");
+    assert!(matches!(bench.with(|cx| store.staticify(cx, &mut core)), Err(Error::Invalid(_))));
+    for n in 0..21_u8 {
+        bench.with(|cx| core.append(cx, &[vec![n; usize::from(n) * 30]])).expect("appends");
+    }
+    bench.with(|cx| core.clear(cx, 4, 6)).expect("clears");
+    let mut copy = bench.with(|cx| store.staticify(cx, &mut core)).expect("copies");
+    let (key, tree) = (*copy.key(), core.tree_hash());
+    assert_ne!(&key, core.key());
+    assert_eq!((copy.length(), copy.tree_hash(), copy.writable()), (21, tree, false));
+    bench.with(|cx| core.append(cx, &[b"later"])).expect("appends");
+    bench.with(|cx| copy.close(cx)).expect("closes");
+    store.closed(&auth::discovery_key(&key));
+    let mut copy = bench.with(|cx| store.core_by_key(cx, &key)).expect("opens");
+    assert_eq!((copy.length(), copy.tree_hash()), (21, tree));
+    for n in 0..21_u8 {
+        let block = (!(4..6).contains(&n)).then(|| vec![n; usize::from(n) * 30]);
+        assert_eq!(bench.with(|cx| copy.get(cx, n.into())), Ok(block));
+    }
+    assert!(matches!(bench.with(|cx| copy.append(cx, &[b"no"])), Err(Error::Refused(_))));
+    let state = crate::hypercore::auth::TreeState { hash: tree, length: 21, fork: copy.fork() };
+    assert!(copy.auth().expect("known").verify(&state, copy.signature()), "its key vouches for its tree");
 }

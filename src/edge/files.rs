@@ -4,7 +4,7 @@
 //! opened again when it is needed (pitfalls 14.14). Syncing a file that was just made syncs the folders that were
 //! made or changed for it, so that its name outlives a crash too.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -29,7 +29,7 @@ pub struct Files {
     pending: BTreeSet<FileId>,
     /// Folders whose list of names changed since they were synced.
     folders: BTreeSet<PathBuf>,
-    locks: Vec<File>,
+    locks: BTreeMap<PathBuf, File>,
 }
 
 pub(super) fn error(error: io::Error) -> DiskError {
@@ -53,7 +53,7 @@ impl Files {
             clock: 0,
             pending: BTreeSet::new(),
             folders: BTreeSet::new(),
-            locks: Vec::new(),
+            locks: BTreeMap::new(),
         })
     }
 
@@ -311,11 +311,17 @@ impl Disk for Files {
         let file = self.open_at_system(&path, Mode::Write)?;
         match file.try_lock() {
             Ok(()) => {
-                self.locks.push(file);
+                self.locks.insert(path, file);
                 Ok(())
             }
             Err(fs::TryLockError::WouldBlock) => Err(DiskError::Locked),
             Err(fs::TryLockError::Error(why)) => Err(error(why)),
+        }
+    }
+
+    fn unlock(&mut self, path: &str) {
+        if let Ok(path) = self.path(path) {
+            self.locks.remove(&path);
         }
     }
 }

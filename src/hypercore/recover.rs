@@ -68,6 +68,15 @@ impl Hypercore {
         Ok(())
     }
 
+    /// Makes a core writable that was opened without the key pair that may sign it. False if that pair may not.
+    pub fn give_key_pair(&mut self, pair: &KeyPair) -> bool {
+        let fits = self.auth.as_ref().is_some_and(|auth| auth.may_sign(pair));
+        if fits {
+            self.key_pair = Some(pair.clone());
+        }
+        fits
+    }
+
     /// Takes header and entries into memory, from the beginning. Returns the number of the first entry that cannot
     /// have been acknowledged.
     fn replay(

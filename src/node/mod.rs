@@ -13,6 +13,7 @@ mod pool;
 mod relays;
 mod route;
 mod serving;
+mod shared;
 mod stores;
 mod swarm;
 mod told;
@@ -25,6 +26,7 @@ use stores::{CoreState, Place, StoreState};
 use swarm::SwarmState;
 
 pub use crate::blind_relay::{Bounds as RelayBounds, Stats as RelayStats};
+pub use crate::corestore::{Namespace, StoreOptions, Stored, Want};
 pub use crate::crypto::sign::KeyPair;
 pub use crate::dht_rpc::Config as DhtConfig;
 pub use crate::hyperbee::{Bee, Change, Cursor, Diff, Difference, Entry, Extent, History, Range};
@@ -290,6 +292,11 @@ pub enum Event {
         call: CallId,
         result: Result<Vec<u8>, Failure>,
     },
+    /// A core of a store that is watched (`Net::watch_store`) was opened.
+    CoreOpened {
+        store: StoreId,
+        core: CoreId,
+    },
     /// A core grew to a proven `length`.
     Appended {
         core: CoreId,
@@ -428,6 +435,8 @@ pub struct Node {
     touched_cores: Few<CoreId>,
     conn_deadlines: Timers<ConnId>,
     core_deadlines: Timers<CoreId>,
+    /// When a core that nobody needs is closed.
+    idle: Timers<CoreId>,
 
     /// The addresses of this host, once they are known.
     interfaces: Option<Vec<[u8; 4]>>,
@@ -514,6 +523,7 @@ impl Node {
             touched_cores: Few::default(),
             conn_deadlines: Timers::new(),
             core_deadlines: Timers::new(),
+            idle: Timers::new(),
             interfaces: None,
             called: Vec::new(),
             status: None,
@@ -595,6 +605,7 @@ impl Node {
         while let Some(core) = self.core_deadlines.pop_due(cx.now) {
             self.core_timeout(cx, core);
         }
+        self.idle_timeout(cx);
     }
 
     /// A socket of dht_rpc: the server's and the client's. The others are hyperdht's.
@@ -695,6 +706,7 @@ impl Machine for Node {
             self.life_deadline(),
             self.conn_deadlines.deadline(|_| "a connection"),
             self.core_deadlines.deadline(|_| "a core"),
+            self.idle.deadline(|_| "a core that nobody uses"),
         ]
         .into_iter()
         .fold(None, Deadline::earliest)

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::base::hex::Short;
 use crate::base::{Addr, Cx, Error, Key, Span, Time, Traffic, trace};
-use crate::corestore::{Corestore, Namespace};
+use crate::corestore::{Corestore, StoreOptions, Want};
 use crate::hyperbee::Range;
 use crate::hypercore::Encryption;
 use crate::wire::hyperdht::Address;
@@ -359,42 +359,27 @@ impl<'a> Net<'a> {
     /// Opens the store in the folder `dir` of this node's files; made if missing. One process at a time.
     pub fn store(&mut self, dir: &str) -> Result<StoreId, Error> {
         trace!(self.cx, Call, "node", "open the store {dir:?}");
-        let store = Corestore::open_with(&mut self.cx, dir, None, self.node.durability)?;
-        Ok(self.node.stores.insert(StoreState { store }))
+        let options = StoreOptions { durability: self.node.durability, ..StoreOptions::default() };
+        let store = Corestore::open_with(&mut self.cx, dir, &options)?;
+        Ok(self.node.stores.insert(StoreState { store, watched: false }))
     }
 
     /// A key pair that a store derives from its primary key and `name`; the same at every start.
     pub fn key_pair(&mut self, store: StoreId, name: &str) -> Result<KeyPair, Error> {
         let state = self.node.stores.get_mut(store).ok_or(Error::Gone)?;
-        Ok(state.store.key_pair(name))
+        state.store.key_pair(name)
     }
 
     /// Opens the writable core `name`; made if missing. An open one is the same core.
     pub fn core(&mut self, store: StoreId, name: &str) -> Result<CoreId, Error> {
         trace!(self.cx, Call, "node", id: store, "open the core {name:?}");
-        let state = self.node.stores.get_mut(store).ok_or(Error::Gone)?;
-        let key = state.store.key_by_name(&mut self.cx, Namespace::default(), name)?;
-        if let Some(open) = self.node.core_of_key(store, &key) {
-            return Ok(open);
-        }
-        let state = self.node.stores.get_mut(store).ok_or(Error::Gone)?;
-        let core = state.store.core_by_name(&mut self.cx, name)?;
-        let id = self.node.add_core(&mut self.cx, store, core);
-        self.node.settle(&mut self.cx);
-        Ok(id)
+        self.open_core(store, &Want::name(name))
     }
 
     /// Opens the core with this key; it starts empty if it is not stored yet.
     pub fn core_by_key(&mut self, store: StoreId, key: &Key) -> Result<CoreId, Error> {
         trace!(self.cx, Call, "node", id: store, "open the core of a key");
-        if let Some(open) = self.node.core_of_key(store, key) {
-            return Ok(open);
-        }
-        let state = self.node.stores.get_mut(store).ok_or(Error::Gone)?;
-        let core = state.store.core_by_key(&mut self.cx, key)?;
-        let id = self.node.add_core(&mut self.cx, store, core);
-        self.node.settle(&mut self.cx);
-        Ok(id)
+        self.open_core(store, &Want::key(*key))
     }
 
     pub fn core_info(&self, core: CoreId) -> Result<CoreInfo, Error> {

@@ -27,6 +27,8 @@ pub type CoreId = Id<CoreKind>;
 
 pub(super) struct StoreState {
     pub store: Corestore,
+    /// The program wants to know of every core that is opened.
+    pub watched: bool,
 }
 
 /// Where a peer of a core is.
@@ -41,6 +43,8 @@ pub(super) struct CoreState {
     pub store: StoreId,
     pub live: Live,
     pub bee: Bee,
+    /// Openings that the program has not taken back. (corestore.10)
+    pub holds: usize,
 }
 
 impl Node {
@@ -52,7 +56,7 @@ impl Node {
         core: crate::hypercore::Hypercore,
     ) -> CoreId {
         let (discovery, length, fork) = (*core.discovery_key(), core.length(), core.fork());
-        let id = self.cores.insert(CoreState { store, live: Live::new(core), bee: Bee::new() });
+        let id = self.cores.insert(CoreState { store, live: Live::new(core), bee: Bee::new(), holds: 0 });
         trace!(cx, State, "node", id: id, "open, {} of {store}, length {length}, fork {fork}", Short(&discovery));
         let conns: Vec<ConnId> = self
             .conns
@@ -63,14 +67,11 @@ impl Node {
         for conn in conns {
             self.attach(cx, conn, id);
         }
+        if self.stores.get(store).is_some_and(|state| state.watched) {
+            self.tell(Event::CoreOpened { store, core: id });
+        }
+        self.touched_cores.insert(id);
         id
-    }
-
-    pub(super) fn core_of_key(&self, store: StoreId, key: &Key) -> Option<CoreId> {
-        self.cores
-            .iter()
-            .find(|(_, state)| state.store == store && state.live.core.key() == key)
-            .map(|(id, _)| id)
     }
 
     /// Replicates all cores of `store` over `conn`, now and later ones.
@@ -217,6 +218,7 @@ impl Node {
             }
         }
         self.send_to_peers(cx, outputs);
+        self.watch_idle(cx, id);
     }
 
     fn send_to_peers(&mut self, cx: &mut Cx<'_>, outputs: Vec<replicate::Output>) {

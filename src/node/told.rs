@@ -185,6 +185,7 @@ pub(super) fn event(cx: &mut Cx<'_>, event: &Event) {
             Ok(bytes) => trace!(cx, Event, "node", id: call, "answered, {} bytes", bytes.len()),
             Err(failure) => trace!(cx, Event, "node", id: call, "failed, code {:?}", failure.code.code()),
         },
+        Event::CoreOpened { store, core } => trace!(cx, Event, "node", id: core, "of {store}: open"),
         Event::Appended { core, length } => trace!(cx, Event, "node", id: core, "length {length}"),
         Event::Truncated { core, length, fork } => {
             trace!(cx, Event, "node", id: core, "cut to length {length}, fork {fork}");

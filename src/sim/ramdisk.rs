@@ -181,6 +181,11 @@ impl RamDisk {
         self.lying = lying;
     }
 
+    /// Files that are open now.
+    pub fn open_count(&self) -> usize {
+        self.open.iter().flatten().count()
+    }
+
     /// The content of a file.
     pub fn content(&self, path: &str) -> Option<&[u8]> {
         self.files.get(path).map(|content| &content.bytes[..])
@@ -405,6 +410,10 @@ impl Disk for RamDisk {
         self.close(file);
         self.locks.insert(path.to_owned());
         Ok(())
+    }
+
+    fn unlock(&mut self, path: &str) {
+        self.locks.remove(path);
     }
 }
 

@@ -3,9 +3,8 @@
 use std::path::Path;
 
 use seckel::base::{Cx, DiskError, Error, NoTrace, Seeded, Time, hex};
-use seckel::corestore::{Corestore, Namespace};
+use seckel::corestore::{Corestore, Namespace, StoreOptions};
 use seckel::edge::files::Files;
-use seckel::hypercore::Durability;
 use serde_json::json;
 
 use crate::support::{Node, skipped};
@@ -27,8 +26,8 @@ fn names_mean_the_same_cores() {
     let mut disk = Files::open(&root).expect("a folder");
     let mut node = Node::start("corestore.js", &[]);
     let primary = [0x5a; 32];
-    let mut store = with(&mut disk, |cx| Corestore::open_with(cx, "store", Some(primary), Durability::Flush))
-        .expect("opens");
+    let options = StoreOptions { primary: Some(primary), ..StoreOptions::default() };
+    let mut store = with(&mut disk, |cx| Corestore::open_with(cx, "store", &options)).expect("opens");
     let cases: [(&[&str], &str); 4] =
         [(&[], "a"), (&[], "names \u{1f350}"), (&["app"], "a"), (&["x", "y"], "a")];
     for (namespaces, name) in cases {
@@ -41,7 +40,7 @@ fn names_mean_the_same_cores() {
         let ours = json!({
             "key": hex::encode(core.key()),
             "discoveryKey": hex::encode(core.discovery_key()),
-            "publicKey": hex::encode(&store.key_pair_in(namespace, name).public),
+            "publicKey": hex::encode(&store.key_pair_in(namespace, name).expect("a key pair").public),
             "treeHash": hex::encode(&core.tree_hash()),
             "signature": hex::encode(core.signature()),
         });
@@ -76,9 +75,9 @@ fn a_second_opener_is_locked_out() {
     let store = with(&mut first, |cx| Corestore::open(cx, "store")).expect("opens");
     let refused = with(&mut second, |cx| Corestore::open(cx, "store"));
     assert_eq!(refused.err(), Some(Error::Io(DiskError::Locked)));
-    let public = store.key_pair("a").public;
+    let public = store.key_pair("a").expect("a key pair").public;
     drop(first);
     let store = with(&mut second, |cx| Corestore::open(cx, "store")).expect("opens");
-    assert_eq!(store.key_pair("a").public, public);
+    assert_eq!(store.key_pair("a").expect("a key pair").public, public);
     let _ = std::fs::remove_dir_all(&root);
 }

@@ -1,8 +1,8 @@
 //! Stores of cores on a node.
 
 use seckel::base::Span;
-use seckel::node::{Event, KeyPair};
-use seckel::sim::{Line, World};
+use seckel::node::{Event, KeyPair, Namespace, Want};
+use seckel::sim::{Line, Step, World};
 
 use crate::support::{joining, network, seed, wait};
 
@@ -27,6 +27,73 @@ fn a_core_is_opened_once() {
     let core = net.core(store, "names").expect("the core opens again");
     assert_eq!(net.core_info(core).expect("open").key, key);
     assert_eq!(net.bee_get(core, b"pear"), Ok(Some(b"seckel".to_vec())));
+}
+
+/// Runs for some seconds, and counts the cores that were opened.
+fn run(world: &mut World, seconds: u64) -> usize {
+    let (until, mut opened) = (world.now() + Span::from_secs(seconds), 0);
+    loop {
+        match world.step(until) {
+            Step::TimedOut => return opened,
+            Step::Event(_, Event::CoreOpened { .. }) => opened += 1,
+            Step::Event(..) | Step::Crashed(_) => {}
+        }
+    }
+}
+
+/// Who opens a core again shares it. When the last has let it go, it is closed a while later, and its files with it.
+// proves corestore.10, corestore.18
+#[test]
+fn a_core_that_nobody_holds_is_closed() {
+    let mut world = World::new(seed(14));
+    let host = world.add([30, 0, 2, 1]);
+    world.start(host, joining());
+    let mut net = world.net(host);
+    let store = net.store("store").expect("a store");
+    net.watch_store(store, true).expect("open");
+    let mut opened = 0;
+    let core = net.core(store, "posts").expect("a core");
+    let key = net.core_info(core).expect("open").key;
+    assert_eq!(net.open_core(store, &Want::key(key)), Ok(core));
+    let apart = Namespace::default().sub("apart");
+    let other = net.open_core(store, &Want::name_in(apart, "posts")).expect("a core");
+    assert_ne!(other, core);
+    net.append(core, &[b"one"]).expect("an append");
+    for _ in 0..2 {
+        opened += run(&mut world, 20);
+        let mut net = world.net(host);
+        assert_eq!(net.core_info(core).map(|info| info.length), Ok(1), "somebody holds it");
+        net.close_core(core).expect("open");
+    }
+    assert!(world.net(host).close_core(core).is_err(), "it was opened twice");
+    let with_both = world.disk(host).open_count();
+    // Whoever comes back in time has the same one.
+    opened += run(&mut world, 3);
+    assert_eq!(world.net(host).core_by_key(store, &key), Ok(core));
+    opened += run(&mut world, 20);
+    world.net(host).close_core(core).expect("open");
+    opened += run(&mut world, 5);
+    assert!(world.net(host).core_info(core).is_ok());
+    opened += run(&mut world, 3);
+    assert!(world.net(host).core_info(core).is_err());
+    assert_eq!(world.disk(host).open_count(), with_both - 4);
+    let mut net = world.net(host);
+    let again = net.core(store, "posts").expect("a core");
+    assert_eq!(net.block(again, 0), Ok(Some(b"one".to_vec())));
+    assert_eq!(net.cores(store, None).map(|keys| keys.len()), Ok(2));
+    assert_eq!(net.cores(store, Some(apart)).map(|keys| keys.len()), Ok(1));
+    let copy = net.staticify(again).expect("a copy");
+    assert_eq!(net.block(copy, 0), Ok(Some(b"one".to_vec())));
+    // The store goes, and all with it; its lock is free.
+    net.close_store(store).expect("closes");
+    assert!(
+        [again, other, copy].iter().all(|core| net.core_info(*core).is_err())
+            && net.close_store(store).is_err()
+    );
+    assert_eq!(world.disk(host).open_count(), 0);
+    opened += run(&mut world, 1);
+    assert_eq!(opened, 4, "two at first, one again, and the copy");
+    assert!(world.net(host).store("store").is_ok());
 }
 
 /// On a long line many blocks must be under way at once: what is asked follows the round trip time.

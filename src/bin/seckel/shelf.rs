@@ -7,7 +7,7 @@ use std::time::Instant;
 use clap::Args;
 use seckel::base::{Cx, DiskError, Error, Key, NoTrace, Time, Trace, hex};
 use seckel::corestore::audit::{Kind, StoreAudit, kind};
-use seckel::corestore::{Corestore, Namespace};
+use seckel::corestore::{Corestore, Namespace, StoreOptions};
 use seckel::edge::files::Files;
 use seckel::edge::os::OsEntropy;
 use seckel::hypercore::{Durability, Hypercore, Open, auth};
@@ -226,7 +226,8 @@ impl Shelf {
         durability: Durability,
     ) -> Result<(Hypercore, bool), Bad> {
         let done = (|cx: &mut Cx<'_>| {
-            let mut store = Corestore::open_with(cx, "", None, durability)?;
+            let options = StoreOptions { durability, ..StoreOptions::default() };
+            let mut store = Corestore::open_with(cx, "", &options)?;
             let there = store.list(cx)?;
             let key = match (which.key, &which.name) {
                 (Some(key), _) => key,
