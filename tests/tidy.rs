@@ -173,6 +173,7 @@ fn crates_are_named_in_their_folder_alone() {
         ("mio::", "edge"),
         ("socket2::", "edge"),
         ("quinn_udp::", "edge"),
+        ("nix::sys", "edge"),
         ("getrandom::", "edge"),
         ("signal_hook", "edge"),
         ("clap::", "bin"),

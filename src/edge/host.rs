@@ -46,6 +46,10 @@ const OUTPUTS_PER_LOOK: usize = 16;
 /// What waits to leave waits no longer than about this for the end of its turn: when each piece of work is long
 /// (a handshake takes some 100 µs), the other side has its share of it while we go on.
 const TURN: Span = Span::from_micros(100);
+/// A stream's packet that is shorter than this is the last that the stream has for now: the other side gets it
+/// before we
+/// look for more.
+const SHORT: usize = 1000;
 /// Events in a row that the program takes before what it asked for meanwhile is carried out.
 const EVENTS_PER_TURN: usize = 256;
 
@@ -77,8 +81,12 @@ impl Seat {
         let start = room.len();
         let (socket, to, ttl, bytes) = match node.poll_into(&mut cx, room)? {
             Asked::Packet(Packet { socket, to, ttl }) if socket == *last => {
+                let short = room.len() - start < SHORT;
                 if let Some((udp, _)) = sockets.get_mut(&socket) {
                     udp.wrote(to, ttl);
+                    if short {
+                        udp.flush();
+                    }
                 }
                 return Some(Step::Sent);
             }
@@ -454,6 +462,7 @@ impl Host {
             && udp.is_waiting()
             && udp.send_waiting()
         {
+            udp.watched = false;
             let _ = self.poll.registry().reregister(udp.source(), token, Interest::READABLE);
         }
     }
@@ -506,9 +515,9 @@ impl Host {
         }
         let Some(seat) = self.seats.get_mut(id.0).and_then(Option::as_mut) else { return };
         for (udp, token) in seat.sockets.values_mut() {
-            let waited = udp.is_waiting();
             udp.flush();
-            if !waited && udp.is_waiting() {
+            if udp.is_waiting() && !udp.watched {
+                udp.watched = true;
                 let both = Interest::READABLE | Interest::WRITABLE;
                 let _ = self.poll.registry().reregister(udp.source(), *token, both);
             }

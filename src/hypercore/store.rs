@@ -31,7 +31,8 @@ pub struct Store {
     data: Option<FileId>,
     /// Nodes that are not in the file yet. (size, hash)
     pending: BTreeMap<u64, (u64, Key)>,
-    /// Nodes far above the leaves that are in the file; a node's slot follows from its index. Grows with the tree, while
+    /// Nodes far above the leaves that are in the file; a node's slot follows from its index. Grows with the
+    /// tree, while
     /// nodes are read.
     cache: Vec<Option<Node>>,
     /// Neighbours as they are in the file, by where they begin; their place follows from that.

@@ -61,20 +61,19 @@ impl Node {
 
     fn settle_all(&mut self, cx: &mut Cx<'_>) {
         for _ in 0..ROUNDS_MAX {
+            // First what was touched most likely: what it gives the others is theirs in the same round.
+            while let Some(conn) = self.touched_conns.pop_first() {
+                self.settle_conn(cx, conn);
+            }
+            while let Some(core) = self.touched_cores.pop_first() {
+                self.settle_core(cx, core);
+            }
             let mut moved = self.settle_rpc(cx);
             moved |= self.settle_dht(cx);
             moved |= self.settle_udx(cx);
             moved |= self.settle_swarm(cx);
             moved |= self.settle_relay(cx);
-            while let Some(conn) = self.touched_conns.pop_first() {
-                self.settle_conn(cx, conn);
-                moved = true;
-            }
-            while let Some(core) = self.touched_cores.pop_first() {
-                self.settle_core(cx, core);
-                moved = true;
-            }
-            if !moved {
+            if !moved && self.touched_conns.is_empty() && self.touched_cores.is_empty() {
                 return;
             }
         }

@@ -608,7 +608,7 @@ fn local_id(datagram: &[u8]) -> Option<u32> {
 /// Registers a stream's deadline if it is earlier than what is registered. A later one is seen to when the earlier
 /// fires: moving it at every packet would cost more than an early wake-up.
 fn register(timers: &mut Timers<StreamId>, id: StreamId, stream: &mut Stream) {
-    if let Some((at, _)) = stream.deadline()
+    if let Some(at) = stream.due_at()
         && stream.registered.is_none_or(|known| at < known)
     {
         stream.registered = Some(at);
@@ -619,7 +619,7 @@ fn register(timers: &mut Timers<StreamId>, id: StreamId, stream: &mut Stream) {
 /// Moves a deadline that is registered once it is less than half as far away as the stream's own. One that each packet
 /// moves away must not come near: a sleep that ends before the kernel's next tick costs it several microseconds.
 fn move_away(timers: &mut Timers<StreamId>, now: Time, id: StreamId, stream: &mut Stream) {
-    if let Some((at, _)) = stream.deadline()
+    if let Some(at) = stream.due_at()
         && stream.registered.is_some_and(|known| known.since(now) * 2 < at.since(now))
     {
         stream.registered = Some(at);
@@ -644,7 +644,7 @@ impl Machine for Udx {
             if cx.trace.on() {
                 stream.tell_due(cx, id);
             }
-            let due = stream.deadline().is_some_and(|(at, _)| at <= now);
+            let due = stream.due_at().is_some_and(|at| at <= now);
             let answered = !stream.is_late();
             let alive = !due || told(cx, id, stream, |stream| stream.on_time(now));
             if alive && answered && stream.is_late() {

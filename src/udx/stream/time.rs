@@ -14,6 +14,12 @@ const UNANSWERED_MAX: u32 = 6;
 const LAST_ACK_TIMEOUTS: u32 = 4;
 
 impl Stream {
+    /// When `deadline` is, without why: asked for at each packet.
+    pub fn due_at(&self) -> Option<Time> {
+        let at = &self.at;
+        [at.reorder, at.probe, at.timeout, at.zero_window, at.keep_alive, at.pace].into_iter().flatten().min()
+    }
+
     pub fn deadline(&self) -> Option<(Time, &'static str)> {
         [
             (self.at.reorder, "udx reorder"),
