@@ -4,6 +4,7 @@ pub mod ask;
 pub mod auction;
 pub mod bee;
 pub mod chat;
+pub mod core;
 pub mod door;
 pub mod nat;
 pub mod pipe;

@@ -7,6 +7,7 @@ mod conn;
 mod cores;
 pub mod inspect;
 mod life;
+mod look;
 mod lookups;
 mod net;
 mod pool;
@@ -30,7 +31,7 @@ pub use crate::corestore::{Namespace, StoreOptions, Stored, Want};
 pub use crate::crypto::sign::KeyPair;
 pub use crate::dht_rpc::Config as DhtConfig;
 pub use crate::hyperbee::{Bee, Change, Cursor, Diff, Difference, Entry, Extent, History, Range};
-pub use crate::hypercore::replicate::PeerId;
+pub use crate::hypercore::replicate::{PeerId, Stats as CoreStats};
 pub use crate::hypercore::{Durability, Hypercore};
 pub use crate::hyperdht::{
     ConnId, ConnectError, ConnectOptions, FindMutable, Knock, ListenOptions, LookupId, Met, Nat, Path,

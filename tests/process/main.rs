@@ -9,6 +9,7 @@ mod keys;
 mod peers;
 mod relays;
 mod seckel;
+mod shared;
 mod sim;
 mod transcript;
 mod users;

@@ -9,6 +9,7 @@ mod dht;
 mod explain;
 mod keys;
 mod network;
+mod online;
 mod pipe;
 mod progress;
 mod relay;
@@ -30,7 +31,9 @@ use args::{Cli, Command, Registry};
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let _program = tracing::Program;
-    match tracing::start(cli.tracing).and_then(|()| start(cli.command)) {
+    let ended = tracing::start(cli.tracing).and_then(|()| start(cli.command));
+    online::tidy();
+    match ended {
         Ok(code) => ExitCode::from(code),
         Err(bad) => {
             terminal::warn(&bad.text);

@@ -1,5 +1,6 @@
 //! A node of this process's own in a network: the public one unless told otherwise.
 
+use std::path::Path;
 use std::time::Duration;
 
 use clap::Args;
@@ -81,7 +82,12 @@ impl Meeting {
 impl Meeting {
     /// A host with one node that joins.
     pub fn open(&self) -> Result<Joined, Bad> {
-        let mut joined = self.joining.open()?;
+        self.open_at(&run::nowhere())
+    }
+
+    /// The same, with its files in that folder.
+    pub fn open_at(&self, folder: &Path) -> Result<Joined, Bad> {
+        let mut joined = self.joining.open_at(folder, |_| {})?;
         joined.net().set_relays(&self.relay_through);
         Ok(joined)
     }
@@ -98,13 +104,21 @@ impl Joining {
     }
 
     pub fn open_with(&self, change: impl FnOnce(&mut seckel::node::DhtConfig)) -> Result<Joined, Bad> {
+        self.open_at(&run::nowhere(), change)
+    }
+
+    fn open_at(
+        &self,
+        folder: &Path,
+        change: impl FnOnce(&mut seckel::node::DhtConfig),
+    ) -> Result<Joined, Bad> {
         let bootstrap = addresses(self.through())?;
         let ip = self.host.as_deref().map(host_address).transpose()?;
         let mut host = Host::open()?;
         host.catch_signals()?;
         let mut dht = run::joining(bootstrap, ip, self.port);
         change(&mut dht);
-        let id = run::add(&mut host, run::config(dht), &run::nowhere())?;
+        let id = run::add(&mut host, run::config(dht), folder)?;
         let hint = Some(host.now() + HINT);
         Ok(Joined { host, id, hint, through: self.through().to_owned() })
     }

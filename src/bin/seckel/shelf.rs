@@ -19,6 +19,7 @@ use super::tracing;
 /// Exit codes of the commands on cores.
 pub const NO: u8 = 1;
 pub const USAGE: u8 = 2;
+pub const UNREACHED: u8 = 3;
 pub const STORAGE: u8 = 4;
 pub const INTERRUPTED: u8 = 130;
 
@@ -53,6 +54,19 @@ pub struct Which {
     pub key: Option<Key>,
 }
 
+impl Which {
+    /// Where there is a key already, nothing more is to be said.
+    pub fn none(&self) -> Result<(), Bad> {
+        if self.name.is_none() && self.key.is_none() {
+            return Ok(());
+        }
+        Err(Bad {
+            text: "--name and --key say which core of a folder; KEY says that itself".to_owned(),
+            code: USAGE,
+        })
+    }
+}
+
 /// How what is appended is kept.
 #[derive(Args, Clone, Copy, Default, Debug)]
 pub struct Keeping {
@@ -83,6 +97,10 @@ impl Shelf {
         if !make && !dir.is_dir() {
             let text = format!("{}: there is no such folder", dir.display());
             return Err(Bad { text, code: STORAGE });
+        }
+        if !dir.exists() && key(&dir.to_string_lossy()).is_ok() {
+            let text = "a key is for reading; who writes to a core has it in a folder".to_owned();
+            return Err(Bad { text, code: USAGE });
         }
         let files = Files::open(dir).map_err(|error| bad(dir, error.into()))?;
         let trace: Box<dyn Trace> = match tracing::transcript() {
@@ -121,6 +139,36 @@ impl Shelf {
             }
             kind => Ok(kind),
         }
+    }
+
+    /// A store is here, or there is room for one.
+    pub fn room_for_store(&mut self) -> Result<(), Bad> {
+        match self.kind()? {
+            Kind::Store => Ok(()),
+            Kind::Core => Err(self.no("holds a single core; copies and seeds are kept in a store")),
+            Kind::NewStore | Kind::Neither => self.empty(),
+        }
+    }
+
+    fn empty(&mut self) -> Result<(), Bad> {
+        let names = self.cx().disk.list("").map_err(|error| bad(&self.dir, error.into()))?;
+        // A store that was begun has its lock.
+        let others = names.iter().any(|name| name != "lock");
+        if others { Err(self.no("holds other files; give a folder of its own")) } else { Ok(()) }
+    }
+
+    /// The keys of the core that is meant, or without a name or key of all.
+    pub fn keys(&mut self, which: &Which) -> Result<Vec<Key>, Bad> {
+        if which.name.is_some() || which.key.is_some() {
+            return Ok(vec![*self.reader(which)?.key()]);
+        }
+        let mut keys = Vec::new();
+        for folder in self.folders()? {
+            let mut core = self.peek(&folder)?;
+            keys.push(*core.key());
+            let _ = core.close(&mut self.cx());
+        }
+        if keys.is_empty() { Err(self.no(NO_CORE)) } else { Ok(keys) }
     }
 
     /// The folders of all cores.
@@ -196,10 +244,7 @@ impl Shelf {
             Kind::Store => false,
             Kind::NewStore | Kind::Neither if !make => return Err(self.no(NO_CORE)),
             Kind::NewStore | Kind::Neither => {
-                let names = self.cx().disk.list("").map_err(|error| bad(&self.dir, error.into()))?;
-                if !names.is_empty() {
-                    return Err(self.no("holds other files; give a folder of its own"));
-                }
+                self.empty()?;
                 which.name.is_none()
             }
         };
@@ -285,7 +330,8 @@ pub fn name_of(core: &Hypercore) -> Option<&[u8]> {
     core.user_data("corestore/name")
 }
 
-fn bad(dir: &Path, error: Error) -> Bad {
+/// What to say of an error of a machine whose files are in that folder.
+pub fn bad(dir: &Path, error: Error) -> Bad {
     let dir = dir.display();
     let text = match error {
         Error::Io(DiskError::Locked) => {

@@ -96,6 +96,7 @@ impl Input {
 pub fn put(bytes: &[u8]) {
     let mut out = std::io::stdout().lock();
     if out.write_all(bytes).and_then(|()| out.flush()).is_err() {
+        super::online::tidy();
         super::tracing::flush();
         std::process::exit(0);
     }

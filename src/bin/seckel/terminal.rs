@@ -135,6 +135,7 @@ pub fn say(text: &str) {
     }
     let mut out = std::io::stdout().lock();
     if writeln!(out, "{text}").and_then(|()| out.flush()).is_err() {
+        super::online::tidy();
         super::tracing::flush();
         std::process::exit(0);
     }

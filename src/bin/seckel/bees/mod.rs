@@ -1,6 +1,7 @@
 //! `seckel bee`: sorted maps in logs that anybody can check against one key.
 
 mod read;
+mod remote;
 pub mod text;
 mod write;
 
@@ -9,6 +10,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use seckel::node::Range;
 
+use super::online::Reach;
 use super::run::Bad;
 use super::shelf::{Keeping, NO, Place, USAGE, Which, place};
 use text::Encoding;
@@ -26,7 +28,9 @@ Examples:
   seckel bee get ./names alice
   seckel bee get ./names alice --at 12             as it was when the core had 12 blocks
   seckel bee get ./store alice --name names --json
-Exit codes: 0 found, 1 not there, or not in this copy, 2 wrong command line, 4 the storage is damaged.";
+  seckel bee get KEY alice                         from its peers, only the blocks that lead there
+Exit codes: 0 found, 1 not there, or not in this copy, 2 wrong command line, 3 nobody has it,
+4 the storage is damaged.";
 
 const DEL: &str = "\
 Examples:
@@ -39,21 +43,23 @@ Examples:
   seckel bee list ./names
   seckel bee list ./names --gte a --lt b --limit 10
   seckel bee list ./names --reverse --limit 1 --json
-Exit codes: 0 done, 1 not all of it is in this copy, 2 wrong command line, 4 the storage is damaged.";
+  seckel bee list KEY --storage ./store            from its peers; what came is kept
+Exit codes: 0 done, 1 not all of it is in this copy, 2 wrong command line, 3 nobody has it, 4 the storage is damaged.";
 
 const HISTORY: &str = "\
 Examples:
   seckel bee history ./names                       every put and deletion, oldest first
   seckel bee history ./names --reverse --limit 5 --json
   seckel bee history ./names --since 100 --live    and those that follow, until Ctrl-C
-Exit codes: 0 done, 1 not all of it is in this copy, 2 wrong command line, 4 the storage is damaged.";
+Exit codes: 0 done, 1 not all of it is in this copy, 2 wrong command line, 3 nobody has it, 4 the storage is damaged.";
 
 const DIFF: &str = "\
 Examples:
   seckel bee diff ./names 10 20                    what became of the map between its cores' lengths 10 and 20
   seckel bee diff ./names 10 20 --gte a --lt b --json
 Lines with - are of the first version, with + of the second.
-Exit codes: 0 done, 1 no such version, or not in this copy, 2 wrong command line, 4 the storage is damaged.";
+Exit codes: 0 done, 1 no such version, or not in this copy, 2 wrong command line, 3 nobody has it,
+4 the storage is damaged.";
 
 const IMPORT: &str = "\
 Examples:
@@ -70,7 +76,8 @@ Examples:
   seckel bee export ./names > names.jsonl
   seckel bee export ./names --encoding base64      for keys or values that are not text
   seckel bee export ./names --at 12                as it was when the core had 12 blocks
-Exit codes: 0 done, 1 not text, or not all of it is in this copy, 2 wrong command line, 4 the storage is damaged.";
+Exit codes: 0 done, 1 not text, or not all of it is in this copy, 2 wrong command line, 3 nobody has it,
+4 the storage is damaged.";
 
 #[derive(Subcommand, Debug)]
 pub enum Bee {
@@ -150,9 +157,11 @@ pub struct Del {
 /// A hyperbee to read.
 #[derive(Args, Debug)]
 pub struct Source {
-    /// The folder of a store, or of a single core
-    #[arg(value_name = "DIR", value_parser = place)]
+    /// The folder of a store, or of a single core; or a key, and peers are asked
+    #[arg(value_name = "DIR|KEY", value_parser = place)]
     pub at: Place,
+    #[command(flatten)]
+    pub reach: Reach,
 }
 
 #[derive(Args, Debug)]

@@ -1,4 +1,4 @@
-//! `seckel bee get`, `list`, `history`, `export` in a folder.
+//! `seckel bee get`, `list`, `history`, `diff`, `export`.
 
 use std::time::Duration;
 
@@ -9,11 +9,12 @@ use seckel::hypercore::Hypercore;
 use seckel::node::{Extent, Range};
 
 use super::text::{entry_json, exported, line};
-use super::{Diff, Export, Get, History, List, decoded, not_text};
+use super::{Diff, Export, Get, History, List, decoded, not_text, remote};
 use crate::cores::read::open;
+use crate::online::Reach;
 use crate::progress::{Progress, Unit};
 use crate::run::Bad;
-use crate::shelf::{NO, Place, Shelf, Which};
+use crate::shelf::{INTERRUPTED, NO, Place, Shelf, Which};
 use crate::stdio::{put, put_value};
 use crate::terminal::{say, warn};
 
@@ -24,6 +25,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 pub struct Asked<'a> {
     pub at: &'a Place,
     pub which: &'a Which,
+    pub reach: &'a Reach,
     pub ask: Ask,
     /// A version; none: the newest.
     pub version: Option<u64>,
@@ -34,8 +36,11 @@ pub struct Asked<'a> {
 }
 
 impl Asked<'_> {
-    /// Hands over each piece of the answer.
-    pub fn answer(self, take: &mut dyn FnMut(Piece) -> Result<(), Bad>) -> Result<(), Bad> {
+    /// Hands over each piece of the answer, until `take` has enough. False: Ctrl-C.
+    pub fn answer(self, take: &mut dyn FnMut(Piece) -> Result<bool, Bad>) -> Result<bool, Bad> {
+        if let Place::Key(key) = *self.at {
+            return remote::answer(self, key, take);
+        }
         let (mut shelf, mut core) = open(self.at, self.which)?;
         checked(self.until, core.length())?;
         let version = checked(self.version, core.length())?;
@@ -44,11 +49,15 @@ impl Asked<'_> {
         loop {
             let next = reading.next(&mut shelf.cx(), &mut bee, &mut core);
             match next {
-                Ok(Some(piece)) => take(piece)?,
+                Ok(Some(piece)) => {
+                    if !take(piece)? {
+                        return Ok(true);
+                    }
+                }
                 Ok(None) if self.live => {
                     core = longer(&mut shelf, core, self.which)?;
                 }
-                Ok(None) => return Ok(()),
+                Ok(None) => return Ok(true),
                 Err(Error::Missing) => return Err(missing(&shelf, &core, bee.missing())),
                 Err(error) => return Err(shelf.bad(error)),
             }
@@ -100,13 +109,23 @@ fn longer(shelf: &mut Shelf, core: Hypercore, which: &Which) -> Result<Hypercore
 pub fn get(args: &Get) -> Result<u8, Bad> {
     let key = decoded(args.encoding, "the key", &args.entry)?;
     let ask = Ask::Get { key };
-    let asked =
-        Asked { at: &args.source.at, which: &args.which, ask, version: args.as_of, until: None, live: false };
+    let asked = Asked {
+        at: &args.source.at,
+        which: &args.which,
+        reach: &args.source.reach,
+        ask,
+        version: args.as_of,
+        until: None,
+        live: false,
+    };
     let mut found = None;
-    asked.answer(&mut |piece| {
+    let all = asked.answer(&mut |piece| {
         found = Some(piece);
-        Ok(())
+        Ok(true)
     })?;
+    if !all {
+        return Ok(INTERRUPTED);
+    }
     let Some(Piece::Entry(entry)) = found else {
         warn("not there");
         return Ok(NO);
@@ -121,13 +140,20 @@ pub fn get(args: &Get) -> Result<u8, Bad> {
 /// `seckel bee list`.
 pub fn list(args: &List) -> Result<u8, Bad> {
     let ask = Ask::List(args.bounds.range(args.encoding)?);
-    let asked =
-        Asked { at: &args.source.at, which: &args.which, ask, version: args.as_of, until: None, live: false };
-    asked.answer(&mut |piece| {
+    let asked = Asked {
+        at: &args.source.at,
+        which: &args.which,
+        reach: &args.source.reach,
+        ask,
+        version: args.as_of,
+        until: None,
+        live: false,
+    };
+    let all = asked.answer(&mut |piece| {
         say(&line(args.encoding, &piece, args.json).ok_or_else(not_text)?);
-        Ok(())
+        Ok(true)
     })?;
-    Ok(0)
+    Ok(if all { 0 } else { INTERRUPTED })
 }
 
 /// `seckel bee history`.
@@ -139,33 +165,31 @@ pub fn history(args: &History) -> Result<u8, Bad> {
         live: args.live,
         ..Extent::all()
     });
-    let (at, which) = (&args.source.at, &args.which);
+    let (at, which, reach) = (&args.source.at, &args.which, &args.source.reach);
     let mut left = args.limit.unwrap_or(u64::MAX);
-    let live = args.live && left > 0;
+    if left == 0 {
+        return Ok(0);
+    }
     let mut pieces = |piece: Piece| {
         say(&line(args.encoding, &piece, args.json).ok_or_else(not_text)?);
         left -= 1;
-        // As other tools do when they have enough.
-        if live && left == 0 {
-            crate::tracing::flush();
-            std::process::exit(0);
-        }
-        Ok(())
+        Ok(left > 0)
     };
-    Asked { at, which, ask, version: None, until: None, live }.answer(&mut pieces)?;
-    Ok(0)
+    let asked = Asked { at, which, reach, ask, version: None, until: None, live: args.live };
+    let all = asked.answer(&mut pieces)?;
+    Ok(if all { 0 } else { INTERRUPTED })
 }
 
 /// `seckel bee diff`.
 pub fn diff(args: &Diff) -> Result<u8, Bad> {
     let ask = Ask::Diff { from: args.old, range: args.bounds.range(args.encoding)? };
-    let (at, which) = (&args.source.at, &args.which);
-    let asked = Asked { at, which, ask, version: Some(args.new), until: Some(args.old), live: false };
-    asked.answer(&mut |piece| {
+    let (at, which, reach) = (&args.source.at, &args.which, &args.source.reach);
+    let asked = Asked { at, which, reach, ask, version: Some(args.new), until: Some(args.old), live: false };
+    let all = asked.answer(&mut |piece| {
         say(&line(args.encoding, &piece, args.json).ok_or_else(not_text)?);
-        Ok(())
+        Ok(true)
     })?;
-    Ok(0)
+    Ok(if all { 0 } else { INTERRUPTED })
 }
 
 /// `seckel bee export`.
@@ -173,10 +197,17 @@ pub fn export(args: &Export) -> Result<u8, Bad> {
     let ask = Ask::List(Range::all());
     let mut progress = Progress::new(Unit::Entries, args.progress);
     let (mut done, mut waiting) = (0, String::new());
-    let asked =
-        Asked { at: &args.source.at, which: &args.which, ask, version: args.as_of, until: None, live: false };
+    let asked = Asked {
+        at: &args.source.at,
+        which: &args.which,
+        reach: &args.source.reach,
+        ask,
+        version: args.as_of,
+        until: None,
+        live: false,
+    };
     let answered = asked.answer(&mut |piece| {
-        let Piece::Entry(entry) = piece else { return Ok(()) };
+        let Piece::Entry(entry) = piece else { return Ok(true) };
         waiting += &exported(args.encoding, &entry).ok_or_else(not_text)?;
         waiting.push('\n');
         done += 1;
@@ -185,12 +216,11 @@ pub fn export(args: &Export) -> Result<u8, Bad> {
             waiting.clear();
         }
         progress.tell(done, None);
-        Ok(())
+        Ok(true)
     });
     progress.end();
     put(waiting.as_bytes());
-    answered?;
-    Ok(0)
+    Ok(if answered? { 0 } else { INTERRUPTED })
 }
 
 /// Bytes that are written to standard output at once.

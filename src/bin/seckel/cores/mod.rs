@@ -1,12 +1,16 @@
 //! `seckel core`: logs that anybody can check against one key.
 
 pub mod read;
+mod remote;
 pub mod write;
 
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+use seckel::base::Key;
+
+use super::online::Reach;
 use super::run::Bad;
 use super::shelf::{Keeping, Place, Which, place};
 
@@ -31,20 +35,24 @@ const GET: &str = "\
 Examples:
   seckel core get ./log 0 > picture.jpg
   seckel core get ./store 7 --name log --json
-Exit codes: 0 done, 1 there is no such block, or not in this copy, 2 wrong command line, 4 the storage is damaged.";
+  seckel core get KEY 7                        from its peers, that block only
+Exit codes: 0 done, 1 there is no such block, or not in this copy, 2 wrong command line, 3 nobody has it,
+4 the storage is damaged.";
 
 const CAT: &str = "\
 Examples:
   seckel core cat ./store --name backup | tar x
   seckel core cat ./log --lines --start 100 --end 200
   seckel core cat ./log --lines --live         and what another process appends, until Ctrl-C
-Exit codes: 0 done, 1 a block is not in this copy, 2 wrong command line, 4 the storage is damaged.";
+  seckel core cat KEY | tar x                  from its peers
+Exit codes: 0 done, 1 a block is not in this copy, 2 wrong command line, 3 nobody has it, 4 the storage is damaged.";
 
 const INFO: &str = "\
 Examples:
   seckel core info ./log
   seckel core info ./store --name log --json | jq .length
-Exit codes: 0 done, 1 no such core, 2 wrong command line, 4 the storage is damaged.";
+  seckel core info KEY                         what its peers say, proven
+Exit codes: 0 done, 1 no such core, 2 wrong command line, 3 nobody has it, 4 the storage is damaged.";
 
 const LIST: &str = "\
 Examples:
@@ -57,6 +65,24 @@ Examples:
   seckel core truncate ./log 10                the first ten blocks stay, the others are gone for good
 Its fork number grows, so that peers follow.
 Exit codes: 0 done, 1 not writable, or not that long, 2 wrong command line, 4 the storage is in use or damaged.";
+
+const DOWNLOAD: &str = "\
+Examples:
+  seckel core download KEY                     into ./seckel-store; run again after whatever broke it off, it goes on
+  seckel core download KEY --storage ./store --start 100 --end 200 --linear
+  seckel core download KEY --live              and what follows, until Ctrl-C
+Every block is proven before it is kept.
+Exit codes: 0 done, 1 the core ends before that, 2 wrong command line, 3 nobody has it, 4 the storage is in use or
+damaged, 130 Ctrl-C: what came is kept.";
+
+const SEED: &str = "\
+Examples:
+  seckel core seed ./store                     all cores of the store; prints their keys when they can be found
+  seckel core seed ./store --name log
+  seckel core seed KEY --storage ./store       copies the core, and passes it on
+  seckel core seed ./store --bootstrap 127.0.0.1:30001
+What was passed on is told at the end.
+Exit codes: 0 left on Ctrl-C, 2 wrong command line, 4 the storage is in use or damaged.";
 
 #[derive(Subcommand, Debug)]
 pub enum Core {
@@ -81,6 +107,12 @@ pub enum Core {
     /// Cuts a core
     #[command(after_help = TRUNCATE)]
     Truncate(Truncate),
+    /// Copies a core from its peers
+    #[command(after_help = DOWNLOAD)]
+    Download(Download),
+    /// Passes cores on to whoever looks for them
+    #[command(after_help = SEED)]
+    Seed(Seed),
 }
 
 #[derive(Args, Debug)]
@@ -125,8 +157,8 @@ const BLOCK_MAX: u64 = seckel::base::limits::BLOCK_MAX as u64;
 
 #[derive(Args, Debug)]
 pub struct Get {
-    /// The folder of a store, or of a single core
-    #[arg(value_name = "DIR", value_parser = place)]
+    /// The folder of a store, or of a single core; or a key, and peers are asked
+    #[arg(value_name = "DIR|KEY", value_parser = place)]
     pub at: Place,
     /// Its number; the first is 0
     #[arg(value_name = "INDEX")]
@@ -136,12 +168,14 @@ pub struct Get {
     /// Write it as JSON
     #[arg(long)]
     pub json: bool,
+    #[command(flatten)]
+    pub reach: Reach,
 }
 
 #[derive(Args, Debug)]
 pub struct Cat {
-    /// The folder of a store, or of a single core
-    #[arg(value_name = "DIR", value_parser = place)]
+    /// The folder of a store, or of a single core; or a key, and peers are asked
+    #[arg(value_name = "DIR|KEY", value_parser = place)]
     pub at: Place,
     #[command(flatten)]
     pub which: Which,
@@ -163,18 +197,22 @@ pub struct Cat {
     /// Show progress even if standard error is no terminal
     #[arg(long)]
     pub progress: bool,
+    #[command(flatten)]
+    pub reach: Reach,
 }
 
 #[derive(Args, Debug)]
 pub struct Info {
-    /// The folder of a store, or of a single core
-    #[arg(value_name = "DIR", value_parser = place)]
+    /// The folder of a store, or of a single core; or a key, and peers are asked
+    #[arg(value_name = "DIR|KEY", value_parser = place)]
     pub at: Place,
     #[command(flatten)]
     pub which: Which,
     /// Write it as JSON
     #[arg(long)]
     pub json: bool,
+    #[command(flatten)]
+    pub reach: Reach,
 }
 
 #[derive(Args, Debug)]
@@ -204,6 +242,54 @@ pub struct Truncate {
     pub json: bool,
 }
 
+#[derive(Args, Debug)]
+pub struct Download {
+    /// The key of the core, hex or z-base-32
+    #[arg(value_name = "KEY", value_parser = super::args::key)]
+    pub key: Key,
+    /// The first block
+    #[arg(long, value_name = "INDEX", default_value_t = 0)]
+    pub start: u64,
+    /// The block before which to stop [the end]
+    #[arg(long, value_name = "INDEX")]
+    pub end: Option<u64>,
+    /// In order, instead of what peers have first
+    #[arg(long)]
+    pub linear: bool,
+    /// Go on as the core grows, until Ctrl-C
+    #[arg(long)]
+    pub live: bool,
+    /// Write what came as JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Show progress even if standard error is no terminal
+    #[arg(long)]
+    pub progress: bool,
+    #[command(flatten)]
+    pub reach: Reach,
+}
+
+#[derive(Args, Debug)]
+pub struct Seed {
+    /// The folder of a store; or a key, and the core is copied while it is passed on
+    #[arg(value_name = "DIR|KEY", value_parser = place)]
+    pub at: Place,
+    /// The core of that name in the store [all]
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+    /// The core with this key in the store, hex or z-base-32
+    #[arg(long = "key", value_name = "KEY", value_parser = super::args::key, conflicts_with = "name")]
+    pub core: Option<Key>,
+    /// Write keys and statistics as JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Show progress even if standard error is no terminal
+    #[arg(long)]
+    pub progress: bool,
+    #[command(flatten)]
+    pub reach: Reach,
+}
+
 /// `seckel core`.
 pub fn core(command: &Core) -> Result<u8, Bad> {
     match command {
@@ -214,6 +300,8 @@ pub fn core(command: &Core) -> Result<u8, Bad> {
         Core::Cat(args) => read::cat(args),
         Core::Info(args) => read::info(args),
         Core::List(args) => read::list(args),
+        Core::Download(args) => remote::download(args),
+        Core::Seed(args) => remote::seed(args),
     }
 }
 

@@ -7,7 +7,7 @@ use seckel::app::text::{list as json_list, object, quoted, shown};
 use seckel::base::{Key, hex};
 use seckel::hypercore::Hypercore;
 
-use super::{Cat, Get, Info, List};
+use super::{Cat, Get, Info, List, remote};
 use crate::progress::{Progress, Unit, bytes};
 use crate::run::Bad;
 use crate::shelf::{NO, Place, Shelf, Which, name_of};
@@ -19,6 +19,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// `seckel core get`.
 pub fn get(args: &Get) -> Result<u8, Bad> {
+    if let Place::Key(key) = args.at {
+        return remote::get(args, key);
+    }
     let (mut shelf, mut core) = open(&args.at, &args.which)?;
     let block = block(&mut shelf, &mut core, args.index)?;
     match args.json {
@@ -77,6 +80,9 @@ pub fn put_block(args: &Cat, index: u64, block: &[u8]) {
 
 /// `seckel core cat`.
 pub fn cat(args: &Cat) -> Result<u8, Bad> {
+    if let Place::Key(key) = args.at {
+        return remote::cat(args, key);
+    }
     let (mut shelf, mut core) = open(&args.at, &args.which)?;
     let mut progress = Progress::new(Unit::Blocks, args.progress);
     let mut next = args.start;
@@ -207,6 +213,9 @@ impl About {
 
 /// `seckel core info`.
 pub fn info(args: &Info) -> Result<u8, Bad> {
+    if let Place::Key(key) = args.at {
+        return remote::info(args, key);
+    }
     let (_, core) = open(&args.at, &args.which)?;
     let about = About::new(&core);
     say(&if args.json { about.json() } else { about.text() });

@@ -44,6 +44,27 @@ fn input_is_cut_in_one_way() {
     refused("cat ./log --lines --json");
 }
 
+#[test]
+fn a_key_instead_of_a_folder_asks_peers() {
+    let digits = "07".repeat(32);
+    let Ok(Core::Get(get)) = parsed(&format!("get {digits} 7 --bootstrap 127.0.0.1:1 --timeout 5")) else {
+        panic!("get")
+    };
+    assert_eq!((get.at, get.reach.timeout), (Place::Key([7; 32]), 5));
+    assert_eq!(get.reach.meeting.joining.bootstrap.as_deref(), Some("127.0.0.1:1"));
+    let Ok(Core::Download(copy)) = parsed(&format!("download {digits} --start 3 --linear --storage s"))
+    else {
+        panic!("download")
+    };
+    assert_eq!((copy.key, copy.start, copy.end, copy.linear), ([7; 32], 3, None, true));
+    assert_eq!(copy.reach.storage_or_default(), PathBuf::from("s"));
+    let Ok(Core::Seed(seed)) = parsed(&format!("seed ./store --key {digits}")) else { panic!("seed") };
+    assert_eq!((seed.at, seed.core), (Place::Folder("./store".into()), Some([7; 32])));
+    assert_eq!(seed.reach.storage_or_default(), PathBuf::from("./seckel-store"));
+    refused("download ./store");
+    refused(&format!("seed ./store --key {digits} --name log"));
+}
+
 fn cut(cut: Cut, pieces: &[&[u8]]) -> Vec<Vec<u8>> {
     let (mut cutter, mut blocks) = (Cutter::new(cut), Vec::new());
     for piece in pieces {

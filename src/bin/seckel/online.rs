@@ -1,0 +1,169 @@
+//! Cores that peers have: the loop of the commands that are given a key instead of a folder.
+
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use clap::Args;
+use seckel::app::core::{Exchange, Standing};
+use seckel::base::{Error, Key, Span, Time, hex};
+use seckel::edge::host::Wake;
+use seckel::node::{Event, Net};
+
+use super::network::{Joined, Meeting};
+use super::run::{Bad, LEAVE};
+use super::shelf::{Shelf, UNREACHED, bad};
+
+/// With whom, and what is kept of it.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "With a KEY")]
+pub struct Reach {
+    /// Keep what comes in this store, and read from it what it has [./seckel-store for copies, else nowhere]
+    #[arg(long, value_name = "DIR")]
+    pub storage: Option<PathBuf>,
+    /// Give up when nothing came for so long
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    pub timeout: u64,
+    #[command(flatten)]
+    pub meeting: Meeting,
+}
+
+impl Reach {
+    pub fn storage_or_default(&self) -> PathBuf {
+        self.storage.clone().unwrap_or_else(|| PathBuf::from(STORAGE))
+    }
+}
+
+/// Where copies are kept that are to stay, unless told otherwise.
+const STORAGE: &str = "./seckel-store";
+
+/// A folder that is gone when the process ends, unless that is killed.
+static SCRATCH: OnceLock<PathBuf> = OnceLock::new();
+
+/// Removes what was kept for this process only.
+pub fn tidy() {
+    if let Some(folder) = SCRATCH.get() {
+        let _ = std::fs::remove_dir_all(folder);
+    }
+}
+
+fn scratch() -> PathBuf {
+    let make = || std::env::temp_dir().join(format!("seckel-core-{}", std::process::id()));
+    SCRATCH.get_or_init(make).clone()
+}
+
+/// What a turn came to.
+pub enum Turn<T> {
+    Done(T),
+    /// Something came.
+    Moved,
+    Waiting,
+}
+
+/// A node that exchanges cores.
+pub struct Online {
+    pub joined: Joined,
+    pub exchange: Exchange,
+    folder: PathBuf,
+    key: Key,
+    /// None: for ever.
+    patience: Option<Span>,
+    /// When something came last.
+    moved: Time,
+}
+
+impl Online {
+    pub fn open(reach: &Reach, keys: &[Key], serve: bool) -> Result<Online, Bad> {
+        let folder = reach.storage.clone().unwrap_or_else(scratch);
+        Online::open_in(&folder, reach, keys, serve)
+    }
+
+    /// With the cores of the store in `folder`.
+    pub fn open_in(folder: &Path, reach: &Reach, keys: &[Key], serve: bool) -> Result<Online, Bad> {
+        Shelf::open(folder, true)?.room_for_store()?;
+        let mut joined = reach.meeting.open_at(folder)?;
+        let started = Exchange::start(&mut joined.net(), "", keys, serve);
+        let exchange = started.map_err(|error| bad(folder, error))?;
+        let key = keys.first().copied().unwrap_or_default();
+        let (patience, moved) = (Some(Span::from_secs(reach.timeout)), joined.host.now());
+        Ok(Online { joined, exchange, folder: folder.to_owned(), key, patience, moved })
+    }
+
+    /// However long nothing comes.
+    pub fn patient(mut self) -> Online {
+        self.patience = None;
+        self
+    }
+
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// What to say of an error of the node.
+    pub fn bad(&self, error: Error) -> Bad {
+        bad(&self.folder, error)
+    }
+
+    /// Lets `act` do what it can whenever something happened, until it is done. None: Ctrl-C.
+    pub fn run<T>(
+        &mut self,
+        act: &mut dyn FnMut(&mut Net<'_>, &Exchange) -> Result<Turn<T>, Bad>,
+    ) -> Result<Option<T>, Bad> {
+        loop {
+            match act(&mut self.joined.net(), &self.exchange)? {
+                Turn::Done(done) => return Ok(Some(done)),
+                Turn::Moved => self.moved = self.joined.host.now(),
+                Turn::Waiting => {}
+            }
+            let end = self.patience.map(|patience| self.moved + patience);
+            if end.is_some_and(|end| end <= self.joined.host.now()) {
+                return Err(self.given_up());
+            }
+            let soon = self.exchange.deadline(&self.joined.net());
+            let until = [end, soon].into_iter().flatten().min();
+            match self.joined.wait(until)? {
+                Wake::Event(_, event) => self.take(&event)?,
+                Wake::Interrupted => return Ok(None),
+                Wake::Woken | Wake::TimedOut => {}
+            }
+        }
+    }
+
+    fn take(&mut self, event: &Event) -> Result<(), Bad> {
+        if let Event::PeerAdded { .. } | Event::Downloaded { .. } | Event::Appended { .. } = event {
+            self.moved = self.joined.host.now();
+        }
+        if let Event::BindFailed = event {
+            let text = "no socket could be bound; is --port in use?".to_owned();
+            return Err(Bad { text, code: 1 });
+        }
+        let told = self.exchange.on_event(&mut self.joined.host.net(self.joined.id), event);
+        told.map_err(|error| bad(&self.folder, error))
+    }
+
+    fn given_up(&mut self) -> Bad {
+        let alone = self.exchange.standing(&self.joined.net()) == Standing::Alone;
+        if alone && self.joined.net().status().nodes.is_empty() {
+            return self.joined.nobody();
+        }
+        let key = hex::encode(&self.key);
+        let text = match alone {
+            true => format!("nobody was found who has {key}; is it being seeded? (seckel core seed)"),
+            false => "peers are there, but what is asked for does not come from them".to_owned(),
+        };
+        Bad { text, code: UNREACHED }
+    }
+
+    /// Says goodbye; what cannot be said in time stays unsaid.
+    pub fn leave(mut self) -> Result<(), Bad> {
+        self.exchange.leave(&mut self.joined.host.net(self.joined.id));
+        let until = self.joined.host.now() + LEAVE;
+        while !self.exchange.left() && self.joined.host.now() < until {
+            match self.joined.wait(Some(until))? {
+                Wake::Event(_, event) => self.take(&event)?,
+                Wake::Interrupted => break,
+                Wake::Woken | Wake::TimedOut => {}
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,52 @@
+//! What a program reads of cores that peers have: blocks and trees, of which only what is missing is fetched.
+
+use super::net::Net;
+use super::{Bee, CoreId, CoreStats, Hypercore};
+use crate::base::{Cx, Error, trace};
+
+impl Net<'_> {
+    /// Looks at a core.
+    pub fn look<T>(&self, core: CoreId, look: impl FnOnce(&Hypercore) -> T) -> Result<T, Error> {
+        let state = self.node().cores.get(core).ok_or(Error::Gone)?;
+        Ok(look(&state.live.core))
+    }
+
+    /// What was exchanged of a core with peers.
+    pub fn core_stats(&self, core: CoreId) -> Result<CoreStats, Error> {
+        let state = self.node().cores.get(core).ok_or(Error::Gone)?;
+        Ok(state.live.replicator.stats())
+    }
+
+    /// Has a block fetched before all others. True if it is here already; else an `Event::Downloaded` tells when it is.
+    /// `Error::Full` if too many are waited for.
+    pub fn want(&mut self, core: CoreId, index: u64) -> Result<bool, Error> {
+        let (_, cx) = self.parts();
+        trace!(cx, Call, "node", id: core, "want block {index}");
+        self.with_core(core, |live, cx| live.wait_for(cx, index))
+    }
+
+    /// Takes `want` back.
+    pub fn unwant(&mut self, core: CoreId, index: u64) -> Result<(), Error> {
+        self.with_core(core, |live, _| {
+            live.stop_waiting(index);
+            Ok(())
+        })
+    }
+
+    /// Reads the B-tree on a core. A block that `read` fails with `Error::Missing` for is fetched: an
+    /// `Event::Downloaded` tells when it can be asked again.
+    pub fn bee_read<T>(
+        &mut self,
+        core: CoreId,
+        read: impl FnOnce(&mut Cx<'_>, &mut Bee, &mut Hypercore) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let (node, cx) = self.parts();
+        let state = node.cores.get_mut(core).ok_or(Error::Gone)?;
+        let done = cx.within(core.place(), |cx| read(cx, &mut state.bee, &mut state.live.core));
+        let missing = state.bee.missing();
+        if let (Err(Error::Missing), Some(block)) = (&done, missing) {
+            self.want(core, block)?;
+        }
+        done
+    }
+}

@@ -1,0 +1,182 @@
+//! Cores between processes that meet in a private network: seeded, read, copied, whoever is killed.
+
+use std::process::{Command, Stdio};
+
+use serde_json::{Value, json};
+
+use super::cores::{bad, code, fed, good, json};
+use super::seckel::{Folder, Seckel};
+use super::{network, run};
+
+/// A seeder of what is in a store, and the keys that it says.
+fn seed(dir: &str, bootstrap: &str, cores: usize) -> (Seckel, Vec<String>) {
+    let mut seeder = Seckel::start(&["core", "seed", dir, "--bootstrap", bootstrap, "--json"]);
+    let keys = (0..cores).map(|_| {
+        let said: Value = serde_json::from_str(&seeder.line()).expect("JSON");
+        said["key"].as_str().expect("a key").to_owned()
+    });
+    let keys = keys.collect();
+    (seeder, keys)
+}
+
+fn lines(count: usize) -> String {
+    (0..count).map(|n| format!("line {n} {}\n", "x".repeat(n % 70))).collect()
+}
+
+#[test]
+fn a_core_is_read_and_copied_by_key() {
+    let folder = Folder::new();
+    let (_dht, bootstrap) = network();
+    let (dir, copy) = (&*folder.join("store"), &*folder.join("copy"));
+    let text = lines(500);
+    good(fed(&["core", "append", dir, "--name", "log", "--lines"], text.as_bytes()));
+    let (mut seeder, keys) = seed(dir, &bootstrap, 1);
+    let key = &*keys[0];
+    let there = ["--bootstrap", &bootstrap];
+    let with = |words: &[&str]| run(&[words, &there].concat());
+
+    assert_eq!(good(with(&["core", "get", key, "7"])), b"line 7 xxxxxxx");
+    assert!(bad(&with(&["core", "get", key, "500"]), 1).contains("the core has 500"));
+    let info = json(with(&["core", "info", key, "--json"]));
+    assert_eq!((&info["length"], &info["peers"], &info["writable"]), (&json!(500), &json!(1), &json!(false)));
+    assert_eq!(info["byte_length"], text.len() - 500);
+    assert!(good(with(&["core", "cat", key, "--lines"])) == text.as_bytes());
+    assert_eq!(good(with(&["core", "cat", key, "--start", "1", "--end", "3"])), b"line 1 xline 2 xx");
+
+    // A part, in order, then the rest: what is here already is not fetched again.
+    let part =
+        ["core", "download", key, "--storage", copy, "--start", "100", "--end", "200", "--linear", "--json"];
+    let part = json(with(&part));
+    assert_eq!((&part["received_blocks"], &part["contiguous_length"]), (&json!(100), &json!(0)));
+    let told = bad(&fed(&["core", "get", copy, "5"], b""), 1);
+    assert!(told.contains("not in this copy") && told.contains(key), "{told}");
+    assert_eq!(good(fed(&["core", "get", copy, "150"], b"")), good(fed(&["core", "get", dir, "150"], b"")));
+    let rest = json(with(&["core", "download", key, "--storage", copy, "--json"]));
+    assert_eq!((&rest["received_blocks"], &rest["contiguous_length"]), (&json!(400), &json!(500)));
+    assert!(good(fed(&["core", "cat", copy, "--lines"], b"")) == text.as_bytes());
+    assert!(bad(&fed(&["core", "append", copy], b"x"), 1).contains("key pair"));
+    assert!(bad(&with(&["core", "download", key, "--storage", copy, "--end", "501"]), 1).contains("500"));
+
+    // Ctrl-C: what was passed on is told.
+    let killed = Command::new("kill").args(["-INT", &seeder.id().to_string()]).status().expect("kill");
+    assert!(killed.success());
+    let said: Value = serde_json::from_str(&seeder.line()).expect("JSON");
+    assert!(said["uploaded_blocks"].as_u64() >= Some(1003), "{said}");
+    seeder.finish();
+    // Without it the copy is passed on.
+    let (second, keys) = seed(copy, &bootstrap, 1);
+    assert_eq!(keys, [key]);
+    assert_eq!(good(with(&["core", "get", key, "499"])), good(fed(&["core", "get", dir, "499"], b"")));
+    second.interrupt();
+    let alone = with(&["core", "get", key, "0", "--timeout", "2"]);
+    assert!(bad(&alone, 3).contains("nobody was found"), "{alone:?}");
+}
+
+/// Kills a download in the middle, again and again; the same download, run again, goes on where it was.
+#[test]
+fn a_download_that_is_killed_goes_on() {
+    let folder = Folder::new();
+    let (_dht, bootstrap) = network();
+    let (dir, copy) = (&*folder.join("store"), &*folder.join("copy"));
+    let text: Vec<u8> = lines(60_000).into_bytes();
+    good(fed(&["core", "append", dir, "--name", "log", "--lines", "--unsynced"], &text));
+    let (seeder, keys) = seed(dir, &bootstrap, 1);
+    let args = ["core", "download", &keys[0], "--storage", copy, "--bootstrap", &bootstrap, "--json"];
+    let mut before = 0;
+    for part in 1..=4 {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_seckel"))
+            .args(args)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("seckel starts");
+        // Until a part of it is there, or all of it was quicker.
+        while size(copy) < part * text.len() as u64 / 8 && child.try_wait().expect("it runs").is_none() {
+            std::thread::yield_now();
+        }
+        let _ = child.kill();
+        child.wait().expect("it ends");
+        let here = size(copy);
+        assert!(here >= before, "what came is kept");
+        before = here;
+    }
+    let last = json(run(&args));
+    let received = last["received_blocks"].as_u64().expect("a number");
+    assert!(received < 60_000, "{received}: what came before the kills is not fetched again");
+    assert_eq!((&last["contiguous_length"], &last["done"]), (&json!(60_000), &json!(true)));
+    assert!(good(fed(&["core", "cat", copy, "--lines"], b"")) == text);
+    assert_eq!(code(&fed(&["audit", "core", copy], b"")), 0);
+    seeder.interrupt();
+}
+
+/// Bytes of blocks in a store.
+fn size(dir: &str) -> u64 {
+    let Ok(entries) = std::fs::read_dir(dir) else { return 0 };
+    let entries = entries.filter_map(Result::ok);
+    let sizes = entries.map(|entry| match entry.metadata() {
+        Ok(about) if about.is_dir() => size(&entry.path().to_string_lossy()),
+        Ok(about) if entry.file_name() == "data" => about.len(),
+        _ => 0,
+    });
+    sizes.sum()
+}
+
+#[test]
+fn a_hyperbee_is_asked_by_key() {
+    let folder = Folder::new();
+    let (_dht, bootstrap) = network();
+    let (dir, cache) = (&*folder.join("store"), &*folder.join("cache"));
+    let all: String = (0..3000).map(|n| format!("{{\"key\":\"k{n:04}\",\"value\":\"v{n}\"}}\n")).collect();
+    good(fed(&["bee", "import", dir, "--name", "names"], all.as_bytes()));
+    good(fed(&["bee", "put", dir, "k0001", "new"], b""));
+    let (seeder, keys) = seed(dir, &bootstrap, 1);
+    let key = &*keys[0];
+    let with = |words: &[&str]| run(&[words, &["--bootstrap", &bootstrap]].concat());
+    assert_eq!(good(with(&["bee", "get", key, "k2718", "--storage", cache])), b"v2718");
+    // Only what leads to the key was fetched.
+    let info = json(fed(&["core", "info", cache, "--json"], b""));
+    assert_eq!((&info["length"], &info["contiguous_length"]), (&json!(3002), &json!(1)));
+    assert!(size(cache) > 0);
+    let blocks = fed(&["audit", "core", cache, "--json"], b"");
+    let audit: Value =
+        serde_json::from_str(String::from_utf8_lossy(&blocks.stdout).lines().next().expect("a core"))
+            .expect("JSON");
+    assert!(audit["blocks"].as_u64() < Some(60), "{audit}");
+    assert_eq!(bad(&with(&["bee", "get", key, "other"]), 1), "seckel: not there\n");
+    assert_eq!(good(with(&["bee", "get", key, "k0001", "--at", "3001"])), b"v1");
+    let listed = good(with(&["bee", "list", key, "--gte", "k0999", "--limit", "2"]));
+    assert_eq!(listed, b"k0999\tv999\nk1000\tv1000\n");
+    assert_eq!(good(with(&["bee", "diff", key, "3001", "3002"])), b"- k0001\tv1\n+ k0001\tnew\n");
+    assert_eq!(good(with(&["bee", "history", key, "--reverse", "--limit", "1"])), b"3001 put k0001\tnew\n");
+    let exported = String::from_utf8(good(with(&["bee", "export", key]))).expect("text");
+    assert_eq!(exported.lines().count(), 3000);
+    let two = with(&["bee", "get", key, "k0001", "--name", "names"]);
+    assert!(bad(&two, 2).contains("KEY says that itself"));
+    assert!(bad(&fed(&["bee", "put", key, "a", "b"], b""), 2).contains("in a folder"));
+    seeder.interrupt();
+}
+
+#[cfg(unix)]
+#[test]
+fn a_copy_follows_live_and_is_seeded_on() {
+    let folder = Folder::new();
+    let (_dht, bootstrap) = network();
+    let (dir, copy) = (&*folder.join("store"), &*folder.join("copy"));
+    good(fed(&["core", "append", dir, "--name", "log", "--lines"], b"one\n"));
+    let (seeder, keys) = seed(dir, &bootstrap, 1);
+    let key = &*keys[0];
+    let second =
+        Seckel::start(&["core", "seed", key, "--storage", copy, "--bootstrap", &bootstrap, "--json"]);
+    let mut reader = Seckel::start(&["core", "cat", key, "--live", "--lines", "--bootstrap", &bootstrap]);
+    assert_eq!(reader.line(), "one");
+    seeder.interrupt();
+    // The writer appends while nobody seeds from it, and comes back.
+    good(fed(&["core", "append", dir, "--lines"], b"two\n"));
+    let (seeder, _) = seed(dir, &bootstrap, 1);
+    assert_eq!(reader.line(), "two");
+    reader.interrupt();
+    seeder.interrupt();
+    second.interrupt();
+    let text = good(fed(&["core", "cat", copy, "--lines"], b""));
+    assert!(text == b"one\ntwo\n" || text == b"one\n", "{text:?}");
+}
