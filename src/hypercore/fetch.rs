@@ -533,11 +533,7 @@ impl Replicator {
     pub(super) fn on_data(&mut self, cx: &mut Cx<'_>, core: &mut Hypercore, id: PeerId, data: Data) {
         let Some(peer) = self.peers.get_mut(&id) else { return };
         let asked = if data.request == 0 { None } else { peer.asking.take(data.request) };
-        let Some(asked) = asked else {
-            self.stats.unasked += 1; // replication.90
-            trace!(cx, Drop, "hypercore", part: id, rule: "replication.90", "nobody asked for it");
-            return;
-        };
+        let Some(asked) = asked else { return self.on_unasked(cx, core, id, &data) };
         let mut answers = vec![(asked, data)];
         while let Some((asked, data)) = answers.pop() {
             if !self.take_answer(cx, core, id, asked, data, &mut answers) {
@@ -607,6 +603,9 @@ impl Replicator {
                 self.stats.invalid_data += 1;
                 self.give_up(id, &asked);
                 self.pause(cx, core, id, Fault::Proof(fault));
+                if !matches!(fault, proof::Fault::Loose { .. }) {
+                    self.ask_conflict(core, id);
+                }
                 false
             }
         }

@@ -8,6 +8,7 @@
 pub mod audit;
 pub mod auth;
 pub mod bitfield;
+mod conflict;
 pub mod encryption;
 mod extension;
 pub mod fetch;
@@ -381,6 +382,7 @@ impl Hypercore {
     /// Adds blocks as they are, also to an encrypted core.
     pub fn append_raw<B: AsRef<[u8]>>(&mut self, cx: &mut Cx<'_>, blocks: &[B]) -> Result<u64, Error> {
         self.check_write()?;
+        self.check_frozen()?;
         let first = self.length();
         if blocks.is_empty() {
             return Ok(first);
@@ -459,6 +461,7 @@ impl Hypercore {
     /// Also `Refused`: a tree of more than `limits::BLOCKS_MAX` blocks. After an error the core is as before.
     pub fn apply(&mut self, cx: &mut Cx<'_>, change: Change) -> Result<(), Error> {
         self.check_write()?;
+        self.check_frozen()?;
         let auth = self.check_manifest(change.manifest.as_ref(), change.upgrade.is_some())?;
         let fresh: BTreeMap<u64, Node> = change.nodes.iter().map(|node| (node.index, *node)).collect();
         let roots = match &change.upgrade {
@@ -580,6 +583,7 @@ impl Hypercore {
     /// Cuts the core to `length` blocks and signs that, with the next fork number. (hypercore.46)
     pub fn truncate(&mut self, cx: &mut Cx<'_>, length: u64) -> Result<(), Error> {
         self.check_write()?;
+        self.check_frozen()?;
         if length > self.length() {
             return Err(Error::Invalid("longer than the core"));
         }
@@ -594,6 +598,7 @@ impl Hypercore {
     /// it; what `change` says was verified. (hypercore.46)
     pub fn reorg(&mut self, cx: &mut Cx<'_>, ancestors: u64, change: Change) -> Result<(), Error> {
         self.check_write()?;
+        self.check_frozen()?;
         let Some(upgrade) = change.upgrade else {
             return Err(Error::Invalid("a reorganisation needs a tree"));
         };

@@ -87,6 +87,8 @@ pub enum Output {
 pub enum Close {
     /// Neither side downloads.
     Idle,
+    /// Two trees of the core contradict each other.
+    Frozen,
     /// The connection should be ended too.
     Fault(Fault),
 }
@@ -145,6 +147,11 @@ pub enum Event {
     },
     /// Storing works again.
     Resumed,
+    /// Another tree of this fork is signed too, and differs within the first `length` blocks: the core is frozen.
+    Conflict {
+        length: u64,
+        fork: u64,
+    },
     /// A message of a name that is registered.
     Extension {
         peer: PeerId,
@@ -314,7 +321,7 @@ pub struct Replicator {
     pub(super) allow_fork: bool,
     /// The higher fork that is followed.
     pub(super) fork: Option<Fork>,
-    outputs: VecDeque<Output>,
+    pub(super) outputs: VecDeque<Output>,
     pub(super) events: VecDeque<Event>,
     pub(super) timers: Timers<Timer>,
     pub(super) stats: Stats,
@@ -466,6 +473,10 @@ impl Replicator {
         expected: Key,
     ) {
         let why = match decode::<Handshake>(handshake) {
+            Ok(theirs) if theirs.capability == expected && core.frozen() => {
+                self.outputs.push_back(Output::Close { peer: id, why: Close::Frozen }); // replication.97
+                return;
+            }
             Ok(theirs) if theirs.capability == expected => {
                 self.closed(cx, core, id, false);
                 self.peers.insert(id, Peer::new());
@@ -492,10 +503,10 @@ impl Replicator {
         if !self.peers.contains_key(&id) {
             return;
         }
-        if let Close::Fault(why) = why {
-            self.tell(Event::Fault { peer: id, why });
-        } else {
-            self.idle.insert(id);
+        match why {
+            Close::Fault(why) => self.tell(Event::Fault { peer: id, why }),
+            Close::Idle => drop(self.idle.insert(id)),
+            Close::Frozen => {}
         }
         trace!(cx, State, "hypercore", part: id, "closed by us: {why:?}");
         self.closed(cx, core, id, false);

@@ -84,7 +84,7 @@ impl Answering {
 }
 
 /// What becomes of a request.
-enum Answer {
+pub(super) enum Answer {
     Data(Box<Data>),
     NoData,
     /// It makes no sense.
@@ -169,7 +169,7 @@ impl Replicator {
 
 /// What is here for a request, also of one who looks for where the trees part. (replication.20 to replication.27,
 /// replication.48, replication.72, replication.75)
-fn answer(cx: &mut Cx<'_>, core: &mut Hypercore, request: &Request) -> Answer {
+pub(super) fn answer(cx: &mut Cx<'_>, core: &mut Hypercore, request: &Request) -> Answer {
     let compat = core.auth().is_none_or(|auth| auth.is_compat());
     let manifest = if request.manifest && !compat { core.manifest().cloned() } else { None };
     let here = request.block.is_none_or(|block| core.has(block.index));

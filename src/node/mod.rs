@@ -335,6 +335,13 @@ pub enum Event {
         name: String,
         message: Vec<u8>,
     },
+    /// The keys of a core signed two trees that differ within the first `length` blocks: it is frozen, and no longer
+    /// exchanged with anybody.
+    Conflict {
+        core: CoreId,
+        length: u64,
+        fork: u64,
+    },
     /// A block could not be stored; nothing is fetched until the next try.
     Stalled {
         core: CoreId,

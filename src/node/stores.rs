@@ -99,7 +99,7 @@ impl Node {
     /// Opens the channel of a core on a connection; an open one stays as it is.
     fn attach(&mut self, cx: &mut Cx<'_>, id: ConnId, core: CoreId) {
         let (Some(conn), Some(state)) = (self.conns.get_mut(&id), self.cores.get_mut(core)) else { return };
-        let Some(mux) = &mut conn.mux else { return };
+        let Some(mux) = conn.mux.as_mut().filter(|_| !state.live.core.frozen()) else { return };
         let discovery_key = *state.live.core.discovery_key();
         let handshake = state.live.local_handshake(&conn.handshake_hash, conn.initiator);
         let open = protomux::Open {
@@ -212,6 +212,9 @@ impl Node {
                 replicate::Event::Fault { peer, .. } => self.tell(Event::PeerFault { core: id, peer }),
                 replicate::Event::Extension { peer, name, message } => {
                     self.tell(Event::Extension { core: id, peer, name, message });
+                }
+                replicate::Event::Conflict { length, fork } => {
+                    self.tell(Event::Conflict { core: id, length, fork });
                 }
                 replicate::Event::Stalled { why } => self.tell(Event::Stalled { core: id, why }),
                 replicate::Event::Uploaded { .. } | replicate::Event::Resumed => {}

@@ -198,6 +198,9 @@ pub(super) fn event(cx: &mut Cx<'_>, event: &Event) {
             let len = message.len();
             trace!(cx, Event, "node", id: core, "{peer} says {name:?}, {len} bytes");
         }
+        Event::Conflict { core, length, fork } => {
+            trace!(cx, Event, "node", id: core, "two trees of fork {fork} differ within {length} blocks");
+        }
         Event::Stalled { core, why } => trace!(cx, Event, "node", id: core, "stalled: {why}"),
         Event::Flushed { ok } => trace!(cx, Event, "node", "flushed: {ok}"),
         Event::Banned { key } => trace!(cx, Event, "node", peer: Short(key), "banned"),

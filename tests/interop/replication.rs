@@ -113,7 +113,8 @@ impl Ours {
             match output {
                 Output::Message { peer, kind, bytes } => {
                     let conn = &mut self.conns[peer.0 as usize];
-                    let channel = conn.channel.expect("open");
+                    // What follows on the heels of a close is lost.
+                    let Some(channel) = conn.channel else { continue };
                     conn.mux.cork();
                     conn.mux.send(cx!(self), channel, kind, &bytes).expect("room");
                 }
@@ -494,6 +495,103 @@ fn we_follow_nodes_fork() {
         assert_eq!(state["errors"], json!([]));
         reader.finish();
         writer.finish();
+    }
+}
+
+/// A Node and its twin signed different trees: we see it, freeze, and show both.
+// proves replication.94, replication.97
+#[test]
+fn we_find_that_two_nodes_contradict() {
+    if skipped("we_find_that_two_nodes_contradict") {
+        return;
+    }
+    let seed = json!({"seed": hex::encode(&SEED)});
+    let ((mut writer, opened), (mut twin, there)) = (start(seed.clone()), start(seed));
+    writer.ask(&json!({"append": {"from": 0, "count": 5}}));
+    twin.ask(&json!({"append": {"from": 0, "count": 4}}));
+    twin.ask(&json!({"append": {"from": 4, "count": 2, "other": true}}));
+    let mut ours = Ours::replica(&opened);
+    ours.connect(&opened, true);
+    ours.until("the first tree", |ours| full(ours, 5));
+    ours.connect(&there, true);
+    ours.until("the other tree", |ours| ours.live.core.frozen());
+    assert!(ours.events.contains(&Event::Conflict { length: 5, fork: 0 }), "{:?}", ours.events);
+    let (writer, said) = ours.ask(writer, json!({"conflict": {}}));
+    assert_eq!(said, json!({"length": 5, "fork": 0}));
+    let (twin, said) = ours.ask(twin, json!({"conflict": {}}));
+    assert_eq!(said, json!({"length": 5, "fork": 0}));
+    assert_eq!(ours.closes, [Close::Frozen, Close::Frozen]);
+    writer.finish();
+    twin.finish();
+}
+
+/// We and our twin signed different trees: a Node between us sees it, and we are shown.
+// proves replication.95
+#[test]
+fn node_finds_that_two_of_us_contradict() {
+    if skipped("node_finds_that_two_of_us_contradict") {
+        return;
+    }
+    let (mut one, mut twin) = (Ours::writer(false), Ours::writer(false));
+    one.append(0, 5, 0);
+    twin.append(0, 4, 0);
+    twin.append(900, 2, 0);
+    let (node, there) = start(json!({"key": hex::encode(one.live.core.key())}));
+    one.connect(&there, true);
+    let (node, _) = one.ask(node, json!({"check": {"from": 0, "count": 5}}));
+    twin.connect(&there, true);
+    let begin = Instant::now();
+    while !twin.live.core.frozen() {
+        one.turn();
+        twin.turn();
+        assert!(begin.elapsed() < PATIENCE, "the twin is not shown: {:?}", twin.live.replicator.stats());
+    }
+    let (node, said) = twin.ask(node, json!({"conflict": {}}));
+    assert_eq!(said, json!({"length": 5, "fork": 0}));
+    node.finish();
+}
+
+/// Messages by name, both ways, to one and to all.
+// proves replication.60
+#[test]
+fn extensions_go_both_ways() {
+    if skipped("extensions_go_both_ways") {
+        return;
+    }
+    for v10 in [false, true] {
+        let mut ours = Ours::writer(false);
+        ours.append(0, 2, 0);
+        for name in ["one", "two"] {
+            ours.live.register_extension(name).expect("room");
+        }
+        let (mut node, there) = start(json!({"key": hex::encode(ours.live.core.key()), "v10": v10}));
+        node.ask(&json!({"extend": {"name": "one", "answer": true}}));
+        node.ask(&json!({"extend": {"name": "two"}}));
+        ours.connect(&there, true);
+        let (node, _) = ours.ask(node, json!({"update": {"length": 2}}));
+        let said = [("one", "a"), ("one", "b"), ("three", "lost"), ("two", "c"), ("two", "d"), ("one", "e")];
+        for (name, message) in said {
+            assert_eq!(ours.live.broadcast_extension(name, message.as_bytes()), Ok(1));
+        }
+        let (node, heard) = ours.ask(node, json!({"heard": {"count": 5}}));
+        let known = said.iter().filter(|(name, _)| *name != "three");
+        let known: Vec<Value> = known
+            .map(|(name, message)| json!({"name": name, "message": hex::encode(message.as_bytes())}))
+            .collect();
+        assert_eq!(heard, json!(known), "v10: {v10}");
+        let (node, _) = ours.ask(node, json!({"tell": {"name": "two", "message": "last"}}));
+        let told = |ours: &Ours| -> Vec<(String, Vec<u8>)> {
+            let told = ours.events.iter().filter_map(|event| match event {
+                Event::Extension { peer: PeerId(0), name, message } => Some((name.clone(), message.clone())),
+                _ => None,
+            });
+            told.collect()
+        };
+        ours.until("what Node says", |ours| told(ours).len() == 4);
+        let wanted = [("one", "a!"), ("one", "b!"), ("one", "e!"), ("two", "last")];
+        let wanted = wanted.map(|(name, message)| (name.to_owned(), message.as_bytes().to_owned()));
+        assert_eq!(told(&ours), wanted, "v10: {v10}");
+        node.finish();
     }
 }
 

@@ -1,3 +1,4 @@
+mod conflict;
 mod fork;
 mod rules;
 mod world;

@@ -16,7 +16,10 @@ process.on('exit', () => fs.rmSync(folder, { recursive: true, force: true }))
 
 let core = null
 let server = null
+const extensions = new Map()
 const errors = []
+const conflicts = []
+const heard = []
 const made = (n, size) => Buffer.from(`block ${n} `.padEnd(size || 7 + (n % 40), '.'))
 
 const steps = {
@@ -31,6 +34,7 @@ const steps = {
     }
     core = key ? new Hypercore(folder, Buffer.from(key, 'hex'), opts) : new Hypercore(folder, opts)
     core.on('verification-error', (err) => errors.push(err.message))
+    core.on('conflict', (length, fork) => conflicts.push({ length, fork }))
     await core.ready()
     server = net.createServer((socket) => {
       const stream = new SecretStream(!!initiator, socket)
@@ -40,9 +44,9 @@ const steps = {
     await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve))
     return { key: hex(core.key), port: server.address().port }
   },
-  async append ({ from, count, size }) {
+  async append ({ from, count, size, other }) {
     const blocks = []
-    for (let i = 0; i < count; i++) blocks.push(made(from + i, size))
+    for (let i = 0; i < count; i++) blocks.push(other ? Buffer.from(`other ${i}`) : made(from + i, size))
     await core.append(blocks)
     return { length: core.length }
   },
@@ -81,6 +85,30 @@ const steps = {
   },
   async seek ({ bytes }) {
     return { at: await core.seek(bytes, { timeout: 10000 }) }
+  },
+  async conflict () {
+    while (conflicts.length === 0) await new Promise((resolve) => setTimeout(resolve, 20))
+    return conflicts[0]
+  },
+  // Messages by name: what comes is kept, and answered with the same and a mark.
+  extend ({ name, answer }) {
+    const extension = core.registerExtension(name, {
+      encoding: 'binary',
+      onmessage (message, peer) {
+        heard.push({ name, message: hex(message) })
+        if (answer) extension.send(Buffer.concat([message, Buffer.from('!')]), peer)
+      }
+    })
+    extensions.set(name, extension)
+    return {}
+  },
+  tell ({ name, message }) {
+    extensions.get(name).broadcast(Buffer.from(message))
+    return {}
+  },
+  async heard ({ count }) {
+    while (heard.length < count) await new Promise((resolve) => setTimeout(resolve, 20))
+    return heard
   },
   async clear ({ start, end }) {
     await core.clear(start, end)
