@@ -35,6 +35,11 @@ pub const HYPERBEE_KEYS_MAX: usize = 8;
 pub const HYPERBEE_LEVELS_MAX: usize = 0x4000;
 /// Levels between the root of a hyperbee and a leaf; a deeper tree is damaged (five-fold branching: 2^53 keys fit).
 pub const HYPERBEE_DEPTH_MAX: usize = 32;
+/// Blocks that one answer of the extension `hyperbee` names, and that answers make us fetch before we ask again; more
+/// are malformed, and passed over.
+pub const HYPERBEE_HINTS_MAX: usize = 4096;
+/// Blocks of a hyperbee that peers' questions may make us read at once; asked for more, we are silent for a while.
+pub const HYPERBEE_ASKED_MAX: u64 = 0x4000;
 /// Blocks of a hyperbee kept decoded; the oldest reading makes room.
 pub const HYPERBEE_CACHE_BLOCKS: usize = 0x4000;
 /// Bytes of those blocks, about; the oldest reading makes room.

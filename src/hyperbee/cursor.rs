@@ -2,12 +2,13 @@
 
 use core::ops::Bound;
 
+use super::ahead::PASSIVE;
 use super::{Bee, Entry, Log, Spot, TOO_DEEP, child, root};
 use crate::base::{Cx, Error, limits};
-use crate::wire::hyperbee::Level;
+use crate::wire::hyperbee::{AskRange, Level};
 
 /// Which entries, and in what direction. (hyperbee.26)
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Range {
     pub from: Bound<Vec<u8>>,
     pub to: Bound<Vec<u8>>,
@@ -48,6 +49,12 @@ impl Range {
         Range { reverse: true, ..self }
     }
 
+    /// A walk in this direction goes on to the tree's end.
+    pub(super) fn is_open_ended(&self) -> bool {
+        let end = if self.reverse { &self.from } else { &self.to };
+        matches!(end, Bound::Unbounded)
+    }
+
     /// A key that a walk in this direction does not come to any more.
     pub(super) fn beyond_end(&self, key: &[u8]) -> bool {
         match (self.reverse, &self.from, &self.to) {
@@ -69,6 +76,8 @@ pub struct Cursor {
     state: State,
     /// The key handed out last. The next one must lie beyond it: a tree that circles ends here.
     last: Option<Vec<u8>>,
+    /// Entries that are handed out before peers are asked again what comes next (hyperbee.56).
+    asked: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -81,6 +90,7 @@ enum State {
 
 #[derive(Clone, Debug)]
 pub(super) struct Frame {
+    pub(super) spot: Spot,
     pub(super) level: Level,
     /// What comes next, counted from the walk's side: even ones are children, odd ones keys.
     pub(super) step: usize,
@@ -88,7 +98,7 @@ pub(super) struct Frame {
 
 impl Cursor {
     pub(super) fn new(version: u64, range: Range) -> Cursor {
-        Cursor { version, range, state: State::Fresh, last: None }
+        Cursor { version, range, state: State::Fresh, last: None, asked: 0 }
     }
 
     /// The next entry; `None` at the end.
@@ -125,10 +135,66 @@ impl Cursor {
             return Ok(None);
         }
         self.last = Some(entry.key.clone());
+        self.asked = self.asked.saturating_sub(1);
         if let Some(limit) = &mut self.range.limit {
             *limit -= 1;
         }
         Ok(Some(entry))
+    }
+}
+
+impl Frame {
+    /// A node with the step as peers tell it: from the left, whatever the direction.
+    pub(super) fn at(spot: Spot, level: Level, step: u64, reverse: bool) -> Frame {
+        let last = 2 * level.keys.len();
+        let step = usize::try_from(step).unwrap_or(usize::MAX).min(last + 1);
+        Frame { spot, level, step: if reverse { last.saturating_sub(step) } else { step } }
+    }
+
+    /// Block, place and step for peers; None at the node's end.
+    fn place(&self, reverse: bool) -> Option<[u64; 3]> {
+        let left = (2 * self.level.keys.len()).checked_sub(self.step)?;
+        let step = if reverse { left } else { self.step };
+        Some([self.spot.seq, self.spot.offset, step as u64])
+    }
+}
+
+impl Cursor {
+    pub(super) fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// The range that is left, and the nodes from the root to where the walk is.
+    pub(super) fn state(&self) -> (&Range, &[Frame]) {
+        match &self.state {
+            State::Walking(frames) => (&self.range, frames),
+            State::Fresh | State::Done => (&self.range, &[]),
+        }
+    }
+
+    /// Goes on from where somebody else's walk is.
+    pub(super) fn resume(&mut self, frames: Vec<Frame>) {
+        self.state = State::Walking(frames);
+    }
+
+    /// hyperbee.56: where this walk is, for peers; None if it has asked not long ago, or is at its end.
+    pub(super) fn question(&mut self) -> Option<AskRange> {
+        let (range, frames) = self.state();
+        let places = frames.iter().filter_map(|frame| frame.place(range.reverse));
+        let checkpoint: Vec<u64> = places.flatten().collect();
+        let ended = !matches!(self.state, State::Fresh) && checkpoint.is_empty();
+        if self.asked > 0 || ended || range.limit == Some(0) {
+            return None;
+        }
+        let parts = |bound: &Bound<Vec<u8>>| match bound {
+            Bound::Unbounded => (None, None),
+            Bound::Included(key) => (Some(key.clone()), None),
+            Bound::Excluded(key) => (None, Some(key.clone())),
+        };
+        let ((gte, gt), (lte, lt)) = (parts(&range.from), parts(&range.to));
+        let (limit, reverse) = (range.limit.unwrap_or(0), range.reverse);
+        self.asked = PASSIVE;
+        Some(AskRange { version: self.version, gte, gt, lte, lt, limit, reverse, checkpoint })
     }
 }
 
@@ -147,7 +213,7 @@ pub(super) fn seek(
         let level = bee.level(cx, log, version, spot)?.clone();
         let (key, inclusive) = match begin {
             Bound::Unbounded => {
-                frames.push(Frame { level, step: 0 });
+                frames.push(Frame { spot, level, step: 0 });
                 return Ok(frames);
             }
             Bound::Included(key) => (key, true),
@@ -162,14 +228,14 @@ pub(super) fn seek(
                 core::cmp::Ordering::Equal => {
                     let index = if range.reverse { level.keys.len() - 1 - before } else { before };
                     let step = 2 * index + if inclusive { 1 } else { 2 };
-                    frames.push(Frame { level, step });
+                    frames.push(Frame { spot, level, step });
                     return Ok(frames);
                 }
             }
         }
         let index = if range.reverse { level.keys.len() - before } else { before };
         let next = child(&level, before);
-        frames.push(Frame { level, step: 2 * index + 1 });
+        frames.push(Frame { spot, level, step: 2 * index + 1 });
         match next {
             None => return Ok(frames),
             Some(_) if frames.len() == limits::HYPERBEE_DEPTH_MAX => return Err(TOO_DEEP),
@@ -210,7 +276,7 @@ fn step(
             Some(spot) => {
                 let level = bee.level(cx, log, version, spot)?.clone();
                 top.step += 1;
-                frames.push(Frame { level, step: 0 });
+                frames.push(Frame { spot, level, step: 0 });
             }
         }
     }

@@ -251,7 +251,7 @@ impl Side {
         if let Some(top) = frames.last_mut() {
             top.step += 1;
         }
-        frames.push(Frame { level, step: 0 });
+        frames.push(Frame { spot, level, step: 0 });
         Ok(())
     }
 }

@@ -3,8 +3,9 @@
 //! Every put or deletion appends one block: key, value, and the nodes of a B-tree that it changed. Older blocks stay
 //! as they are, so that every length of the log is a version of the map. `mod.rs` reads, `edit.rs` writes, `cursor.rs`
 //! walks in order, `diff.rs` two versions side by side, `history.rs` in time, `cache.rs` keeps decoded blocks. Follows
-//! hyperbee.10 to hyperbee.54.
+//! hyperbee.10 to hyperbee.61.
 
+pub mod ahead;
 pub mod audit;
 mod cache;
 mod cursor;
@@ -85,13 +86,15 @@ pub struct Entry {
 /// Commands: `get`, `get_at`, `put`, `put_if`, `del`, `del_if`, `batch`, `range`, `peek`, `diff`, `history`,
 /// `get_by_seq`, `unlinked`, `header`, `is_hyperbee`. A block that is
 /// not here makes them fail with `Error::Missing` and nothing is changed; `missing` names it. A tree that contradicts
-/// itself (a hostile writer's) is `Error::Corrupt` or `Error::Malformed`, never a loop. Not done: the
-/// peers' look-ahead extension.
+/// itself (a hostile writer's) is `Error::Corrupt` or `Error::Malformed`, never a loop. What peers can
+/// be asked is in `ahead.rs`.
 #[derive(Debug, Default)]
 pub struct Bee {
     cache: Cache,
     fork: u64,
     missing: Option<u64>,
+    /// While a peer's question is answered: what the answer is about.
+    visited: Option<ahead::Visited>,
     metadata: Option<crate::wire::hyperbee::Metadata>,
 }
 
@@ -319,6 +322,9 @@ impl Bee {
     ) -> Result<&mut Block, Error> {
         if seq == 0 || seq >= version {
             return Err(Error::Corrupt("a hyperbee refers to a block outside its version"));
+        }
+        if let Some(visited) = &mut self.visited {
+            visited.note(seq);
         }
         if !self.cache.has(seq) {
             let Some(bytes) = log.block(cx, seq)? else { return Err(self.not_here(seq)) };

@@ -1,7 +1,8 @@
 mod model;
+mod remote;
 mod upstream;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
@@ -18,7 +19,7 @@ use crate::wire::hyperbee::{Index, Metadata, Node};
 struct Memory {
     blocks: Vec<Vec<u8>>,
     appends: usize,
-    away: Vec<u64>,
+    away: BTreeSet<u64>,
     fork: u64,
 }
 
@@ -583,7 +584,7 @@ fn a_missing_block_is_named_and_asked_for_again() {
     replica.log.away = (0..61).collect();
     while replica.get(b"k17") == Err(Error::Missing) {
         let missing = replica.bee.missing().expect("named");
-        replica.log.away.retain(|&seq| seq != missing);
+        replica.log.away.remove(&missing);
     }
     assert_eq!(replica.get(b"k17").expect("get").expect("there").value.as_deref(), Some(&b"v"[..]));
     assert!(replica.log.away.len() > 40, "most blocks were not needed");
@@ -596,7 +597,7 @@ fn a_missing_block_is_named_and_asked_for_again() {
             Ok(None) => break,
             Err(Error::Missing) => {
                 let missing = replica.bee.missing().expect("named");
-                replica.log.away.retain(|&seq| seq != missing);
+                replica.log.away.remove(&missing);
             }
             Err(error) => panic!("{error}"),
         }
@@ -778,7 +779,7 @@ fn the_trees_of_the_real_package_are_sound() {
 fn a_tree_that_is_not_all_here_is_judged_as_far_as_it_goes() {
     let mut tree = Tree::new();
     run_all(&mut tree, &put_ops(0..60, 3), DEFAULT);
-    tree.log.away = vec![7, 30];
+    tree.log.away = [7, 30].into();
     let found = audited(&mut tree);
     assert_eq!(found.faults, []);
     assert_eq!((found.blocks, found.absent, found.entries, found.complete), (58, 2, None, false));

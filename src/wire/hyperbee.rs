@@ -1,9 +1,11 @@
-//! Formats of hyperbee: the blocks of its hypercore. Follows hyperbee.1 to hyperbee.9.
+//! Formats of hyperbee: the blocks of its hypercore, and what its readers ask of peers. Follows hyperbee.1 to
+//! hyperbee.9 and hyperbee.55.
 
 use super::{Cursor, Format, Wire, format};
 use crate::base::{Malformed, Reason, limits};
 
-pub const FORMATS: &[Format] = &[format::<Header>(), format::<Node>(), format::<Index>()];
+pub const FORMATS: &[Format] =
+    &[format::<Header>(), format::<Node>(), format::<Index>(), format::<Extension>()];
 
 /// Block 0.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -43,6 +45,101 @@ pub struct Level {
     pub keys: Vec<u64>,
     /// Block and place in its index, flat, of each child. One child more than keys, or none at all.
     pub children: Vec<u64>,
+}
+
+/// A message of the core extension `hyperbee`: which blocks will a read need?
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Extension {
+    /// An answer.
+    pub cache: Option<Hint>,
+    /// A question.
+    pub get: Option<AskGet>,
+    /// A question.
+    pub iterator: Option<AskRange>,
+}
+
+/// Blocks that a read needs.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Hint {
+    /// The lowest block, and the one after the highest.
+    pub start: u64,
+    pub end: u64,
+    pub blocks: Vec<u64>,
+}
+
+/// Which blocks lead to a key?
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct AskGet {
+    pub version: u64,
+    pub key: Option<Vec<u8>>,
+}
+
+/// Which blocks hold a range, from where a walk is?
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct AskRange {
+    pub version: u64,
+    pub gte: Option<Vec<u8>>,
+    pub gt: Option<Vec<u8>>,
+    pub lte: Option<Vec<u8>>,
+    pub lt: Option<Vec<u8>>,
+    /// 0: none.
+    pub limit: u64,
+    pub reverse: bool,
+    /// Block, place and step, flat, of each node from the root to where the walk is. Steps count children and keys in
+    /// turn, from the left.
+    pub checkpoint: Vec<u64>,
+}
+
+impl Wire for Extension {
+    const NAME: &'static str = "hyperbee.extension";
+    const RULE: &'static str = "hyperbee.55";
+    fn walk(&mut self, c: &mut Cursor<'_>) -> Result<(), Malformed> {
+        c.protobuf(3, |c, field| match field.number {
+            1 => c.pb_optional_message(field, "cache", &mut self.cache, |c, hint| hint.walk(c)),
+            2 => c.pb_optional_message(field, "get", &mut self.get, |c, get| get.walk(c)),
+            _ => c.pb_optional_message(field, "iterator", &mut self.iterator, |c, range| range.walk(c)),
+        })
+        .map(|_| ())
+    }
+}
+
+impl Hint {
+    fn walk(&mut self, c: &mut Cursor<'_>) -> Result<(), Malformed> {
+        let met = c.protobuf(3, |c, field| match field.number {
+            1 => c.pb_uint(field, "start", &mut self.start),
+            2 => c.pb_uint(field, "end", &mut self.end),
+            _ => c.pb_packed(field, "blocks", &mut self.blocks, limits::HYPERBEE_HINTS_MAX),
+        })?;
+        required(c, met, 1, "start")?;
+        required(c, met, 2, "end")
+    }
+}
+
+impl AskGet {
+    fn walk(&mut self, c: &mut Cursor<'_>) -> Result<(), Malformed> {
+        c.protobuf(2, |c, field| match field.number {
+            1 => c.pb_uint(field, "version", &mut self.version),
+            _ => c.pb_optional_bytes(field, "key", &mut self.key, limits::HYPERBEE_BLOCK_MAX),
+        })
+        .map(|_| ())
+    }
+}
+
+impl AskRange {
+    fn walk(&mut self, c: &mut Cursor<'_>) -> Result<(), Malformed> {
+        let max = limits::HYPERBEE_BLOCK_MAX;
+        c.protobuf(8, |c, field| match field.number {
+            1 => c.pb_uint(field, "version", &mut self.version),
+            2 => c.pb_optional_bytes(field, "gte", &mut self.gte, max),
+            3 => c.pb_optional_bytes(field, "gt", &mut self.gt, max),
+            4 => c.pb_optional_bytes(field, "lte", &mut self.lte, max),
+            5 => c.pb_optional_bytes(field, "lt", &mut self.lt, max),
+            6 => c.pb_uint(field, "limit", &mut self.limit),
+            7 => c.pb_bool(field, "reverse", &mut self.reverse),
+            _ => c.pb_packed(field, "checkpoint", &mut self.checkpoint, 3 * limits::HYPERBEE_DEPTH_MAX),
+        })
+        .map(|_| ())
+    }
 }
 
 impl Wire for Header {
@@ -140,11 +237,43 @@ mod tests {
         value.as_str().map(|text| hex::decode(text).expect("hex"))
     }
 
-    /// Every header, node and index of the vectors, both ways.
+    fn extension(name: &str, inputs: &Value) -> Extension {
+        let number = |name: &str| inputs[name].as_u64().expect("number");
+        let text = |name: &str| inputs[name].as_str().map(|text| text.as_bytes().to_vec());
+        let list = |name: &str| -> Vec<u64> {
+            inputs[name].as_array().expect("list").iter().map(|n| n.as_u64().expect("number")).collect()
+        };
+        match name {
+            "extension/get" => {
+                let get = AskGet { version: number("version"), key: bytes(&inputs["key"]) };
+                Extension { get: Some(get), ..Extension::default() }
+            }
+            "extension/iterator" => {
+                let range = AskRange {
+                    version: number("version"),
+                    gte: text("gte"),
+                    lt: text("lt"),
+                    limit: number("limit"),
+                    reverse: inputs["reverse"].as_bool().expect("bool"),
+                    checkpoint: list("checkpoint"),
+                    ..AskRange::default()
+                };
+                Extension { iterator: Some(range), ..Extension::default() }
+            }
+            "extension/cache" => {
+                let hint = Hint { start: number("start"), end: number("end"), blocks: list("blocks") };
+                Extension { cache: Some(hint), ..Extension::default() }
+            }
+            name => panic!("{name}: another kind of message"),
+        }
+    }
+
+    /// Every header, node, index and extension message of the vectors, both ways.
     // proves hyperbee.1
     // proves hyperbee.2
     // proves hyperbee.3
     // proves hyperbee.6
+    // proves hyperbee.55
     #[test]
     fn the_messages_of_the_real_package_come_out_the_same() {
         let mut seen = 0;
@@ -172,12 +301,16 @@ mod tests {
                     assert_eq!(decode(&wanted), Ok(node.clone()));
                     encode(&node)
                 }
-                _ => continue,
+                name => {
+                    let extension = extension(name, inputs);
+                    assert_eq!(decode(&wanted), Ok(extension.clone()));
+                    encode(&extension)
+                }
             };
             assert_eq!(hex::encode(&made), hex::encode(&wanted), "{vector}");
             seen += 1;
         }
-        assert_eq!(seen, 16);
+        assert_eq!(seen, 19);
     }
 
     // proves hyperbee.4
@@ -208,6 +341,8 @@ mod tests {
             assert_eq!(decode(&encode(&header)), Ok(header));
             assert_eq!(decode(&encode(&node)), Ok(node));
             assert_eq!(decode(&encode(&index)), Ok(index));
+            let extension: Extension = invent(&mut entropy);
+            assert_eq!(decode(&encode(&extension)), Ok(extension));
         }
     }
 

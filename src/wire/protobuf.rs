@@ -94,6 +94,32 @@ impl Cursor<'_> {
         }
     }
 
+    /// A number; absent it is 0, and it is always written.
+    pub fn pb_uint(&mut self, field: Field, name: &'static str, value: &mut u64) -> Result<(), Malformed> {
+        match &mut self.way {
+            Way::Read { .. } => {
+                *value = self.read_varint(name)?;
+                self.row(field.at, name, || Value::Number(*value));
+            }
+            Way::Write { out } => {
+                let start = out.len();
+                put_varint(out, field.number << 3 | VARINT);
+                put_varint(out, *value);
+                self.at += out.len() - start;
+            }
+            Way::Invent { .. } => *value = self.draw_number().min(compact::UINT_MAX),
+        }
+        Ok(())
+    }
+
+    /// True for any number but 0; absent it is false, and it is always written.
+    pub fn pb_bool(&mut self, field: Field, name: &'static str, value: &mut bool) -> Result<(), Malformed> {
+        let mut number = u64::from(*value);
+        self.pb_uint(field, name, &mut number)?;
+        *value = number > 0;
+        Ok(())
+    }
+
     /// UTF-8 text that is always there.
     pub fn pb_string(
         &mut self,

@@ -147,7 +147,7 @@ fn a_diff_reads_only_what_differs() {
             Ok(Some(difference)) => found.push(difference),
             Err(Error::Missing) => {
                 let missing = replica.bee.missing().expect("named");
-                replica.log.away.retain(|&seq| seq != missing);
+                replica.log.away.remove(&missing);
                 fetched += 1;
             }
             Err(error) => panic!("{error}"),
@@ -257,7 +257,7 @@ fn blocks_that_a_version_does_not_need_can_go() {
                 let mut unlinked = bee.unlinked(version, 0, u64::MAX);
                 let mut count = 0;
                 while let Some(seq) = unlinked.next(cx, bee, log).expect("next") {
-                    log.away.push(seq);
+                    log.away.insert(seq);
                     count += 1;
                 }
                 count
@@ -274,10 +274,10 @@ fn blocks_that_a_version_does_not_need_can_go() {
         }
         // Each block that is left is needed: without it something of the version cannot be read.
         for seq in (1..version).filter(|seq| !tree.log.away.contains(seq)).collect::<Vec<_>>() {
-            tree.log.away.push(seq);
+            tree.log.away.insert(seq);
             tree.bee = Bee::new();
             assert_eq!(tree.range_at(version, Range::all()), Err(Error::Missing), "block {seq}");
-            tree.log.away.pop();
+            tree.log.away.remove(&seq);
         }
         tree.bee = Bee::new();
         for key in map.keys() {

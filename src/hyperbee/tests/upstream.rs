@@ -243,7 +243,7 @@ fn what_is_a_hyperbee() {
         assert_eq!(tree.with(|cx, bee, log| bee.is_hyperbee(cx, log)), Ok(wanted), "case {n}");
     }
     let mut away = of(b"x");
-    away.log.away = vec![0];
+    away.log.away = [0].into();
     assert_eq!(away.with(|cx, bee, log| bee.is_hyperbee(cx, log)), Err(Error::Missing));
 }
 
@@ -536,7 +536,7 @@ fn a_watch_outlives_missing_blocks_and_cuts() {
             Ok(changed) => break changed,
             Err(Error::Missing) => {
                 let missing = tree.bee.missing().expect("named");
-                tree.log.away.retain(|&seq| seq != missing);
+                tree.log.away.remove(&missing);
             }
             Err(error) => panic!("{error}"),
         }
