@@ -8,6 +8,7 @@ mod api;
 mod asks;
 mod audit;
 mod chat;
+mod cores;
 mod corestore;
 mod dht_rpc;
 mod differential;
