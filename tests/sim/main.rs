@@ -7,6 +7,7 @@ mod beside;
 mod cases;
 mod chat;
 mod check;
+mod copies;
 mod crowd;
 mod drawn;
 mod echo;

@@ -7,7 +7,7 @@ pub use blocks::{Blocks, Step};
 pub use copy::{Copying, Extent, State};
 
 use crate::base::{Error, Key, Span, Time};
-use crate::node::{CoreId, Durability, Event, JoinOptions, Net, StoreId};
+use crate::node::{CoreId, Event, JoinOptions, Net, StoreId};
 
 /// The name from which a store derives the key pair under which its cores are exchanged.
 const NAME: &str = "seckel core";
@@ -49,9 +49,8 @@ pub enum Standing {
 
 impl Exchange {
     /// Opens the cores with these keys in the store `dir`, and looks for their peers. `serve`: be found by others.
+    /// What comes is as durable as `Net::set_durability` says.
     pub fn start(net: &mut Net<'_>, dir: &str, keys: &[Key], serve: bool) -> Result<Exchange, Error> {
-        // What a crash of the machine takes from a copy is copied again.
-        net.set_durability(Durability::Kernel);
         let store = net.store(dir)?;
         let pair = net.key_pair(store, NAME)?;
         net.swarm(&pair);

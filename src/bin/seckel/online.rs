@@ -11,7 +11,7 @@ use seckel::node::{Event, Net};
 
 use super::network::{Joined, Meeting};
 use super::run::{Bad, LEAVE};
-use super::shelf::{Shelf, UNREACHED, bad};
+use super::shelf::{Keeping, Shelf, UNREACHED, bad};
 
 /// With whom, and what is kept of it.
 #[derive(Args, Debug)]
@@ -72,15 +72,23 @@ pub struct Online {
 }
 
 impl Online {
-    pub fn open(reach: &Reach, keys: &[Key], serve: bool) -> Result<Online, Bad> {
+    pub fn open(reach: &Reach, keys: &[Key]) -> Result<Online, Bad> {
         let folder = reach.storage.clone().unwrap_or_else(scratch);
-        Online::open_in(&folder, reach, keys, serve)
+        let keeping = Keeping { unsynced: reach.storage.is_none() };
+        Online::open_in(&folder, reach, keys, false, keeping)
     }
 
     /// With the cores of the store in `folder`.
-    pub fn open_in(folder: &Path, reach: &Reach, keys: &[Key], serve: bool) -> Result<Online, Bad> {
+    pub fn open_in(
+        folder: &Path,
+        reach: &Reach,
+        keys: &[Key],
+        serve: bool,
+        keeping: Keeping,
+    ) -> Result<Online, Bad> {
         Shelf::open(folder, true)?.room_for_store()?;
         let mut joined = reach.meeting.open_at(folder)?;
+        joined.net().set_durability(keeping.durability());
         let started = Exchange::start(&mut joined.net(), "", keys, serve);
         let exchange = started.map_err(|error| bad(folder, error))?;
         let key = keys.first().copied().unwrap_or_default();

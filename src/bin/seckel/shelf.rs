@@ -76,7 +76,7 @@ pub struct Keeping {
 }
 
 impl Keeping {
-    fn durability(self) -> Durability {
+    pub fn durability(self) -> Durability {
         if self.unsynced { Durability::Kernel } else { Durability::Flush }
     }
 }

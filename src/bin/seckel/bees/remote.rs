@@ -17,7 +17,7 @@ pub fn answer(
 ) -> Result<bool, Bad> {
     asked.which.none()?;
     let Asked { reach, ask, version, until, live, .. } = asked;
-    let mut online = Online::open(reach, &[key], false)?;
+    let mut online = Online::open(reach, &[key])?;
     if live {
         online = online.patient();
     }

@@ -266,6 +266,8 @@ pub struct Download {
     #[arg(long)]
     pub progress: bool,
     #[command(flatten)]
+    pub keeping: Keeping,
+    #[command(flatten)]
     pub reach: Reach,
 }
 
@@ -286,6 +288,8 @@ pub struct Seed {
     /// Show progress even if standard error is no terminal
     #[arg(long)]
     pub progress: bool,
+    #[command(flatten)]
+    pub keeping: Keeping,
     #[command(flatten)]
     pub reach: Reach,
 }

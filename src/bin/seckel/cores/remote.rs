@@ -16,7 +16,7 @@ use crate::terminal::say;
 /// `seckel core get KEY`.
 pub fn get(args: &Get, key: Key) -> Result<u8, Bad> {
     args.which.none()?;
-    let mut online = Online::open(&args.reach, &[key], false)?;
+    let mut online = Online::open(&args.reach, &[key])?;
     let core = online.exchange.core();
     let mut blocks = Blocks::new(core, args.index, Some(args.index + 1), false);
     let folder = online.folder().to_owned();
@@ -45,7 +45,7 @@ fn no_block(index: u64, length: u64) -> Bad {
 /// `seckel core cat KEY`.
 pub fn cat(args: &Cat, key: Key) -> Result<u8, Bad> {
     args.which.none()?;
-    let mut online = Online::open(&args.reach, &[key], false)?;
+    let mut online = Online::open(&args.reach, &[key])?;
     if args.live {
         online = online.patient();
     }
@@ -79,7 +79,7 @@ pub fn cat(args: &Cat, key: Key) -> Result<u8, Bad> {
 /// `seckel core info KEY`.
 pub fn info(args: &Info, key: Key) -> Result<u8, Bad> {
     args.which.none()?;
-    let mut online = Online::open(&args.reach, &[key], false)?;
+    let mut online = Online::open(&args.reach, &[key])?;
     let core = online.exchange.core();
     let about = online.run(&mut |net, exchange| {
         if exchange.standing(net) != Standing::Fresh {
@@ -97,7 +97,8 @@ pub fn info(args: &Info, key: Key) -> Result<u8, Bad> {
 
 /// `seckel core download`.
 pub fn download(args: &Download) -> Result<u8, Bad> {
-    let mut online = Online::open_in(&args.reach.storage_or_default(), &args.reach, &[args.key], false)?;
+    let mut online =
+        Online::open_in(&args.reach.storage_or_default(), &args.reach, &[args.key], false, args.keeping)?;
     if args.live {
         online = online.patient();
     }
@@ -148,7 +149,7 @@ pub fn seed(args: &Seed) -> Result<u8, Bad> {
             (dir.clone(), shelf.keys(&Which { name: args.name.clone(), key: args.core })?)
         }
     };
-    let mut online = Online::open_in(&folder, &args.reach, &keys, true)?.patient();
+    let mut online = Online::open_in(&folder, &args.reach, &keys, true, args.keeping)?.patient();
     let cores: Vec<_> = online.exchange.cores().collect();
     for &core in &cores {
         let mut net = online.joined.net();
