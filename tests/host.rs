@@ -145,6 +145,30 @@ fn a_fast_sender_waits_for_the_network() {
     });
 }
 
+/// The same on a line so slow that the socket's buffer is full in the middle of a turn: what did not fit leaves once the
+/// kernel has room.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_fast_sender_waits_for_a_slow_line() {
+    use std::io::Write;
+    use std::process::Command;
+
+    const LINE: &str = "ip link set lo up && tc qdisc add dev lo root tbf rate 200mbit burst 128k limit 20mb";
+    let own = std::env::current_exe().expect("this binary");
+    let run = |then: &str| {
+        let script = format!("({LINE}) 2>&1 && {then}");
+        Command::new("unshare").args(["--net", "sh", "-c", &script]).arg(&own).output()
+    };
+    if !run("true").is_ok_and(|line| line.status.success()) {
+        // Not by a macro: libtest would keep it to itself.
+        let _ = writeln!(std::io::stderr(), "NO SLOW LINE, NOT TESTED: it takes root, iproute2 and its tbf");
+        return;
+    }
+    let ran = run("exec \"$0\" --exact a_fast_sender_waits_for_the_network").expect("it ran before");
+    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stdout));
+    assert!(String::from_utf8_lossy(&ran.stdout).contains("1 passed"));
+}
+
 /// Datagrams that leave in one call arrive one by one, as they were sent, at sockets that know nothing of that.
 #[test]
 fn joined_datagrams_arrive_apart() {
