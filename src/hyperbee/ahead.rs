@@ -20,10 +20,12 @@ pub(super) const PASSIVE: u64 = 2048;
 /// Blocks that one question about a range brings. (hyperbee.57)
 const ACTIVE: usize = PASSIVE as usize + PIECE;
 
-/// Asks, and answers, one tree's peers. Commands: `ask_get`, `ask_range`, `told`; what they return is sent in
+/// Asks, and answers, one tree's peers. Commands: `ask`, `ask_get`, `ask_range`, `told`; what they return is sent in
 /// messages of the extension `EXTENSION`: questions to all peers, answers to who asked.
 #[derive(Clone, Debug, Default)]
 pub struct Ahead {
+    /// What was asked about last; a read that is tried again does not ask again.
+    asked: Option<(u64, Vec<u8>)>,
     /// Blocks that answers may still make us fetch.
     hoped: usize,
     /// Blocks that questions have made us read, as of a moment; they are forgiven as time goes.
@@ -38,6 +40,23 @@ pub struct Told {
     pub answers: Vec<Vec<u8>>,
     /// Blocks to fetch: a read that was asked about will need them.
     pub wanted: Vec<u64>,
+}
+
+/// What a read that failed with `Error::Missing` is short of; see `Bee::lacking`.
+#[derive(Debug, Default)]
+pub struct Lacking {
+    /// Blocks that it needs: the one that it failed for, and those that a walk needs next.
+    pub blocks: Vec<u64>,
+    pub(super) question: Option<Question>,
+}
+
+impl Bee {
+    /// What the last read is short of that failed with `Error::Missing`; once.
+    pub fn lacking(&mut self) -> Lacking {
+        let mut lacking = core::mem::take(&mut self.lacking);
+        lacking.blocks.extend(self.missing);
+        lacking
+    }
 }
 
 /// The blocks that a read looked at, in this order.
@@ -63,11 +82,35 @@ impl Ahead {
         encode(&Extension { get: Some(get), ..Extension::default() })
     }
 
+    /// The question for all peers that helps a read along; None if it was asked, or if there is none.
+    pub fn ask(&mut self, lacking: &Lacking) -> Option<Vec<u8>> {
+        match lacking.question.as_ref()? {
+            Question::Get(get) => {
+                let key = get.key.as_deref().unwrap_or_default();
+                let again = self.asked.as_ref().is_some_and(|asked| asked.0 == get.version && asked.1 == key);
+                if again {
+                    return None;
+                }
+                self.asked = Some((get.version, key.to_vec()));
+                Some(self.ask_get(get.version, key))
+            }
+            Question::Range(range) => Some(self.ask_walk(range.clone())),
+        }
+    }
+
+    /// Nobody heard what was asked last.
+    pub fn unheard(&mut self) {
+        self.asked = None;
+    }
+
     /// The question which blocks a walk will need; None if it has asked not long ago, or is at its end. (hyperbee.56)
     pub fn ask_range(&mut self, cursor: &mut Cursor) -> Option<Vec<u8>> {
-        let iterator = cursor.question()?;
+        cursor.question().map(|range| self.ask_walk(range))
+    }
+
+    fn ask_walk(&mut self, range: AskRange) -> Vec<u8> {
         self.hoped = (self.hoped + ACTIVE).min(limits::HYPERBEE_HINTS_MAX);
-        Some(encode(&Extension { iterator: Some(iterator), ..Extension::default() }))
+        encode(&Extension { iterator: Some(range), ..Extension::default() })
     }
 
     /// Takes a peer's message, be it a question or an answer. (hyperbee.58)
@@ -113,7 +156,8 @@ impl Ahead {
     }
 }
 
-enum Question {
+#[derive(Debug)]
+pub(super) enum Question {
     Get(AskGet),
     Range(AskRange),
 }

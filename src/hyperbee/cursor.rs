@@ -2,7 +2,7 @@
 
 use core::ops::Bound;
 
-use super::ahead::PASSIVE;
+use super::ahead::{PASSIVE, Question};
 use super::{Bee, Entry, Log, Spot, TOO_DEEP, child, root};
 use crate::base::{Cx, Error, limits};
 use crate::wire::hyperbee::{AskRange, Level};
@@ -78,7 +78,12 @@ pub struct Cursor {
     last: Option<Vec<u8>>,
     /// Entries that are handed out before peers are asked again what comes next (hyperbee.56).
     asked: u64,
+    /// The block that was missing last: what comes after it is looked for once.
+    stuck: Option<u64>,
 }
+
+/// Blocks that a walk which waits for one has fetched beside it.
+const AHEAD: usize = 256;
 
 #[derive(Clone, Debug)]
 enum State {
@@ -98,11 +103,27 @@ pub(super) struct Frame {
 
 impl Cursor {
     pub(super) fn new(version: u64, range: Range) -> Cursor {
-        Cursor { version, range, state: State::Fresh, last: None, asked: 0 }
+        Cursor { version, range, state: State::Fresh, last: None, asked: 0, stuck: None }
     }
 
     /// The next entry; `None` at the end.
     pub fn next(
+        &mut self,
+        cx: &mut Cx<'_>,
+        bee: &mut Bee,
+        log: &mut impl Log,
+    ) -> Result<Option<Entry>, Error> {
+        let entry = self.advance(cx, bee, log);
+        if entry == Err(Error::Missing) && bee.visited.is_none() && self.stuck != bee.missing {
+            self.stuck = bee.missing;
+            bee.lacking.question = self.question().map(Question::Range);
+            bee.lacking.blocks = self.ahead(cx, bee, log, AHEAD);
+            bee.missing = self.stuck;
+        }
+        entry
+    }
+
+    fn advance(
         &mut self,
         cx: &mut Cx<'_>,
         bee: &mut Bee,

@@ -18,7 +18,7 @@ mod watch;
 
 use crate::base::{Cx, Error, limits};
 use crate::hypercore::Hypercore;
-use crate::wire::hyperbee::{Header, Level};
+use crate::wire::hyperbee::{AskGet, Header, Level};
 use crate::wire::{decode, encode};
 use cache::{Block, Cache};
 
@@ -93,6 +93,8 @@ pub struct Bee {
     cache: Cache,
     fork: u64,
     missing: Option<u64>,
+    /// What the last read is short of that failed with `Error::Missing`.
+    lacking: ahead::Lacking,
     /// While a peer's question is answered: what the answer is about.
     visited: Option<ahead::Visited>,
     metadata: Option<crate::wire::hyperbee::Metadata>,
@@ -120,6 +122,11 @@ impl Bee {
     /// A tree whose header will carry `metadata`, if this writes it.
     pub fn with_metadata(metadata: crate::wire::hyperbee::Metadata) -> Bee {
         Bee { metadata: Some(metadata), ..Bee::default() }
+    }
+
+    /// What the header will carry, if this writes it.
+    pub fn set_metadata(&mut self, metadata: Option<crate::wire::hyperbee::Metadata>) {
+        self.metadata = metadata;
     }
 
     /// The block whose absence made the last call fail with `Error::Missing`.
@@ -154,13 +161,17 @@ impl Bee {
         key: &[u8],
     ) -> Result<Option<Entry>, Error> {
         self.start(log, version)?;
-        match root(version) {
-            None => Ok(None),
-            Some(spot) => match self.search(cx, log, spot, version, key)? {
-                Found::Nowhere => Ok(None),
-                Found::Here(seq) => self.entry(cx, log, version, seq).map(Some),
-            },
+        let Some(spot) = root(version) else { return Ok(None) };
+        let found = match self.search(cx, log, spot, version, key) {
+            Ok(Found::Nowhere) => Ok(None),
+            Ok(Found::Here(seq)) => self.entry(cx, log, version, seq).map(Some),
+            Err(error) => Err(error),
+        };
+        if found == Err(Error::Missing) && self.visited.is_none() {
+            let question = AskGet { version, key: Some(key.to_vec()) };
+            self.lacking.question = Some(ahead::Question::Get(question));
         }
+        found
     }
 
     /// Sets `key`. Returns the block that it went into. The header is appended first if the log is empty.

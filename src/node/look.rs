@@ -33,19 +33,20 @@ impl Net<'_> {
         })
     }
 
-    /// Reads the B-tree on a core. A block that `read` fails with `Error::Missing` for is fetched: an
-    /// `Event::Downloaded` tells when it can be asked again.
+    /// Reads the B-tree on a core. A block that `read` fails with `Error::Missing` for is fetched, and what
+    /// it will need beyond is asked of peers: an `Event::Downloaded` tells when it can be asked again.
     pub fn bee_read<T>(
         &mut self,
         core: CoreId,
         read: impl FnOnce(&mut Cx<'_>, &mut Bee, &mut Hypercore) -> Result<T, Error>,
     ) -> Result<T, Error> {
+        self.bee_open(core)?;
         let (node, cx) = self.parts();
         let state = node.cores.get_mut(core).ok_or(Error::Gone)?;
         let done = cx.within(core.place(), |cx| read(cx, &mut state.bee, &mut state.live.core));
-        let missing = state.bee.missing();
-        if let (Err(Error::Missing), Some(block)) = (&done, missing) {
-            self.want(core, block)?;
+        if let Err(Error::Missing) = &done {
+            let lacking = state.bee.lacking();
+            self.bee_fetch(core, &lacking)?;
         }
         done
     }

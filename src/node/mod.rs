@@ -3,6 +3,7 @@
 //!
 //! `Host` and `World` drive it by the five methods of a machine; programs use it through `Net`.
 
+mod bees;
 mod conn;
 mod cores;
 pub mod inspect;

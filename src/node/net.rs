@@ -440,6 +440,7 @@ impl<'a> Net<'a> {
 
     /// The value of a key in the B-tree on a core. `Error::Missing`: a block that it needs is not here.
     pub fn bee_get(&mut self, core: CoreId, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+        self.bee_open(core)?;
         let state = self.node.cores.get_mut(core).ok_or(Error::Gone)?;
         let entry = state.bee.get(&mut self.cx, &mut state.live.core, key)?;
         Ok(entry.map(|entry| entry.value.unwrap_or_default()))
@@ -448,6 +449,7 @@ impl<'a> Net<'a> {
     /// Sets a key in the B-tree on a core.
     pub fn bee_put(&mut self, core: CoreId, key: &[u8], value: &[u8]) -> Result<(), Error> {
         trace!(self.cx, Call, "node", id: core, "put, key of {} bytes, value of {}", key.len(), value.len());
+        self.bee_open(core)?;
         let state = self.node.cores.get_mut(core).ok_or(Error::Gone)?;
         self.cx.within(core.place(), |cx| state.bee.put(cx, &mut state.live.core, key, Some(value)))?;
         self.after_append(core);
@@ -457,6 +459,7 @@ impl<'a> Net<'a> {
     /// Deletes a key from the B-tree on a core; false if it was not there.
     pub fn bee_del(&mut self, core: CoreId, key: &[u8]) -> Result<bool, Error> {
         trace!(self.cx, Call, "node", id: core, "delete, key of {} bytes", key.len());
+        self.bee_open(core)?;
         let state = self.node.cores.get_mut(core).ok_or(Error::Gone)?;
         let deleted = self.cx.within(core.place(), |cx| state.bee.del(cx, &mut state.live.core, key))?;
         self.after_append(core);
@@ -465,6 +468,7 @@ impl<'a> Net<'a> {
 
     /// Entries of the B-tree on a core, in its order.
     pub fn bee_list(&mut self, core: CoreId, range: &Range) -> Result<Vec<Pair>, Error> {
+        self.bee_open(core)?;
         let state = self.node.cores.get_mut(core).ok_or(Error::Gone)?;
         let length = state.live.core.length();
         let mut cursor = state.bee.range(length, range.clone());

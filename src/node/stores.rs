@@ -6,6 +6,7 @@ use crate::base::hex::Short;
 use crate::base::{Cx, Error, Id, Key, Kind, Machine, trace};
 use crate::corestore::Corestore;
 use crate::hyperbee::Bee;
+use crate::hyperbee::ahead::{Ahead, EXTENSION};
 use crate::hypercore::live::Live;
 use crate::hypercore::replicate::{self, PeerId};
 use crate::hyperdht::ConnId;
@@ -43,6 +44,8 @@ pub(super) struct CoreState {
     pub store: StoreId,
     pub live: Live,
     pub bee: Bee,
+    /// None: nobody has used the core as a tree.
+    pub ahead: Option<Ahead>,
     /// Openings that the program has not taken back. (corestore.10)
     pub holds: usize,
 }
@@ -56,7 +59,13 @@ impl Node {
         core: crate::hypercore::Hypercore,
     ) -> CoreId {
         let (discovery, length, fork) = (*core.discovery_key(), core.length(), core.fork());
-        let id = self.cores.insert(CoreState { store, live: Live::new(core), bee: Bee::new(), holds: 0 });
+        let id = self.cores.insert(CoreState {
+            store,
+            live: Live::new(core),
+            bee: Bee::new(),
+            ahead: None,
+            holds: 0,
+        });
         trace!(cx, State, "node", id: id, "open, {} of {store}, length {length}, fork {fork}", Short(&discovery));
         let conns: Vec<ConnId> = self
             .conns
@@ -210,6 +219,11 @@ impl Node {
                 replicate::Event::PeerAdded { peer } => self.tell(Event::PeerAdded { core: id, peer }),
                 replicate::Event::PeerRemoved { peer } => self.tell(Event::PeerRemoved { core: id, peer }),
                 replicate::Event::Fault { peer, .. } => self.tell(Event::PeerFault { core: id, peer }),
+                replicate::Event::Extension { peer, name, message }
+                    if name == EXTENSION && self.is_tree(id) =>
+                {
+                    self.bee_told(cx, id, peer, &message);
+                }
                 replicate::Event::Extension { peer, name, message } => {
                     self.tell(Event::Extension { core: id, peer, name, message });
                 }

@@ -1,7 +1,7 @@
 //! Stores of cores on a node.
 
-use seckel::base::Span;
-use seckel::node::{Event, KeyPair, Namespace, Want};
+use seckel::base::{Cx, Error, Span};
+use seckel::node::{Bee, Event, Hypercore, KeyPair, Namespace, Range, Want};
 use seckel::sim::{Line, Step, World};
 
 use crate::support::{joining, network, seed, wait};
@@ -191,4 +191,112 @@ fn all_cores_go_over_one_connection() {
     let blocks: Vec<_> = copies.iter().map(|copy| world.net(taker).block(*copy, 0)).collect();
     assert_eq!(blocks, [b"one".as_slice(), b"two", b"three"].map(|block| Ok(Some(block.to_vec()))));
     assert_eq!(world.net(taker).conns().len(), 1);
+}
+
+/// Reads the tree on `core` at `host` until `read` has its answer; gives it with the blocks that came meanwhile, and how
+/// long it took.
+fn read_tree<T>(
+    world: &mut World,
+    (host, core): (seckel::sim::HostId, seckel::node::CoreId),
+    mut read: impl FnMut(&mut Cx<'_>, &mut Bee, &mut Hypercore) -> Result<T, Error>,
+) -> (T, u64, Span) {
+    let (began, mut blocks) = (world.now(), 0);
+    loop {
+        match world.net(host).bee_read(core, &mut read) {
+            Ok(done) => return (done, blocks, world.now().since(began)),
+            Err(Error::Missing) => {
+                wait(world, 60, |_, from, event| {
+                    let came = from == host && matches!(event, Event::Downloaded { .. });
+                    blocks += u64::from(came);
+                    came
+                });
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+/// Of a tree elsewhere a look-up fetches only what it needs, and in few round trips because the peer is asked what that
+/// will be; so does a range.
+// proves hyperbee.35, hyperbee.56
+#[test]
+fn a_tree_elsewhere_is_read_without_a_copy() {
+    const KEYS: u64 = 2000;
+    let mut world = World::new(seed(15));
+    network(&mut world, 1);
+    let (giver, taker) = (world.add([30, 0, 2, 1]), world.add([30, 0, 2, 2]));
+    for host in [giver, taker] {
+        world.start(host, joining());
+        wait(&mut world, 60, |_, from, event| from == host && matches!(event, Event::Bootstrapped));
+    }
+    world.line = Line { delay: Span::from_millis(50), ..Line::default() };
+    let own = KeyPair::from_seed([1; 32]);
+    let mut net = world.net(giver);
+    let from = net.store("store").expect("a store");
+    let tree = net.core(from, "tree").expect("a core");
+    for n in 0..KEYS {
+        net.bee_put(tree, format!("{:04}", n * 791 % KEYS).as_bytes(), b"a value").expect("a put");
+    }
+    let key = net.core_info(tree).expect("open").key;
+    net.listen(&own, true).expect("listening");
+    wait(&mut world, 60, |_, host, event| host == giver && matches!(event, Event::Listening { .. }));
+    let mut net = world.net(taker);
+    let to = net.store("store").expect("a store");
+    let copy = net.core_by_key(to, &key).expect("a core");
+    net.connect(own.public, &KeyPair::from_seed([2; 32]), true).expect("connecting");
+    wait(&mut world, 120, |world, host, event| {
+        if let Event::Connected { conn, .. } = event {
+            let store = if host == giver { from } else { to };
+            world.net(host).replicate(*conn, store).expect("open");
+        }
+        host == taker && world.net(taker).core_info(copy).expect("open").length == KEYS + 1
+    });
+    let (entry, blocks, took) =
+        read_tree(&mut world, (taker, copy), |cx, bee, log| bee.get(cx, log, b"1234"));
+    assert_eq!(entry.and_then(|entry| entry.value), Some(b"a value".to_vec()));
+    assert!(blocks < 30, "{blocks} blocks of {KEYS}");
+    // The question and the blocks that its answer names; one after the other they take as long as there are blocks.
+    assert!(took < Span::from_millis(450), "{took} for {blocks} blocks");
+
+    let range = Range::all().gte(b"0500").lt(b"0800");
+    let mut cursor =
+        world.net(taker).bee_read(copy, |_, bee, _| Ok(bee.range(KEYS + 1, range))).expect("open");
+    let mut entries = 0;
+    let (_, blocks, took) = read_tree(&mut world, (taker, copy), |cx, bee, log| {
+        while cursor.next(cx, bee, log)?.is_some() {
+            entries += 1;
+        }
+        Ok(())
+    });
+    assert_eq!(entries, 300);
+    assert!(blocks < 400, "{blocks} blocks of {KEYS}");
+    assert!(took < Span::from_millis(1000), "{took} for {blocks} blocks");
+}
+
+/// What a version of a tree does not need goes from the disk; the version stays whole.
+// proves hyperbee.53
+#[test]
+fn what_a_tree_does_not_need_is_cleared() {
+    let mut world = World::new(seed(16));
+    let host = world.add([30, 0, 2, 1]);
+    world.start(host, joining());
+    let mut net = world.net(host);
+    let store = net.store("store").expect("a store");
+    let tree = net.core(store, "tree").expect("a core");
+    for n in 0..600_u64 {
+        net.bee_put(tree, format!("{:02}", n % 60).as_bytes(), &n.to_le_bytes()).expect("a put");
+    }
+    let mut unlinked =
+        net.bee_read(tree, |_, bee, log| Ok(bee.unlinked(log.length(), 0, u64::MAX))).expect("open");
+    assert!(net.bee_clear_unlinked(tree, &mut unlinked).expect("cleared") > 400);
+    assert_eq!(net.bee_clear_unlinked(tree, &mut unlinked), Ok(0));
+    let here = net.look(tree, |core| (0..core.length()).filter(|&seq| core.has(seq)).count()).expect("open");
+    assert!(here < 200, "{here} blocks");
+    world.start(host, joining());
+    let mut net = world.net(host);
+    let store = net.store("store").expect("a store");
+    let tree = net.core(store, "tree").expect("a core");
+    let entries = net.bee_list(tree, &Range::all()).expect("all is here");
+    assert_eq!(entries.len(), 60);
+    assert!(entries.iter().zip(540..).all(|(entry, n)| entry.1 == u64::to_le_bytes(n)));
 }

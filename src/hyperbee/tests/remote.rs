@@ -81,7 +81,12 @@ fn a_look_up_fetches_the_blocks_of_its_way_and_no_other() {
         let wanted = needed(&whole, |cx, bee, log| drop(bee.get_at(cx, log, version, key)));
         assert!(wanted.len() < 30, "{} blocks of 5,000", wanted.len());
         let mut pair = Pair::new(&whole);
-        let question = pair.ahead.ask_get(version, key);
+        let got = pair.reader.with(|cx, bee, log| bee.get_at(cx, log, version, key));
+        assert_eq!(got, Err(Error::Missing));
+        let lacking = pair.reader.bee.lacking();
+        let question = pair.ahead.ask(&lacking).expect("a question");
+        let _ = pair.reader.with(|cx, bee, log| bee.get_at(cx, log, version, key));
+        assert_eq!(pair.ahead.ask(&pair.reader.bee.lacking()), None, "asked once");
         let hints = pair.ask(&question);
         pair.fetch(hints);
         assert_eq!(pair.fetched, wanted, "one question, and all that it takes");
@@ -121,12 +126,11 @@ fn a_range_is_fetched_ahead() {
                 Ok(None) => break,
                 Err(Error::Missing) => {
                     let missing = pair.reader.bee.missing().expect("named");
-                    let question = if asks { pair.ahead.ask_range(&mut cursor) } else { None };
-                    let mut next = question.map_or_else(Vec::new, |question| pair.ask(&question));
-                    let ahead = pair.reader.with(|cx, bee, log| cursor.ahead(cx, bee, log, 2048));
-                    next.extend(ahead);
-                    next.push(missing);
-                    pair.fetch(next);
+                    let lacking = pair.reader.bee.lacking();
+                    assert!(lacking.blocks.contains(&missing));
+                    let question = if asks { pair.ahead.ask(&lacking) } else { None };
+                    let hints = question.map_or_else(Vec::new, |question| pair.ask(&question));
+                    pair.fetch(hints.into_iter().chain(lacking.blocks));
                 }
                 Err(error) => panic!("{error}"),
             }
