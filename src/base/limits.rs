@@ -268,6 +268,8 @@ pub const AUDIT_OPLOG_MAX: u64 = 256 << 20;
 pub const AUDIT_RECORD_SEARCH: usize = 1 << 20;
 /// Bytes of a block in which an audit looks for a single wrong bit: the time grows with their square.
 pub const AUDIT_BIT_SEARCH: usize = 8 << 10;
+/// Bytes of an oplog's record in which a wrong bit is looked for when a core is opened.
+pub const MEND_MAX: u64 = 1 << 18;
 /// Lines of a key log that are kept; further ones are passed over.
 pub const EXPLAIN_KEYS: usize = 1 << 20;
 /// Bytes of a direction of a stream that wait, when a capture is read, for packets before them; then those are lost.

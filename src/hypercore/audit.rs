@@ -8,7 +8,7 @@
 
 mod files;
 mod log;
-mod record;
+pub(super) mod record;
 mod replay;
 mod report;
 mod walk;

@@ -7,13 +7,13 @@ use crate::base::{Disk, Entropy, Seeded};
 /// What a core should be: fork, blocks (None: cleared), one value of user data.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub(super) struct Model {
-    fork: u64,
-    blocks: Vec<Option<Vec<u8>>>,
-    note: Vec<u8>,
+    pub fork: u64,
+    pub blocks: Vec<Option<Vec<u8>>>,
+    pub note: Vec<u8>,
 }
 
 impl Model {
-    fn of(bench: &mut Bench, core: &mut Hypercore) -> Result<Model, Error> {
+    pub(super) fn of(bench: &mut Bench, core: &mut Hypercore) -> Result<Model, Error> {
         let blocks = (0..core.length()).map(|n| bench.with(|cx| core.get(cx, n)));
         let blocks = blocks.collect::<Result<_, _>>()?;
         let note = core.user_data("note").unwrap_or_default().to_vec();
@@ -121,7 +121,7 @@ pub(super) fn run(bench: &mut Bench, ops: &[Op]) -> (Option<usize>, Option<usize
     (Some(ops.len()), acknowledged)
 }
 
-fn sound(core: &Hypercore) -> bool {
+pub(super) fn sound(core: &Hypercore) -> bool {
     let state = TreeState { hash: core.tree_hash(), length: core.length(), fork: core.fork() };
     core.signature().is_empty() || core.auth().is_some_and(|auth| auth.verify(&state, core.signature()))
 }
@@ -158,7 +158,13 @@ fn nothing_acknowledged_is_lost() {
 }
 
 /// Reopens, and finds the model that it became: between `least` and one more than `done`. Returns its number.
-fn check(bench: &mut Bench, models: &[Model], least: usize, done: Option<usize>, what: &str) -> usize {
+pub(super) fn check(
+    bench: &mut Bench,
+    models: &[Model],
+    least: usize,
+    done: Option<usize>,
+    what: &str,
+) -> usize {
     let mut core = open(bench).unwrap_or_else(|error| panic!("{what}: {error}"));
     let found = Model::of(bench, &mut core).unwrap_or_else(|error| panic!("{what}: {error}"));
     let most = done.map_or(0, |done| (done + 1).min(models.len() - 1));

@@ -9,6 +9,7 @@ pub mod audit;
 pub mod auth;
 pub mod bitfield;
 mod conflict;
+mod damage;
 pub mod encryption;
 mod extension;
 pub mod fetch;
@@ -152,9 +153,14 @@ impl Hypercore {
         if (open.read_only || !open.create) && !cx.disk.exists(&join(dir, "oplog")) {
             return Err(Error::Missing);
         }
+        damage::check_log(cx, dir)?;
         let opened = Oplog::open(cx, dir, mode)?;
         let mut oplog = opened.oplog;
-        let store = match Store::open(cx, dir, mode) {
+        let checked = match &opened.header {
+            Some(header) => damage::check_files(cx, dir, header, opened.lone && opened.entries.is_empty()),
+            None => damage::check_none(cx, dir),
+        };
+        let store = match checked.and_then(|()| Store::open(cx, dir, mode)) {
             Ok(store) => store,
             Err(error) => {
                 oplog.close(cx);
@@ -860,5 +866,7 @@ fn check_block(
 
 #[cfg(test)]
 mod crash;
+#[cfg(test)]
+mod damaged;
 #[cfg(test)]
 mod tests;

@@ -4,6 +4,7 @@
 //! slot counts, and which entries belong to it. So a torn header leaves the old one and its entries valid, and a
 //! header that arrived whole ends its predecessor's entries in the same moment.
 
+use super::audit::record::{self, Record};
 use crate::base::disk::join;
 use crate::base::{Cx, Disk, DiskError, Error, FileId, Mode, limits};
 use crate::wire::oplog::{Entry, External, Frame, Header};
@@ -11,6 +12,8 @@ use crate::wire::{decode, decode_head, encode, encode_into};
 
 /// Bytes of a header's slot.
 const SLOT: u64 = 4096;
+/// Bytes that a disk writes as one.
+const SECTOR: usize = 512;
 /// Where the entries begin.
 const ENTRIES: u64 = 2 * SLOT;
 
@@ -47,6 +50,8 @@ pub struct Opened {
     /// None: nothing valid was ever written.
     pub header: Option<Header>,
     pub entries: Vec<Found>,
+    /// Only one slot has a header.
+    pub lone: bool,
 }
 
 impl Oplog {
@@ -62,8 +67,10 @@ impl Oplog {
 
     fn read(cx: &mut Cx<'_>, file: FileId, dir: &str) -> Result<Opened, Error> {
         let file_len = cx.disk.len(file)?;
-        let first = read_header(cx.disk, file, 0)?;
-        let second = read_header(cx.disk, file, SLOT)?;
+        let mut mended = false;
+        let first = read_header(cx.disk, file, 0, &mut mended)?;
+        let second = read_header(cx.disk, file, SLOT, &mut mended)?;
+        let lone = first.is_some() != second.is_some();
         // hypercore.32: which slot counts.
         let bits = match (&first, &second) {
             (None, None) => [true, false],
@@ -78,7 +85,7 @@ impl Oplog {
             bits,
             len: 0,
             ragged: false,
-            torn: false,
+            torn: mended,
             external: None,
             buffer: Vec::new(),
         };
@@ -87,7 +94,7 @@ impl Oplog {
             if file_len >= ENTRIES {
                 return Err(Error::Corrupt("oplog: no header"));
             }
-            return Ok(Opened { oplog, header: None, entries: Vec::new() });
+            return Ok(Opened { oplog, header: None, entries: Vec::new(), lone });
         };
         let header = match header.external {
             Some(external) => oplog.read_external(cx, external)?,
@@ -95,7 +102,15 @@ impl Oplog {
         };
         let entries = oplog.read_entries(cx.disk, file_len)?;
         oplog.ragged = ENTRIES + oplog.len != file_len;
-        Ok(Opened { oplog, header: Some(header), entries })
+        // hypercore.150: no entry is written before its header is safe.
+        let room = file_len.saturating_sub(ENTRIES);
+        if lone
+            && let Some((frame, _)) = read_frame(cx.disk, file, ENTRIES, room)?
+            && frame.bit != oplog.bit()
+        {
+            return Err(Error::Corrupt("oplog: the newer header is damaged"));
+        }
+        Ok(Opened { oplog, header: Some(header), entries, lone })
     }
 
     /// Which of the headers counts, and the bit that its entries carry.
@@ -104,12 +119,15 @@ impl Oplog {
     }
 
     fn read_external(&mut self, cx: &mut Cx<'_>, at: External) -> Result<Header, Error> {
-        const BROKEN: Error = Error::Corrupt("header");
+        const BROKEN: Error = Error::Corrupt("header: it is shorter than the oplog says");
         let len = usize::try_from(at.length).map_err(|_| BROKEN)?;
         if len > limits::HEADER_MAX {
             return Err(BROKEN);
         }
-        let file = cx.disk.open(&self.outside, Mode::Read)?;
+        let file = match cx.disk.open(&self.outside, Mode::Read) {
+            Err(DiskError::Missing) => return Err(Error::Corrupt("header: it is lost")),
+            opened => opened?,
+        };
         let mut bytes = vec![0; len];
         let read = cx.disk.read_at(file, at.start, &mut bytes);
         cx.disk.close(file);
@@ -124,7 +142,18 @@ impl Oplog {
     fn read_entries(&mut self, disk: &mut dyn Disk, file_len: u64) -> Result<Vec<Found>, Error> {
         let mut entries = Vec::new();
         let (mut at, mut whole, mut batch) = (ENTRIES, 0, 0);
-        while let Some((frame, payload)) = read_frame(disk, self.file, at, file_len - at.min(file_len))? {
+        loop {
+            let room = file_len - at.min(file_len);
+            let (frame, payload) = match read_frame(disk, self.file, at, room)? {
+                Some(whole) => whole,
+                None => match mend_frame(disk, self.file, at, room)? {
+                    Some(mended) => {
+                        self.torn = true;
+                        mended
+                    }
+                    None => break,
+                },
+            };
             let Ok(entry) = decode::<Entry>(&payload) else { break };
             if frame.bit != self.bit() {
                 break;
@@ -284,7 +313,48 @@ fn read_frame(
     Ok(Some((frame, record)))
 }
 
-fn read_header(disk: &mut dyn Disk, file: FileId, at: u64) -> Result<Option<(Header, bool)>, DiskError> {
-    let Some((frame, payload)) = read_frame(disk, file, at, SLOT)? else { return Ok(None) };
+/// The record at `at` that one wrong bit spoils: no crash leaves that, so it was safe. (hypercore.150)
+fn mend_frame(
+    disk: &mut dyn Disk,
+    file: FileId,
+    at: u64,
+    room: u64,
+) -> Result<Option<(Frame, Vec<u8>)>, DiskError> {
+    let mut bytes = vec![0; room.min(limits::MEND_MAX) as usize];
+    let read = disk.read_at(file, at, &mut bytes)?;
+    bytes.truncate(read);
+    let Record::OneBit { frame, payload, byte, .. } = record::read(&bytes) else { return Ok(None) };
+    let own = &bytes[..bytes.len().min(Frame::BYTES + payload.len())];
+    Ok((!record::doubtful(at, own, byte)).then_some((frame, payload)))
+}
+
+/// The header in a slot, and its bit. `mended`: one bit of it is wrong in the file.
+fn read_header(
+    disk: &mut dyn Disk,
+    file: FileId,
+    at: u64,
+    mended: &mut bool,
+) -> Result<Option<(Header, bool)>, DiskError> {
+    let found = match read_frame(disk, file, at, SLOT)? {
+        Some(whole) => Some(whole),
+        None => {
+            let found = mend_header(disk, file, at)?;
+            *mended |= found.is_some();
+            found
+        }
+    };
+    let Some((frame, payload)) = found else { return Ok(None) };
     Ok(decode::<Header>(&payload).ok().map(|header| (header, frame.bit)))
+}
+
+/// As `mend_frame`, for a slot. Behind its first sector a header that was being written can differ from the one before
+/// in one bit.
+fn mend_header(disk: &mut dyn Disk, file: FileId, at: u64) -> Result<Option<(Frame, Vec<u8>)>, DiskError> {
+    let mut bytes = vec![0; SLOT as usize];
+    let read = disk.read_at(file, at, &mut bytes)?;
+    bytes.truncate(read);
+    Ok(match record::read(&bytes) {
+        Record::OneBit { frame, payload, byte, .. } if byte < SECTOR => Some((frame, payload)),
+        _ => None,
+    })
 }

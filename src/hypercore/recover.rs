@@ -94,9 +94,13 @@ impl Hypercore {
         self.signature.clone_from(&header.tree.signature);
         let length = header.tree.length;
         let mut gathered = self.stored_roots(cx, length)?;
+        let root_hash = &header.tree.root_hash;
+        if !root_hash.is_empty() && gathered.as_ref().is_some_and(|roots| roots.hash() != root_hash[..]) {
+            gathered = None; // hypercore.151: they are of another tree, or damaged
+        }
         let kept = match &gathered {
             Some(_) => length,
-            None => kept(entries, self.fork).ok_or(Error::Corrupt("tree: a root is missing"))?,
+            None => kept(entries, self.fork).ok_or(Error::Corrupt("tree: a root is missing, or damaged"))?,
         };
         self.read_bits(cx, header, gathered.as_ref(), kept, entries)?;
         let mut known = length;
@@ -115,7 +119,7 @@ impl Hypercore {
                 return Ok(Some(number));
             }
         }
-        self.roots = gathered.ok_or(Error::Corrupt("tree: a root is missing"))?;
+        self.roots = gathered.ok_or(Error::Corrupt("tree: a root is missing, or damaged"))?;
         Ok(None)
     }
 
@@ -228,6 +232,8 @@ impl Hypercore {
             next += 1;
             match self.store.read_block(cx, &self.roots, block) {
                 Ok(bytes) => self.unflushed += bytes.len() as u64,
+                // hypercore.150: a crash hardly leaves one wrong bit; the block came, and rotted.
+                Err(Error::Corrupt(_)) if self.store.is_rotten(cx, &self.roots, block)? => {}
                 Err(Error::Corrupt(_)) => return Ok(false),
                 Err(error) => return Err(error),
             }

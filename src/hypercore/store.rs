@@ -270,6 +270,29 @@ impl Store {
         Ok(bytes)
     }
 
+    /// Whether a block is what was signed but for one bit. Of one above `limits::AUDIT_BIT_SEARCH` that is not known.
+    pub fn is_rotten(&mut self, cx: &mut Cx<'_>, roots: &Roots, block: u64) -> Result<bool, Error> {
+        let Some(leaf) = self.node(cx, 2 * block)? else { return Ok(false) };
+        let Ok(at) = self.byte_offset(cx, roots, block) else { return Ok(false) };
+        if leaf.size > limits::AUDIT_BIT_SEARCH as u64 {
+            return Ok(false);
+        }
+        let mut bytes = vec![0; leaf.size as usize];
+        if read_at(cx, self.data, at, &mut bytes)? < bytes.len() {
+            return Ok(false);
+        }
+        for place in 0..8 * bytes.len() {
+            let bit = 1 << (place % 8);
+            bytes[place / 8] ^= bit;
+            let right = super::tree::leaf(block, &bytes).hash == leaf.hash;
+            bytes[place / 8] ^= bit;
+            if right {
+                return Ok(!super::audit::record::doubtful(at, &bytes, place / 8));
+            }
+        }
+        Ok(false)
+    }
+
     pub fn write_data(&mut self, cx: &mut Cx<'_>, at: u64, bytes: &[u8]) -> Result<(), Error> {
         let file = self.data.ok_or(Error::NotOpen)?;
         Ok(cx.disk.write_at(file, at, bytes)?)

@@ -83,6 +83,28 @@ impl Content {
         self.synced_len = Some(self.bytes.len() as u64);
     }
 
+    /// `fate` says what becomes of each sector, and of the length (`u64::MAX`).
+    fn crash_with(&mut self, entropy: &mut Seeded, mut fate: impl FnMut(u64) -> Fate) {
+        let len = match fate(u64::MAX) {
+            Fate::Kept => self.bytes.len(),
+            Fate::Lost | Fate::Garbled => self.synced_len.unwrap_or(0) as usize,
+        };
+        self.bytes.resize(len.max(self.bytes.len()), 0);
+        for (number, sector) in core::mem::take(&mut self.unsynced) {
+            let fate = fate(number);
+            let start = number as usize * SECTOR;
+            for n in 0..SECTOR.min(self.bytes.len().saturating_sub(start)) {
+                match fate {
+                    Fate::Lost => self.bytes[start + n] = sector.versions[0][n],
+                    Fate::Garbled if sector.changed[n] => self.bytes[start + n] = entropy.u64() as u8,
+                    Fate::Kept | Fate::Garbled => {}
+                }
+            }
+        }
+        self.bytes.truncate(len);
+        self.synced();
+    }
+
     fn crash(&mut self, entropy: &mut Seeded) {
         let new_len = self.bytes.len() as u64;
         let len = match entropy.below(4) {
@@ -110,6 +132,16 @@ impl Content {
     }
 }
 
+/// What becomes of a sector at a crash.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fate {
+    Kept,
+    /// It is what it was at the last sync.
+    Lost,
+    /// Its bytes that were changed are random.
+    Garbled,
+}
+
 /// The disk of one simulated node, or of a test. See the module's head.
 #[derive(Clone, Default)]
 pub struct RamDisk {
@@ -122,6 +154,10 @@ pub struct RamDisk {
     changes: u64,
     syncs: u64,
     lying: bool,
+    /// This many more writes are done, and one is refused.
+    refuse: Option<u64>,
+    writes: u64,
+    read_only: bool,
 }
 
 impl RamDisk {
@@ -145,6 +181,52 @@ impl RamDisk {
             self.files.remove(&path);
         }
         self.release();
+    }
+
+    /// The machine loses power, and `fate` says of each sector that was not synced, by file and number, what becomes of
+    /// it, and of each such file's length (`u64::MAX`). A file that was never synced is gone if its length is lost.
+    pub fn crash_with(&mut self, seed: u64, mut fate: impl FnMut(&str, u64) -> Fate) {
+        let entropy = Seeded::new(seed);
+        let mut gone = Vec::new();
+        for (path, content) in &mut self.files {
+            if content.synced_len.is_none() && fate(path, u64::MAX) != Fate::Kept {
+                gone.push(path.clone());
+            } else {
+                content.crash_with(&mut entropy.fork(path), |sector| fate(path, sector));
+            }
+        }
+        for path in gone {
+            self.files.remove(&path);
+        }
+        self.release();
+    }
+
+    /// The sectors that were written since their file's last sync, and the files whose length was changed
+    /// (`u64::MAX`).
+    pub fn unsynced(&self) -> Vec<(String, u64)> {
+        let mut all = Vec::new();
+        for (path, content) in &self.files {
+            all.extend(content.unsynced.keys().map(|sector| (path.clone(), *sector)));
+            if content.synced_len != Some(content.bytes.len() as u64) {
+                all.push((path.clone(), u64::MAX));
+            }
+        }
+        all
+    }
+
+    /// So many more writes and truncations work, then one is refused as if the disk were full; those after it work.
+    pub fn refuse_after(&mut self, writes: Option<u64>) {
+        self.refuse = writes.map(|count| self.writes + count);
+    }
+
+    /// Writes and truncations so far.
+    pub fn writes(&self) -> u64 {
+        self.writes
+    }
+
+    /// Nothing can be written or made.
+    pub fn set_read_only(&mut self, read_only: bool) {
+        self.read_only = read_only;
     }
 
     /// The process ends: all handles and locks are gone, what was written stays.
@@ -236,6 +318,16 @@ impl RamDisk {
         self.files.values().map(|content| content.bytes.len() as u64).sum()
     }
 
+    /// Before a write or truncation.
+    fn write(&mut self) -> Result<(), DiskError> {
+        self.change()?;
+        self.writes += 1;
+        if self.refuse == Some(self.writes - 1) {
+            return Err(DiskError::Full);
+        }
+        Ok(())
+    }
+
     fn change(&mut self) -> Result<(), DiskError> {
         if self.budget.is_some_and(|budget| self.changes >= budget) {
             return Err(DiskError::Os(5));
@@ -269,6 +361,9 @@ fn check(path: &str) -> Result<(), DiskError> {
 impl Disk for RamDisk {
     fn open(&mut self, path: &str, mode: Mode) -> Result<FileId, DiskError> {
         check(path)?;
+        if self.read_only && mode != Mode::Read {
+            return Err(DiskError::ReadOnly);
+        }
         if !self.files.contains_key(path) {
             if mode == Mode::Read {
                 return Err(DiskError::Missing);
@@ -308,7 +403,7 @@ impl Disk for RamDisk {
 
     fn write_at(&mut self, file: FileId, at: u64, bytes: &[u8]) -> Result<(), DiskError> {
         self.writable(file)?;
-        self.change()?;
+        self.write()?;
         if bytes.is_empty() {
             return Ok(());
         }
@@ -335,7 +430,7 @@ impl Disk for RamDisk {
 
     fn truncate(&mut self, file: FileId, len: u64) -> Result<(), DiskError> {
         self.writable(file)?;
-        self.change()?;
+        self.write()?;
         let old = self.at(file)?.bytes.len() as u64;
         let room = self.capacity.map_or(u64::MAX, |capacity| capacity.saturating_sub(self.used()));
         if len > FILE_MAX || len > old && len - old > room {
