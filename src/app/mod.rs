@@ -10,4 +10,5 @@ pub mod nat;
 pub mod pipe;
 pub mod reach;
 pub mod registry;
+pub mod service;
 pub mod text;

@@ -27,7 +27,7 @@ pub use computer::Traffic;
 pub use link::{Burst, Line};
 pub use nat::{Kind, NatOptions};
 pub use sabotage::Saboteur;
-pub use town::Town;
+pub use town::{Town, TownOf};
 pub use transcript::Reader;
 pub use world::{Step, World};
 

@@ -1,15 +1,14 @@
-//! A town: a registry's server and clients, each on a host of its own, and the nodes of the DHT through which they
-//! find each other. The programs are those of `app`, unchanged; this gives them their events and their turns, as the
+//! A town: a server and its clients, each on a host of its own, and the nodes of the DHT through which they find each
+//! other. What they trade is names (`Town`), or auctions (`TownOf<Auctions>`). The programs are those of `app`, unchanged; this gives them their events and their turns, as the
 //! loop of a process does.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use super::{BoxId, HostId, Kind, NatOptions, Step, World};
-use crate::app::registry::client::Report;
-use crate::app::registry::command::Command;
-use crate::app::registry::gate::Bounds;
-use crate::app::registry::server::{Keys, Server};
-use crate::app::registry::session::Session;
+use crate::app::registry::Registry;
+use crate::app::service::server::Server;
+use crate::app::service::session::Session;
+use crate::app::service::{Keys, Mind, Trade};
 use crate::base::{Addr, Error, Key, Time, Timers};
 use crate::node::{Config, DhtConfig, Event};
 
@@ -56,30 +55,32 @@ pub struct Meeting {
     pub took: crate::base::Span,
 }
 
-/// The registry's server. Without a program while its process is down.
-#[derive(Debug)]
-pub struct Office {
+/// The server. Without a program while its process is down.
+pub struct Office<T: Trade> {
     pub host: HostId,
-    pub program: Option<Server>,
+    pub program: Option<Server<T::House>>,
     /// What clients need to know of it, once it was up.
     pub keys: Option<Keys>,
 }
 
 /// A client. Without a program while its process is down.
-pub struct Citizen {
+pub struct Citizen<T: Trade> {
     pub host: HostId,
-    pub program: Option<Session>,
+    pub program: Option<Session<T::Mind>>,
     /// What became of its commands.
-    pub reports: VecDeque<Report>,
+    pub reports: VecDeque<<T::Mind as Mind>::Report>,
 }
 
+/// A town with a registry.
+pub type Town = TownOf<Registry>;
+
 /// See the module's head.
-pub struct Town {
+pub struct TownOf<T: Trade> {
     pub world: World,
     /// The nodes of the DHT, the first one included.
     pub nodes: Vec<HostId>,
-    pub server: Option<Office>,
-    pub clients: Vec<Citizen>,
+    pub server: Option<Office<T>>,
+    pub clients: Vec<Citizen<T>>,
     /// How many of them hand their copy on: the first ones. All by default.
     pub copies: usize,
     pub boxes: Vec<BoxId>,
@@ -95,12 +96,12 @@ pub struct Town {
     ended: VecDeque<(HostId, Error)>,
 }
 
-impl Town {
+impl<T: Trade> TownOf<T> {
     /// A town of one node, from which the DHT grows.
-    pub fn new(seed: u64) -> Town {
+    pub fn new(seed: u64) -> TownOf<T> {
         let mut world = World::new(seed);
         let first = world.add(BOOTSTRAP.ip);
-        let mut town = Town {
+        let mut town = TownOf {
             world,
             nodes: vec![first],
             server: None,
@@ -206,7 +207,7 @@ impl Town {
     pub fn start_server(&mut self) -> Result<(), Error> {
         let Some(office) = &mut self.server else { return Err(Error::NotOpen) };
         self.world.start(office.host, joining());
-        match Server::start(&mut self.world.net(office.host), Bounds::default()) {
+        match Server::start(&mut self.world.net(office.host), T::BOUNDS) {
             Ok(server) => {
                 office.keys = Some(server.keys());
                 self.owners.insert(server.keys().server, office.host);
@@ -298,7 +299,7 @@ impl Town {
     }
 
     /// Types a command at a client; what it comes to will be among its reports.
-    pub fn submit(&mut self, n: usize, command: Command) -> Result<(), Error> {
+    pub fn submit(&mut self, n: usize, command: <T::Mind as Mind>::Command) -> Result<(), Error> {
         let host = self.clients[n].host;
         if !self.world.is_up(host) {
             return Err(Error::NotOpen);

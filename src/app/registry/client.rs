@@ -5,18 +5,18 @@ use std::collections::VecDeque;
 
 use super::command::Command;
 use super::outcome::{Outcome, Status};
-use super::rules::{Answer, Method, NOT_FOUND, check_name};
-use crate::base::{Error, Key, Span, Time, limits};
+use super::rules::{self, Answer, Method, NOT_FOUND, check_name};
+pub use crate::app::service::link::{BEHIND, CALL_WAIT, MAY_BE_OLD, NOT_SHOWN};
+use crate::app::service::link::{CONNECT_WAIT, Link, SHOW_WAIT, Sight, WRITE_WAIT};
+pub use crate::app::service::{CallFault, Output};
+use crate::base::{Error, Key, Time, limits};
 use crate::wire;
 use crate::wire::hyperbee::Node;
 
 /// The client's copy of the registry, as it is now.
 pub trait Replica {
-    /// Blocks whose presence in the log is proven.
-    fn length(&self) -> u64;
-    /// The longest log that a connected peer has told of; 0 if none has told.
-    fn remote_length(&self) -> u64;
-    fn peers(&self) -> usize;
+    /// Its length, the longest log that a connected peer has told of, and the peers.
+    fn status(&self, reachable: bool) -> Status;
     /// `Error::Missing`: a block that the read needs is not here.
     fn get(&mut self, name: &[u8]) -> Result<Option<Vec<u8>>, Error>;
     fn list(&mut self) -> Result<Vec<Pair>, Error>;
@@ -26,25 +26,6 @@ pub trait Replica {
 /// A name and its owner.
 pub type Pair = (Vec<u8>, Vec<u8>);
 
-/// Asked of whoever owns the connection.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Output {
-    /// Connect to the server; `link_up` or `link_down` follows.
-    Dial,
-    /// Give the connection or the attempt up; nothing follows.
-    HangUp,
-    /// Call the server; `answered` follows, unless `link_down` does.
-    Call { ticket: u64, method: Method, name: String },
-}
-
-/// Why a call has no answer though the link is up.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum CallFault {
-    TimedOut,
-    /// The server says that it failed.
-    Failed(String),
-}
-
 /// What a command came to. Reports come in the order of the commands.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Report {
@@ -53,40 +34,17 @@ pub struct Report {
     pub warning: Option<&'static str>,
 }
 
-/// The read was answered without the server.
-pub const MAY_BE_OLD: &str = "the server is not reachable; this is from the local copy and may be old";
-/// The server is there, but the copy does not grow to the length that peers tell of.
-pub const BEHIND: &str = "the local copy is not complete yet; this may be old";
-/// The write is done, but waiting for the replica was given up.
-pub const NOT_SHOWN: &str = "the write is done, but the local copy does not show it yet";
-
 /// A client. Commands: `submit`; told: `link_up`, `link_down`, `answered`; `tick` makes progress and must be called
 /// after each of them, after the replica changed, and at `deadline`.
 #[derive(Debug)]
 pub struct Client {
     me: Key,
     link: Link,
-    /// Attempts that failed since the link was last up.
-    failures: u32,
-    started: Time,
-    /// Until then a read waits for the first sync.
-    grace: Time,
-    /// A call timed out: the connection is to be made anew.
-    stalled: bool,
-    /// Until then reads do not wait for the copy to grow: some peer told of a length that nobody delivers.
-    impatient: Time,
     waiting: VecDeque<Command>,
     task: Option<Task>,
     outputs: VecDeque<Output>,
     reports: VecDeque<Report>,
     tickets: u64,
-}
-
-#[derive(Debug, PartialEq, Eq)]
-enum Link {
-    Down { retry: Time },
-    Dialing { until: Time },
-    Up,
 }
 
 #[derive(Debug)]
@@ -124,34 +82,12 @@ enum Phase {
     },
 }
 
-const DIAL_WAIT: Span = Span::from_secs(20);
-const RETRY_FIRST: Span = Span::from_millis(200);
-const RETRY_LAST: Span = Span::from_secs(10);
-/// How long a read right after the start waits for the connection: with a copy at hand, and without.
-const GRACE_AT_START: Span = Span::from_secs(3);
-const GRACE_WITHOUT_COPY: Span = Span::from_secs(10);
-const GRACE_WHEN_UP: Span = Span::from_secs(5);
-const READ_WAIT: Span = Span::from_secs(10);
-const IMPATIENCE: Span = Span::from_secs(60);
-const CONNECT_WAIT: Span = Span::from_secs(12);
-const WRITE_WAIT: Span = Span::from_secs(60);
-const SHOW_WAIT: Span = Span::from_secs(30);
-/// A write gives up after so many failed attempts to connect.
-const FAILURES_MAX: u32 = 2;
-/// How long the server may take for an answer.
-pub const CALL_WAIT: Span = Span::from_secs(5);
-
 impl Client {
     /// `me` is the public key that the connection will prove.
     pub fn new(now: Time, me: Key) -> Client {
         Client {
             me,
-            link: Link::Down { retry: now },
-            failures: 0,
-            started: now,
-            grace: now,
-            stalled: false,
-            impatient: now,
+            link: Link::new(now),
             waiting: VecDeque::new(),
             task: None,
             outputs: VecDeque::new(),
@@ -176,24 +112,21 @@ impl Client {
     }
 
     pub fn reachable(&self) -> bool {
-        self.link == Link::Up
+        self.link.is_up()
     }
 
     pub fn link_up(&mut self, now: Time) {
-        self.link = Link::Up;
-        self.failures = 0;
-        self.grace = self.grace.max(now + GRACE_WHEN_UP);
+        self.link.up(now);
     }
 
-    /// The connection broke, or an attempt failed. `draw`: any random number, so that clients do not come back all
-    /// at once. (registry.12)
+    /// The connection broke, or an attempt failed. `draw`: any random number. (registry.12)
     pub fn link_down(&mut self, now: Time, draw: u64) {
-        self.stalled = false;
-        let doubled = RETRY_FIRST * (1 << self.failures.min(10));
-        let span = doubled.min(RETRY_LAST);
-        let jitter = Span::from_micros(draw % (span.as_micros() / 4 + 1));
-        self.failures = self.failures.saturating_add(1);
-        self.link = Link::Down { retry: now + span + jitter };
+        self.link.down(now, draw);
+        self.unsend();
+    }
+
+    /// What was asked is to be asked again.
+    fn unsend(&mut self) {
         if let Some(Task::Write(write)) = &mut self.task
             && let Phase::Sent { .. } = write.phase
         {
@@ -211,7 +144,7 @@ impl Client {
             Ok(text) => text,
             // registry.15: a server that was killed says nothing at all; it is looked for again.
             Err(CallFault::TimedOut) => {
-                self.stalled = true;
+                self.link.stall();
                 return;
             }
             Err(CallFault::Failed(why)) => return self.finish(Outcome::Refused { why }, None),
@@ -238,7 +171,12 @@ impl Client {
 
     /// Makes whatever progress there is to make. `draw`: as for `link_down`.
     pub fn tick(&mut self, now: Time, draw: u64, replica: &mut dyn Replica) {
-        self.tick_link(now, draw);
+        if let Some(output) = self.link.tick(now, draw) {
+            if output == Output::HangUp {
+                self.unsend();
+            }
+            self.outputs.push_back(output);
+        }
         loop {
             if self.task.is_none() {
                 let Some(command) = self.waiting.pop_front() else { return };
@@ -268,11 +206,6 @@ impl Client {
 
     /// When `tick` wants to be called at the latest.
     pub fn deadline(&self) -> Option<Time> {
-        let link = match self.link {
-            Link::Down { retry } => Some(retry),
-            Link::Dialing { until } => Some(until),
-            Link::Up => None,
-        };
         let task = match &self.task {
             None => None,
             Some(Task::Read { until, .. }) => Some(*until),
@@ -281,25 +214,7 @@ impl Client {
                 Phase::Showing { until, .. } => until,
             }),
         };
-        [link, task].into_iter().flatten().min()
-    }
-
-    fn tick_link(&mut self, now: Time, draw: u64) {
-        match self.link {
-            Link::Down { retry } if retry <= now => {
-                self.link = Link::Dialing { until: now + DIAL_WAIT };
-                self.outputs.push_back(Output::Dial);
-            }
-            Link::Dialing { until } if until <= now => {
-                self.outputs.push_back(Output::HangUp);
-                self.link_down(now, draw);
-            }
-            Link::Up if self.stalled => {
-                self.outputs.push_back(Output::HangUp);
-                self.link_down(now, draw);
-            }
-            Link::Down { .. } | Link::Dialing { .. } | Link::Up => {}
-        }
+        [self.link.deadline(), task].into_iter().flatten().min()
     }
 
     fn finish(&mut self, outcome: Outcome, warning: Option<&'static str>) {
@@ -313,11 +228,8 @@ impl Client {
             Command::Help => self.finish(Outcome::Help, None),
             Command::Exit => {}
             Command::Lookup(_) | Command::List | Command::Status => {
-                // registry.16: at once, unless the answer is about to be a better one.
-                let patient = self.reachable() && self.impatient <= now;
-                let wait = if patient { READ_WAIT } else { Span::ZERO };
-                let start = if replica.length() > 0 { GRACE_AT_START } else { GRACE_WITHOUT_COPY };
-                let until = (now + wait).max(self.grace).max(self.started + start);
+                let status = replica.status(self.reachable());
+                let until = self.link.patience(now, status.length > 0);
                 self.task = Some(Task::Read { what: command, until });
             }
             Command::Register(name) => self.begin_write(now, Method::Register, name),
@@ -335,7 +247,7 @@ impl Client {
             phase: Phase::Unsent,
             from: None,
             was_mine: false,
-            failures: self.failures,
+            failures: self.link.failures(),
             calls: 0,
             until: now + CONNECT_WAIT,
         }));
@@ -343,35 +255,19 @@ impl Client {
 
     /// True when the read is answered.
     fn read(&mut self, now: Time, what: &Command, until: Time, replica: &mut dyn Replica) -> bool {
-        let told = replica.peers() > 0 && replica.remote_length() > 0;
-        let fresh = self.reachable() && told && replica.length() >= replica.remote_length();
-        // Known to be unreachable: an attempt failed.
-        let alone = !self.reachable() && self.failures > 0;
-        if !fresh && !alone && now < until {
-            return false;
-        }
-        if !fresh && self.reachable() {
-            self.impatient = now + IMPATIENCE;
-        }
-        if *what == Command::Status {
-            let status = Status {
-                reachable: self.reachable(),
-                length: replica.length(),
-                peers: replica.peers(),
-                remote_length: replica.remote_length(),
-            };
-            self.finish(Outcome::Status(status), None);
-            return true;
-        }
-        let warning = match (fresh, self.reachable()) {
-            (true, _) => None,
-            (false, true) => Some(BEHIND),
-            (false, false) => Some(MAY_BE_OLD),
-        };
-        if replica.length() == 0 && !(self.reachable() && replica.peers() > 0) {
-            // registry.17
-            self.finish(Outcome::NeverSynced, None);
-            return true;
+        let status = replica.status(self.reachable());
+        let sight = self.link.sight(now, until, &status);
+        match (what, sight) {
+            (_, Sight::Wait) => return false,
+            (Command::Status, _) => {
+                self.finish(Outcome::Status(status), None);
+                return true;
+            }
+            (_, Sight::NeverSynced) => {
+                self.finish(Outcome::NeverSynced, None);
+                return true;
+            }
+            (_, Sight::Fresh | Sight::Behind | Sight::Old) => {}
         }
         let outcome = match what {
             Command::Lookup(name) => replica.get(name.as_bytes()).map(|owner| match owner {
@@ -381,8 +277,8 @@ impl Client {
             _ => replica.list().map(|entries| Outcome::List { entries }),
         };
         match outcome {
-            Ok(outcome) => self.finish(outcome, warning),
-            Err(Error::Missing) if now < until && replica.peers() > 0 => return false,
+            Ok(outcome) => self.finish(outcome, sight.warning()),
+            Err(Error::Missing) if now < until && status.peers > 0 => return false,
             Err(Error::Missing) => self.finish(Outcome::Incomplete, None),
             Err(error) => self.finish(Outcome::Failed { why: error.to_string() }, None),
         }
@@ -393,9 +289,9 @@ impl Client {
     fn write(&mut self, now: Time, replica: &mut dyn Replica) -> bool {
         let Some(Task::Write(write)) = &mut self.task else { return true };
         match write.phase {
-            Phase::Unsent if self.link == Link::Up => {
+            Phase::Unsent if self.link.is_up() => {
                 if write.from.is_none() {
-                    write.from = Some(replica.length());
+                    write.from = Some(replica.status(true).length);
                     let owner = replica.get(write.name.as_bytes());
                     write.was_mine = owner.is_ok_and(|owner| owner.as_deref() == Some(&self.me));
                     write.until = now + WRITE_WAIT;
@@ -403,12 +299,12 @@ impl Client {
                 self.tickets += 1;
                 write.calls += 1;
                 write.phase = Phase::Sent { ticket: self.tickets };
-                let (method, name) = (write.method, write.name.clone());
-                self.outputs.push_back(Output::Call { ticket: self.tickets, method, name });
+                let (method, value) = (write.method.name(), rules::request(&write.name));
+                self.outputs.push_back(Output::Call { ticket: self.tickets, method, value });
                 false
             }
             Phase::Unsent => {
-                let failed = self.failures.saturating_sub(write.failures) >= FAILURES_MAX;
+                let failed = self.link.hopeless(write.failures);
                 if now < write.until && !(failed && write.calls == 0) {
                     return false;
                 }
@@ -452,7 +348,8 @@ fn scan(mut next: u64, write: &Write, me: &Key, replica: &mut dyn Replica) -> (u
         Method::Register => Some(me.to_vec()),
         Method::Delete => None,
     };
-    while next < replica.length() {
+    let length = replica.status(true).length;
+    while next < length {
         let Ok(Some(block)) = replica.block(next) else { break };
         next += 1;
         let Ok(node) = wire::decode::<Node>(&block) else { continue };

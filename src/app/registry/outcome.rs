@@ -1,6 +1,7 @@
 //! What a user sees: the result of a command, as text and as JSON, with its exit code. Follows registry.10.
 
 use super::command::HELP;
+pub use crate::app::service::{Exit, Status};
 use crate::app::text::{object, quoted, shown};
 use crate::base::{Key, hex};
 
@@ -52,30 +53,6 @@ pub enum Outcome {
     },
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Status {
-    pub reachable: bool,
-    /// Blocks of the replica.
-    pub length: u64,
-    pub peers: usize,
-    /// The longest that a peer has offered.
-    pub remote_length: u64,
-}
-
-/// What the process says with its exit code.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Exit {
-    /// Done.
-    Ok = 0,
-    /// The answer is no: taken, not found, not yours, not a name.
-    No = 1,
-    // 2 is a wrong command line.
-    /// No answer: the server cannot be reached, or there is no copy yet.
-    Unreachable = 3,
-    /// The storage is in use, damaged or full.
-    Storage = 4,
-}
-
 impl Outcome {
     pub fn exit(&self) -> Exit {
         match self {
@@ -110,10 +87,7 @@ impl Outcome {
                 entries.iter().map(line).collect::<Vec<_>>().join("\n")
             }
             Outcome::WhoAmI { key } => hex::encode(key),
-            Outcome::Status(status) => {
-                let reach = if status.reachable { "reachable" } else { "unreachable" };
-                format!("Server: {reach}\nReplica length: {}\nPeers: {}", status.length, status.peers)
-            }
+            Outcome::Status(status) => status.text(),
             Outcome::Help => HELP.to_owned(),
             Outcome::Refused { why } => format!("Error: {}", shown(why)),
             Outcome::Unreachable => "Error: Server unreachable".to_owned(),
@@ -150,12 +124,7 @@ impl Outcome {
                 fields.push(("entries", format!("[{}]", entries.join(","))));
             }
             Outcome::WhoAmI { key } => fields.push(("key", quoted(&hex::encode(key)))),
-            Outcome::Status(status) => {
-                fields.push(("reachable", status.reachable.to_string()));
-                fields.push(("length", status.length.to_string()));
-                fields.push(("remote_length", status.remote_length.to_string()));
-                fields.push(("peers", status.peers.to_string()));
-            }
+            Outcome::Status(status) => fields.extend(status.fields()),
             Outcome::Refused { why } | Outcome::Failed { why } => fields.push(("error", quoted(why))),
             Outcome::Unreachable | Outcome::NeverSynced | Outcome::Incomplete | Outcome::Help => {}
         }

@@ -2,8 +2,23 @@
 
 use core::fmt;
 
+use super::gate::Bounds;
 use crate::base::{Key, Reason, limits};
 use crate::wire;
+
+/// How much a caller may do. (registry.6, registry.7)
+pub const BOUNDS: Bounds = Bounds {
+    waiting: limits::REGISTRY_WAITING_MAX,
+    burst: limits::REGISTRY_BURST,
+    per_second: limits::REGISTRY_PER_SECOND,
+    callers: limits::REGISTRY_CALLERS_MAX,
+};
+
+impl Default for Bounds {
+    fn default() -> Bounds {
+        BOUNDS
+    }
+}
 
 /// The name of the server's core in its store.
 pub const CORE_NAME: &str = "registry";

@@ -292,10 +292,10 @@ pub struct Server {
     /// The port to bind [any]
     #[arg(long)]
     pub port: Option<u16>,
-    /// Where the names and keys are kept
-    #[arg(long, value_name = "DIR", default_value = "./registry-server")]
-    pub storage: String,
-    /// Answer before the disk has it: names outlive a crash of the process, but not one of the machine
+    /// Where what it holds and its keys are kept [./registry-server, ./auction-server]
+    #[arg(long, value_name = "DIR")]
+    pub storage: Option<String>,
+    /// Answer before the disk has it: what was answered outlives a crash of the process, but not one of the machine
     #[arg(long)]
     pub unsynced: bool,
 }
@@ -310,9 +310,9 @@ pub struct Client {
     pub core: Key,
     #[command(flatten)]
     pub network: Network,
-    /// Where the local copy and the key are kept
-    #[arg(long, value_name = "DIR", default_value = "./registry-client")]
-    pub storage: String,
+    /// Where the local copy and the key are kept [./registry-client, ./auction-client]
+    #[arg(long, value_name = "DIR")]
+    pub storage: Option<String>,
 }
 
 #[derive(Args, Debug)]
@@ -325,9 +325,9 @@ pub struct One {
     pub core: Key,
     #[command(flatten)]
     pub network: Network,
-    /// Where the local copy and the key are kept
-    #[arg(long, value_name = "DIR", default_value = "./registry-client")]
-    pub storage: String,
+    /// Where the local copy and the key are kept [./registry-client, ./auction-client]
+    #[arg(long, value_name = "DIR")]
+    pub storage: Option<String>,
     /// Write the answer as JSON
     #[arg(long)]
     pub json: bool,

@@ -24,9 +24,13 @@ mod tracing;
 use std::process::ExitCode;
 
 use clap::Parser;
+use seckel::app::registry::Registry as Names;
 use seckel::app::registry::command::Command as Prompted;
 
 use args::{Cli, Command, Registry};
+
+/// Where a client of the registry keeps its files unless told otherwise.
+const NAMES: &str = "./registry-client";
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -70,12 +74,12 @@ fn start(command: Command) -> Result<u8, run::Bad> {
         Command::Nat(args) => ask::nat(&args),
         Command::Swarm(args) => talk::swarm(&args),
         Command::Registry(registry) => match registry {
-            Registry::Server(server) => run::server(&server),
-            Registry::Client(client) => run::client(&client),
-            Registry::Register(args) => run::once(&args.one, Prompted::Register(args.name)),
-            Registry::Lookup(args) => run::once(&args.one, Prompted::Lookup(args.name)),
-            Registry::Delete(args) => run::once(&args.one, Prompted::Delete(args.name)),
-            Registry::List(one) => run::once(&one, Prompted::List),
+            Registry::Server(server) => run::server::<Names>(&server, "./registry-server"),
+            Registry::Client(client) => run::client::<Names>(&client, NAMES),
+            Registry::Register(args) => run::once::<Names>(&args.one, NAMES, Prompted::Register(args.name)),
+            Registry::Lookup(args) => run::once::<Names>(&args.one, NAMES, Prompted::Lookup(args.name)),
+            Registry::Delete(args) => run::once::<Names>(&args.one, NAMES, Prompted::Delete(args.name)),
+            Registry::List(one) => run::once::<Names>(&one, NAMES, Prompted::List),
         },
     }
 }

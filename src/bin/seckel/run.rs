@@ -3,11 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use seckel::app::registry::command::{self, Command};
-use seckel::app::registry::gate::Bounds;
-use seckel::app::registry::outcome::{Exit, Outcome};
-use seckel::app::registry::server::Server;
-use seckel::app::registry::session::Session;
+use seckel::app::registry::Registry;
+use seckel::app::service::server::Server;
+use seckel::app::service::session::Session;
+use seckel::app::service::{Exit, Mind, Spoken, Told, Trade};
 use seckel::base::{Addr, DiskError, Error, Span, Time, hex};
 use seckel::edge::host::{Host, NodeId, Wake};
 use seckel::node::{Config, DhtConfig, Durability, Event};
@@ -168,11 +167,11 @@ fn tell_until_interrupted(host: &mut Host) -> Result<u8, Bad> {
     }
 }
 
-/// `seckel registry server`.
-pub fn server(args: &args::Server) -> Result<u8, Bad> {
+/// `seckel registry server`, `seckel auction server`.
+pub fn server<T: Trade>(args: &args::Server, storage: &str) -> Result<u8, Bad> {
     let bootstrap = args::addresses(&args.network.bootstrap)?;
     let ip = args.network.host.as_deref().map(args::host_address).transpose()?;
-    let folder = Path::new(&args.storage);
+    let folder = Path::new(args.storage.as_deref().unwrap_or(storage));
     let mut host = Host::open()?;
     host.catch_signals()?;
     let dht = config(joining(bootstrap, ip, args.port));
@@ -181,8 +180,8 @@ pub fn server(args: &args::Server) -> Result<u8, Bad> {
     if args.unsynced {
         host.net(id).set_durability(Durability::Kernel);
     }
-    let mut server =
-        Server::start(&mut host.net(id), Bounds::default()).map_err(|error| storage_error(folder, error))?;
+    let mut server = Server::<T::House>::start(&mut host.net(id), T::BOUNDS)
+        .map_err(|error| storage_error(folder, error))?;
     let mut told = false;
     let mut hint = Some(host.now() + HINT);
     loop {
@@ -223,13 +222,13 @@ pub fn server(args: &args::Server) -> Result<u8, Bad> {
     Ok(0)
 }
 
-/// `seckel registry client`.
-pub fn client(args: &args::Client) -> Result<u8, Bad> {
-    let folder = Path::new(&args.storage);
-    let mut talk = Talk::open(&args.network, folder, args.server, args.core, true)?;
+/// `seckel registry client`, `seckel auction client`.
+pub fn client<T: Trade>(args: &args::Client, storage: &str) -> Result<u8, Bad> {
+    let folder = Path::new(args.storage.as_deref().unwrap_or(storage));
+    let mut talk = Talk::<T>::open(&args.network, folder, args.server, args.core, true)?;
     let waker = talk.host.waker();
     let history = folder.join("history");
-    let mut terminal = Terminal::open(Some(history), move || {
+    let mut terminal = Terminal::open(T::PROMPT, Some(history), move || {
         let _ = waker.wake();
     });
     talk.converse(&mut terminal)?;
@@ -237,9 +236,14 @@ pub fn client(args: &args::Client) -> Result<u8, Bad> {
     Ok(0)
 }
 
-/// `seckel registry register`, `lookup`, `delete`, `list`.
-pub fn once(args: &args::One, command: Command) -> Result<u8, Bad> {
-    let mut talk = Talk::open(&args.network, Path::new(&args.storage), args.server, args.core, false)?;
+/// A single command: `seckel registry register`, `seckel auction bid` and so on.
+pub fn once<T: Trade>(
+    args: &args::One,
+    storage: &str,
+    command: <T::Mind as Mind>::Command,
+) -> Result<u8, Bad> {
+    let folder = Path::new(args.storage.as_deref().unwrap_or(storage));
+    let mut talk = Talk::<T>::open(&args.network, folder, args.server, args.core, false)?;
     let code = talk.once(command, args.json)?;
     talk.leave()?;
     Ok(code)
@@ -265,7 +269,7 @@ fn demo_in(folder: &Path) -> Result<u8, Bad> {
     let joined = || DhtConfig { host: [127, 0, 0, 1], ..joining(vec![bootstrap], None, None) };
     let id = add(&mut host, config(joined()), &place)?;
     let mut server =
-        Server::start(&mut host.net(id), Bounds::default()).map_err(|error| storage_error(&place, error))?;
+        Server::start(&mut host.net(id), Registry::BOUNDS).map_err(|error| storage_error(&place, error))?;
     while !server.reachable() {
         match host.wait(None)? {
             Wake::Event(from, event) if from == id => server.on_event(&mut host.net(id), event)?,
@@ -283,31 +287,31 @@ fn demo_in(folder: &Path) -> Result<u8, Bad> {
     let session = Session::start(&mut host.net(mine), keys.server, keys.core, true)
         .map_err(|error| storage_error(&place, error))?;
     let waker = host.waker();
-    let mut terminal = Terminal::open(Some(place.join("history")), move || {
+    let mut terminal = Terminal::open(Registry::PROMPT, Some(place.join("history")), move || {
         let _ = waker.wake();
     });
-    let mut talk = Talk { host, id: mine, session, companion: Some((id, server)) };
+    let mut talk = Talk::<Registry> { host, id: mine, session, companion: Some((id, server)) };
     talk.converse(&mut terminal)?;
     talk.leave()?;
     Ok(0)
 }
 
 /// A client in conversation, and the server beside it in a demo.
-struct Talk {
+struct Talk<T: Trade> {
     host: Host,
     id: NodeId,
-    session: Session,
-    companion: Option<(NodeId, Server)>,
+    session: Session<T::Mind>,
+    companion: Option<(NodeId, Server<T::House>)>,
 }
 
-impl Talk {
+impl<T: Trade> Talk<T> {
     fn open(
         network: &args::Network,
         folder: &Path,
         server: seckel::base::Key,
         core: seckel::base::Key,
         serve: bool,
-    ) -> Result<Talk, Bad> {
+    ) -> Result<Talk<T>, Bad> {
         let bootstrap = args::addresses(&network.bootstrap)?;
         let ip = network.host.as_deref().map(args::host_address).transpose()?;
         let mut host = Host::open()?;
@@ -335,11 +339,11 @@ impl Talk {
                 match typed {
                     Typed::End => return Ok(()),
                     Typed::NotText => say("Error: the line is not UTF-8 text"),
-                    Typed::Line(line) => match command::parse(&line) {
+                    Typed::Line(line) => match <T::Mind as Mind>::Command::parse(&line) {
                         Ok(None) => {}
-                        Ok(Some(Command::Exit)) => return Ok(()),
+                        Ok(Some(command)) if command.is_exit() => return Ok(()),
                         Ok(Some(command)) => self.session.submit(&mut self.host.net(self.id), command)?,
-                        Err(mistake) => say(&mistake.to_string()),
+                        Err(mistake) => say(&mistake),
                     },
                 }
                 self.show();
@@ -350,17 +354,17 @@ impl Talk {
         }
     }
 
-    fn once(&mut self, command: Command, json: bool) -> Result<u8, Bad> {
+    fn once(&mut self, command: <T::Mind as Mind>::Command, json: bool) -> Result<u8, Bad> {
         self.session.submit(&mut self.host.net(self.id), command)?;
         loop {
-            if let Some(report) = self.session.poll_report() {
-                if let Some(warning) = report.warning {
+            while let Some(report) = self.session.poll_report() {
+                if let Some(warning) = report.warning() {
                     warn(warning);
                 }
-                let text =
-                    if json { report.outcome.json(report.warning.is_some()) } else { report.outcome.text() };
-                say(&text);
-                return Ok(report.outcome.exit() as u8);
+                say(&if json { report.json() } else { report.text() });
+                if report.last() {
+                    return Ok(report.exit() as u8);
+                }
             }
             if self.turn(None)? {
                 return Ok(130);
@@ -370,12 +374,13 @@ impl Talk {
 
     fn show(&mut self) {
         while let Some(report) = self.session.poll_report() {
-            if let Some(warning) = report.warning {
+            if let Some(warning) = report.warning() {
                 warn(warning);
             }
-            match report.outcome {
-                Outcome::NeverSynced | Outcome::Incomplete => warn(&report.outcome.text()),
-                outcome => say(&outcome.text()),
+            if report.aside() {
+                warn(&report.text());
+            } else {
+                say(&report.text());
             }
         }
     }

@@ -12,7 +12,6 @@ use rustyline::{Config, DefaultEditor};
 const LINE_MAX: u64 = 0x1_0000;
 /// Lines read ahead of the loop.
 const LINES_AHEAD: usize = 16;
-pub const PROMPT: &str = "registry> ";
 
 /// What came from the user.
 #[derive(Debug, PartialEq, Eq)]
@@ -32,12 +31,16 @@ pub struct Terminal {
 }
 
 impl Terminal {
-    /// Begins to read. `history` is where a terminal's lines are kept.
-    pub fn open(history: Option<PathBuf>, wake: impl Fn() + Send + 'static) -> Terminal {
+    /// Begins to read; a terminal shows `prompt`. `history` is where a terminal's lines are kept.
+    pub fn open(
+        prompt: &'static str,
+        history: Option<PathBuf>,
+        wake: impl Fn() + Send + 'static,
+    ) -> Terminal {
         let (to_loop, typed) = sync_channel(LINES_AHEAD);
         if std::io::stdin().is_terminal() && std::io::stdout().is_terminal() {
             let (go, ready) = channel();
-            std::thread::spawn(move || edit(history.as_deref(), &ready, &to_loop, wake));
+            std::thread::spawn(move || edit(prompt, history.as_deref(), &ready, &to_loop, wake));
             return Terminal { typed, go: Some(go), ended: false };
         }
         Terminal::lines(wake)
@@ -73,7 +76,13 @@ impl Terminal {
     }
 }
 
-fn edit(history: Option<&Path>, ready: &Receiver<()>, to_loop: &SyncSender<Typed>, wake: impl Fn()) {
+fn edit(
+    prompt: &str,
+    history: Option<&Path>,
+    ready: &Receiver<()>,
+    to_loop: &SyncSender<Typed>,
+    wake: impl Fn(),
+) {
     let config = Config::builder().auto_add_history(true).build();
     let Ok(mut editor) = DefaultEditor::with_config(config) else {
         let _ = to_loop.send(Typed::End);
@@ -85,7 +94,7 @@ fn edit(history: Option<&Path>, ready: &Receiver<()>, to_loop: &SyncSender<Typed
     }
     while ready.recv().is_ok() {
         let typed = loop {
-            match editor.readline(PROMPT) {
+            match editor.readline(prompt) {
                 Ok(line) => break Typed::Line(line),
                 // The window changed its size: the prompt is shown anew.
                 Err(ReadlineError::Signal(_)) => {}

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::base::{Entropy, Seeded};
+use crate::base::{Entropy, Seeded, Span};
 
 const ME: Key = [7; 32];
 const OTHER: Key = [8; 32];
@@ -21,6 +21,10 @@ impl Copy {
         Copy { blocks: vec![Some(vec![0xff])], remote_length: 1, peers: 1, ..Copy::default() }
     }
 
+    fn length(&self) -> u64 {
+        self.blocks.len() as u64
+    }
+
     fn grow(&mut self, name: &str, owner: Option<Key>) {
         let value = owner.map(|owner| owner.to_vec());
         match &value {
@@ -34,14 +38,9 @@ impl Copy {
 }
 
 impl Replica for Copy {
-    fn length(&self) -> u64 {
-        self.blocks.len() as u64
-    }
-    fn remote_length(&self) -> u64 {
-        self.remote_length
-    }
-    fn peers(&self) -> usize {
-        self.peers
+    fn status(&self, reachable: bool) -> Status {
+        let (length, remote_length) = (self.length(), self.remote_length);
+        Status { reachable, length, peers: self.peers, remote_length }
     }
     fn get(&mut self, name: &[u8]) -> Result<Option<Vec<u8>>, Error> {
         if self.missing { Err(Error::Missing) } else { Ok(self.names.get(name).cloned()) }

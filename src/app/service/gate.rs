@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use crate::base::{Key, Span, Time, limits};
+use crate::base::{Key, Span, Time};
 
 /// How much a caller may do.
 #[derive(Clone, Copy, Debug)]
@@ -16,17 +16,6 @@ pub struct Bounds {
     pub per_second: u64,
     /// Callers with an account.
     pub callers: usize,
-}
-
-impl Default for Bounds {
-    fn default() -> Bounds {
-        Bounds {
-            waiting: limits::REGISTRY_WAITING_MAX,
-            burst: limits::REGISTRY_BURST,
-            per_second: limits::REGISTRY_PER_SECOND,
-            callers: limits::REGISTRY_CALLERS_MAX,
-        }
-    }
 }
 
 /// Why a request is not taken.
