@@ -255,6 +255,11 @@ pub struct HyperDht {
 }
 
 impl HyperDht {
+    /// Milliseconds of Unix time, if the node was told what time it was.
+    pub fn unix_millis(&self, now: Time) -> Option<u64> {
+        self.config.epoch_millis.map(|epoch| epoch.saturating_add(now.as_millis()))
+    }
+
     pub fn new(config: Config) -> HyperDht {
         let mut timers = Timers::new();
         let sizes = Sizes::new(&config);

@@ -173,7 +173,7 @@ impl HyperDht {
         peer.relays.truncate(RELAYS_PER_RECORD);
         let record = wire::encode(&peer);
         let own = super::target(&peer.key) == *target;
-        let now = self.config.epoch_millis.map(|epoch| epoch.saturating_add(cx.now.as_millis()));
+        let now = self.unix_millis(cx.now);
         let storage = self.storage.as_mut()?;
         if own {
             // pitfalls 6.5: handshakes for it go to where this announcement came from.

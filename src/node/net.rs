@@ -82,6 +82,11 @@ impl<'a> Net<'a> {
         self.cx.now
     }
 
+    /// Milliseconds of Unix time, if the node was told what time it was.
+    pub fn unix_millis(&self) -> Option<u64> {
+        self.node.dht.unix_millis(self.cx.now)
+    }
+
     /// The world as machines see it, for programs that keep files of their own.
     pub fn cx(&mut self) -> &mut Cx<'a> {
         &mut self.cx

@@ -6,6 +6,7 @@ mod support;
 
 mod api;
 mod asks;
+mod auction;
 mod audit;
 mod chat;
 mod cores;

@@ -1,6 +1,7 @@
 //! The command line as processes: killed at any moment, started twice, interrupted, given nonsense.
 
 mod asks;
+mod auction;
 mod bees;
 mod cores;
 mod dht;

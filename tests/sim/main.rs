@@ -3,6 +3,7 @@
 mod support;
 
 mod api;
+mod auction;
 mod beside;
 mod cases;
 mod chat;

@@ -13,6 +13,9 @@ use crate::wire::auction::{Bid, Close, Create, Deed, Entry, Signed, Step};
 /// The largest amount, and the last moment: what a number of JavaScript still holds. (auction.8)
 pub const AMOUNT_MAX: u64 = (1 << 53) - 1;
 
+/// How far away an end may be, in milliseconds: 100 years. (auction.9)
+const ENDS_MAX: u64 = 3_155_760_000_000;
+
 /// Why an entry is not to be in the log.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Refusal {
@@ -26,6 +29,8 @@ pub enum Refusal {
     Amount,
     /// The end lies in the past.
     EndsBefore,
+    /// The end is too far away.
+    EndsTooLate,
     /// The same create, by the same key, is in the log already.
     Repeated,
     TooManyOpen,
@@ -64,6 +69,7 @@ impl fmt::Display for Refusal {
             Refusal::Title(fault) => write!(f, "Invalid title: {fault}"),
             Refusal::Amount => write!(f, "Invalid amount: it is not between 1 and {AMOUNT_MAX}"),
             Refusal::EndsBefore => f.write_str("The end is not in the future"),
+            Refusal::EndsTooLate => f.write_str("The end is more than 100 years away"),
             Refusal::Repeated => f.write_str("The same auction is there already"),
             Refusal::TooManyOpen => {
                 write!(f, "You have {} open auctions, and may not have more", limits::AUCTION_OPEN_MAX)
@@ -303,6 +309,9 @@ impl House {
         }
         if create.ends != 0 && create.ends <= time {
             return Err(Refusal::EndsBefore);
+        }
+        if create.ends.saturating_sub(time) > ENDS_MAX {
+            return Err(Refusal::EndsTooLate);
         }
         if self.known.contains_key(&terms(&self.core, key, create)) {
             return Err(Refusal::Repeated);

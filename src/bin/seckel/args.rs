@@ -78,6 +78,9 @@ Examples:
     /// A registry of names: its server, and clients
     #[command(subcommand)]
     Registry(Registry),
+    /// An auction house: its server, and clients that create, bid, watch and verify
+    #[command(subcommand)]
+    Auction(super::auction::Auction),
     /// A key pair: its public key is what others know it by
     #[command(after_help = super::keys::EXAMPLES)]
     Keygen(super::keys::Keygen),

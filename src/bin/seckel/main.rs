@@ -2,6 +2,7 @@
 
 mod args;
 mod ask;
+mod auction;
 mod audit;
 mod bees;
 mod cores;
@@ -73,6 +74,7 @@ fn start(command: Command) -> Result<u8, run::Bad> {
         Command::Get(args) => ask::get(&args),
         Command::Nat(args) => ask::nat(&args),
         Command::Swarm(args) => talk::swarm(&args),
+        Command::Auction(args) => auction::auction(args),
         Command::Registry(registry) => match registry {
             Registry::Server(server) => run::server::<Names>(&server, "./registry-server"),
             Registry::Client(client) => run::client::<Names>(&client, NAMES),

@@ -153,6 +153,7 @@ fn only_the_creator_closes_and_after_that_nothing_is_taken() {
 fn an_end_time_ends_it() {
     let mut log = Log::new();
     assert_eq!(log.create(1, create("a", 0, 1000)), Err(Refusal::EndsBefore));
+    assert_eq!(log.create(1, create("a", 0, AMOUNT_MAX)), Err(Refusal::EndsTooLate));
     let id = log.create(1, create("a", 0, 2000)).expect("in the future");
     assert_eq!(log.house.next_due(), Some((2000, id)));
     log.now = 1999;
