@@ -205,7 +205,7 @@ pub const SETTLE_ROUNDS_MAX: usize = 64;
 pub const HEADER_MAX: usize = 64 << 20;
 /// Bytes of a work buffer that is kept for the next use; a larger one is given back.
 pub const BUFFER_KEPT_MAX: usize = 1 << 20;
-/// Tree nodes of a core that were read and are kept; a newer one takes the place of an older.
+/// Tree nodes of a core that were read and are kept, and as many offsets; a newer one takes the place of an older.
 pub const TREE_CACHE: usize = 16384;
 /// Blocks of a core (one bit of memory each that is here); a longer tree is refused.
 pub const BLOCKS_MAX: u64 = 1 << 32;

@@ -46,14 +46,10 @@ impl Block {
     fn cost(&self) -> usize {
         let index = match &self.index {
             IndexState::Bytes(bytes) => bytes.len(),
-            IndexState::Levels(levels) => levels.iter().map(level_cost).sum(),
+            IndexState::Levels(levels) => core::mem::size_of_val(&levels[..]),
         };
         96 + self.key.len() + self.value.as_ref().map_or(0, Vec::len) + index
     }
-}
-
-fn level_cost(level: &Level) -> usize {
-    48 + 8 * (level.keys.len() + level.children.len())
 }
 
 #[derive(Debug, Default)]

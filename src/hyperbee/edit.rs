@@ -6,11 +6,13 @@ mod read;
 
 use core::cmp::Ordering;
 
+use arrayvec::ArrayVec;
+
 use super::cache::Block;
 use super::{Bee, Entry, Log, Spot, TOO_DEEP, root};
 use crate::base::{Cx, Error, limits};
 use crate::wire::encode_into;
-use crate::wire::hyperbee::{Index, Level, Node};
+use crate::wire::hyperbee::{Index, Keys, Level, Node};
 
 pub use read::BatchCursor;
 
@@ -46,11 +48,13 @@ pub struct Batch {
 type NodeAt = usize;
 /// Where a child is in `Batch::children`.
 type ChildAt = usize;
+/// A node's children, while it has one key too many as well.
+type Below = ArrayVec<ChildAt, { limits::HYPERBEE_KEYS_MAX + 2 }>;
 
 #[derive(Debug)]
 struct TreeNode {
-    keys: Vec<u64>,
-    children: Vec<ChildAt>,
+    keys: Keys,
+    children: Below,
     /// To be written by the next operation's block, if its parent is.
     changed: bool,
 }
@@ -248,7 +252,7 @@ impl Batch {
     ) -> Result<Option<u64>, Error> {
         let top = match self.load_root(cx, bee, log)? {
             Some(top) => top,
-            None => self.add_node(Vec::new(), Vec::new(), true),
+            None => self.add_node(Keys::new(), Below::new(), true),
         };
         let seq = self.seq();
         let (mut node, mut path) = (top, Vec::new());
@@ -293,12 +297,12 @@ impl Batch {
         while self.nodes[node].keys.len() > limits::HYPERBEE_KEYS_MAX {
             let left = &mut self.nodes[node];
             let half = left.keys.len() / 2;
-            let right_keys = left.keys.split_off(left.keys.len() - half);
+            let right_keys = left.keys.drain(left.keys.len() - half..).collect();
             let median = left.keys.pop().expect("nine keys less four");
             let right_children = if left.children.is_empty() {
-                Vec::new()
+                Below::new()
             } else {
-                left.children.split_off(left.children.len() - (half + 1))
+                left.children.drain(left.children.len() - (half + 1)..).collect()
             };
             left.changed = true;
             let right = self.add_node(right_keys, right_children, true);
@@ -313,7 +317,9 @@ impl Batch {
                 }
                 None => {
                     let left = self.add_child(0, 0, Some(node));
-                    top = self.add_node(vec![median], vec![left, right], true);
+                    let (keys, children) =
+                        ([median].into_iter().collect(), [left, right].into_iter().collect());
+                    top = self.add_node(keys, children, true);
                     break;
                 }
             }
@@ -564,7 +570,7 @@ impl Batch {
         Level { keys: node.keys.clone(), children: children.collect() }
     }
 
-    fn add_node(&mut self, keys: Vec<u64>, children: Vec<ChildAt>, changed: bool) -> NodeAt {
+    fn add_node(&mut self, keys: Keys, children: Below, changed: bool) -> NodeAt {
         self.nodes.push(TreeNode { keys, children, changed });
         self.nodes.len() - 1
     }

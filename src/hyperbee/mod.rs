@@ -300,17 +300,18 @@ impl Bee {
         key: &[u8],
     ) -> Result<Found, Error> {
         for _ in 0..limits::HYPERBEE_DEPTH_MAX {
-            let (mut low, mut high) = (0, self.level(cx, log, version, spot)?.keys.len());
+            let level = self.level(cx, log, version, spot)?.clone();
+            let (mut low, mut high) = (0, level.keys.len());
             while low < high {
                 let middle = (low + high) / 2;
-                let seq = self.level(cx, log, version, spot)?.keys[middle];
+                let seq = level.keys[middle];
                 match key.cmp(&self.block(cx, log, version, seq)?.key) {
                     core::cmp::Ordering::Equal => return Ok(Found::Here(seq)),
                     core::cmp::Ordering::Less => high = middle,
                     core::cmp::Ordering::Greater => low = middle + 1,
                 }
             }
-            match child(self.level(cx, log, version, spot)?, low) {
+            match child(&level, low) {
                 None => return Ok(Found::Nowhere),
                 Some(next) => spot = next,
             }

@@ -619,8 +619,10 @@ fn a_log_that_was_cut_back_is_read_anew() {
 }
 
 fn block(key: &str, levels: &[(&[u64], &[u64])]) -> Vec<u8> {
-    let levels =
-        levels.iter().map(|(keys, children)| Level { keys: keys.to_vec(), children: children.to_vec() });
+    let levels = levels.iter().map(|(keys, children)| Level {
+        keys: keys.iter().copied().collect(),
+        children: children.iter().copied().collect(),
+    });
     let index = encode(&Index { levels: levels.collect() });
     encode(&Node { index, key: key.as_bytes().to_vec(), value: None })
 }

@@ -2,6 +2,7 @@
 
 use super::{Bee, Log, child, root};
 use crate::base::{Cx, Error, limits};
+use crate::wire::hyperbee::Keys;
 
 /// Finds, one by one, the blocks that are here and that a version does not need: neither is their key's entry in
 /// them, nor any node that the version reaches. Who clears them loses the versions before. (hyperbee.53)
@@ -40,7 +41,7 @@ impl Unlinked {
         let block = bee.block(cx, log, self.version, seq)?;
         let own = block.key.clone();
         let levels = block.levels()?.iter().map(|level| level.keys.clone());
-        let levels: Vec<Vec<u64>> = levels.collect();
+        let levels: Vec<Keys> = levels.collect();
         if self.leads(cx, bee, log, &own, seq)? {
             return Ok(true);
         }

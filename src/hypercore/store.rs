@@ -18,8 +18,14 @@ const NODE: u64 = StoredNode::BYTES as u64;
 /// Neighbours that are read at once: the tree over 16 blocks, which a block's path ends in. The last of them belongs to
 /// the paths of many blocks, is kept longer, and read alone.
 const READ_AHEAD: u64 = 32;
+/// The blocks below such neighbours, and the depth of the node above them.
+const RUN: u64 = READ_AHEAD / 2;
+const RUN_DEPTH: u32 = RUN.ilog2();
 /// Such runs of neighbours that are kept.
 const GROUPS: usize = 8;
+/// Bytes of blocks that are read at once if they lie near those read last, and from what multiples on.
+const WINDOW: u64 = 8192;
+const WINDOW_STEP: u64 = 4096;
 /// The first bytes of a tree file of hypercore 9.
 const OLD_TREE: [u8; 4] = [0x05, 0x02, 0x57, 0x02];
 
@@ -41,6 +47,11 @@ pub struct Store {
     cut_to: Option<u64>,
     /// The block read last, and where it ends: the next one begins there.
     last: Option<(u64, u64)>,
+    /// Bytes of `data` as they are in the file, and where they begin.
+    window: (u64, Vec<u8>),
+    /// Where the bytes of a run of blocks begin: number of the run, and offset. Its place follows from the number.
+    /// Grows with the tree, while blocks are looked for.
+    offsets: Vec<Option<(u64, u64)>>,
 }
 
 impl Store {
@@ -54,6 +65,8 @@ impl Store {
             groups: Vec::new(),
             cut_to: None,
             last: None,
+            window: (0, Vec::new()),
+            offsets: Vec::new(),
         };
         let opened = store.open_files(cx, dir, mode);
         if opened.is_err() {
@@ -140,16 +153,14 @@ impl Store {
         Ok(found)
     }
 
-    /// Puts a node into the cache, which is made as large as a tree with that node can use.
     fn keep(&mut self, node: Node) {
-        let enough = usize::try_from(node.index / READ_AHEAD).unwrap_or(usize::MAX).saturating_add(1);
-        if enough > self.cache.len() && self.cache.len() < limits::TREE_CACHE {
-            let slots =
-                enough.checked_next_power_of_two().map_or(limits::TREE_CACHE, |n| n.min(limits::TREE_CACHE));
+        let number = usize::try_from(node.index / READ_AHEAD).unwrap_or(usize::MAX);
+        let slots = grown(self.cache.len(), number);
+        if slots > self.cache.len() {
             let old = core::mem::replace(&mut self.cache, vec![None; slots]);
             old.into_iter().flatten().for_each(|node| self.cache[cache_slot(node.index, slots)] = Some(node));
         }
-        let slot = cache_slot(node.index, self.cache.len());
+        let slot = cache_slot(node.index, slots);
         self.cache[slot] = Some(node);
     }
 
@@ -179,8 +190,10 @@ impl Store {
         self.pending.clear();
         self.cache.clear();
         self.groups.clear();
+        self.offsets.clear();
         self.cut_to = None;
         self.last = None;
+        self.window.1.clear();
     }
 
     /// Adds or replaces nodes.
@@ -201,6 +214,7 @@ impl Store {
         self.pending.retain(|index, _| flat_tree::right_span(*index) < 2 * blocks);
         self.cache.clear();
         self.groups.clear();
+        self.offsets.clear();
         self.cut_to = Some(self.cut_to.map_or(blocks, |before| before.min(blocks)));
         self.last = None;
     }
@@ -225,29 +239,57 @@ impl Store {
             return Ok(end);
         }
         let target = 2 * block;
-        let mut offset: u64 = 0;
-        for root in roots.nodes() {
-            if target > flat_tree::right_span(root.index) {
-                offset = offset.saturating_add(root.size);
-                continue;
+        let (mut at, mut offset) = self.way_begins(roots, block);
+        while at != target {
+            if flat_tree::depth(at) == RUN_DEPTH && fresh.is_empty() {
+                self.keep_offset(block / RUN, offset);
             }
-            let mut at = root.index;
-            while at != target {
-                let (left, right) = flat_tree::children(at).ok_or(MISSING)?;
-                if target < at {
-                    at = left;
-                } else {
-                    let node = match fresh.get(&left) {
-                        Some(node) => *node,
-                        None => self.node(cx, left)?.ok_or(MISSING)?,
-                    };
-                    offset = offset.saturating_add(node.size);
-                    at = right;
-                }
+            let (left, right) = flat_tree::children(at).ok_or(MISSING)?;
+            if target < at {
+                at = left;
+            } else {
+                let node = match fresh.get(&left) {
+                    Some(node) => *node,
+                    None => self.node(cx, left)?.ok_or(MISSING)?,
+                };
+                offset = offset.saturating_add(node.size);
+                at = right;
             }
-            return Ok(offset);
         }
         Ok(offset)
+    }
+
+    /// A node above a block, and where the bytes below that node begin: the node of its run if that is known, else a
+    /// root; behind the end of the tree the block itself.
+    fn way_begins(&self, roots: &Roots, block: u64) -> (u64, u64) {
+        let run = block / RUN;
+        if roots.length() / RUN > run
+            && let Some(Some((known, offset))) = self.offsets.get(slot_of(run, self.offsets.len()))
+            && *known == run
+        {
+            return (flat_tree::index(RUN_DEPTH, run), *offset);
+        }
+        let mut offset: u64 = 0;
+        for root in roots.nodes() {
+            if 2 * block <= flat_tree::right_span(root.index) {
+                return (root.index, offset);
+            }
+            offset = offset.saturating_add(root.size);
+        }
+        (2 * block, offset)
+    }
+
+    fn keep_offset(&mut self, run: u64, offset: u64) {
+        let enough = usize::try_from(run).unwrap_or(usize::MAX);
+        let slots = grown(self.offsets.len(), enough);
+        if slots > self.offsets.len() {
+            let old = core::mem::replace(&mut self.offsets, vec![None; slots]);
+            old.into_iter()
+                .flatten()
+                .for_each(|(run, at)| self.offsets[slot_of(run, slots)] = Some((run, at)));
+        }
+        let slot = slot_of(run, slots);
+        self.offsets[slot] = Some((run, offset));
     }
 
     /// The bytes of a block that is here, checked against its leaf. (hypercore.40)
@@ -260,7 +302,7 @@ impl Store {
             return Err(DAMAGED);
         }
         let mut bytes = vec![0; leaf.size as usize];
-        if read_at(cx, self.data, at, &mut bytes)? < bytes.len() {
+        if self.read_data(cx, at, &mut bytes)? < bytes.len() {
             return Err(DAMAGED);
         }
         if super::tree::leaf(block, &bytes).hash != leaf.hash {
@@ -293,8 +335,33 @@ impl Store {
         Ok(false)
     }
 
+    /// Reads a block's bytes. Near the block read last its neighbours are read with it.
+    fn read_data(&mut self, cx: &mut Cx<'_>, at: u64, into: &mut [u8]) -> Result<usize, DiskError> {
+        let near = self.last.is_some_and(|(_, end)| end.abs_diff(at) <= WINDOW);
+        if !near || into.len() as u64 > WINDOW - WINDOW_STEP {
+            return read_at(cx, self.data, at, into);
+        }
+        let (from, window) = &mut self.window;
+        let end = at.saturating_add(into.len() as u64);
+        if at < *from || end > from.saturating_add(window.len() as u64) {
+            *from = at - at % WINDOW_STEP;
+            window.resize(WINDOW as usize, 0);
+            let read = read_at(cx, self.data, *from, window);
+            window.truncate(*read.as_ref().unwrap_or(&0));
+            read?;
+        }
+        let held = window.get((at - *from) as usize..).unwrap_or_default();
+        let count = held.len().min(into.len());
+        into[..count].copy_from_slice(&held[..count]);
+        Ok(count)
+    }
+
     pub fn write_data(&mut self, cx: &mut Cx<'_>, at: u64, bytes: &[u8]) -> Result<(), Error> {
         let file = self.data.ok_or(Error::NotOpen)?;
+        let (from, window) = &mut self.window;
+        if at < from.saturating_add(window.len() as u64) && *from < at.saturating_add(bytes.len() as u64) {
+            window.clear();
+        }
         Ok(cx.disk.write_at(file, at, bytes)?)
     }
 
@@ -347,12 +414,26 @@ fn stored_node(index: u64, bytes: &[u8]) -> Result<Option<Node>, Error> {
     Ok((!absent).then_some(Node { index, size: stored.size, hash: stored.hash }))
 }
 
-/// Where among `slots` a node is kept: each has a slot of its own as long as there are enough, then they are scattered.
+/// How many slots there shall be where there were `slots`, so that `number` has one of its own.
+fn grown(slots: usize, number: usize) -> usize {
+    if number < slots || slots == limits::TREE_CACHE {
+        return slots;
+    }
+    number
+        .saturating_add(1)
+        .checked_next_power_of_two()
+        .map_or(limits::TREE_CACHE, |n| n.min(limits::TREE_CACHE))
+}
+
+/// Where a node is kept.
 fn cache_slot(index: u64, slots: usize) -> usize {
-    let number = (index / READ_AHEAD) as usize;
-    if number < slots {
-        number
-    } else {
-        (index.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as usize % slots.max(1)
+    slot_of(index / READ_AHEAD, slots)
+}
+
+/// Each has a slot of its own as long as there are enough; beyond those they are scattered over all.
+fn slot_of(number: u64, slots: usize) -> usize {
+    match usize::try_from(number) {
+        Ok(number) if number < slots => number,
+        _ => (number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as usize % slots.max(1),
     }
 }

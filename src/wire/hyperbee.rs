@@ -1,6 +1,8 @@
 //! Formats of hyperbee: the blocks of its hypercore, and what its readers ask of peers. Follows hyperbee.1 to
 //! hyperbee.9 and hyperbee.55.
 
+use arrayvec::ArrayVec;
+
 use super::{Cursor, Format, Wire, format};
 use crate::base::{Malformed, Reason, limits};
 
@@ -38,13 +40,18 @@ pub struct Index {
     pub levels: Vec<Level>,
 }
 
+/// The blocks that a node's keys are in. One more has room than may be read: a node splits when it has nine.
+pub type Keys = ArrayVec<u64, { limits::HYPERBEE_KEYS_MAX + 1 }>;
+/// Block and place of each of a node's children.
+pub type Children = ArrayVec<u64, { 2 * (limits::HYPERBEE_KEYS_MAX + 2) }>;
+
 /// One node of the tree.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Level {
     /// The blocks that hold this node's keys, in the order of the keys.
-    pub keys: Vec<u64>,
+    pub keys: Keys,
     /// Block and place in its index, flat, of each child. One child more than keys, or none at all.
-    pub children: Vec<u64>,
+    pub children: Children,
 }
 
 /// A message of the core extension `hyperbee`: which blocks will a read need?
@@ -228,8 +235,10 @@ mod tests {
         let numbers = |value: &Value| -> Vec<u64> {
             value.as_array().expect("list").iter().map(|n| n.as_u64().expect("number")).collect()
         };
-        let level =
-            |value: &Value| Level { keys: numbers(&value["keys"]), children: numbers(&value["children"]) };
+        let level = |value: &Value| Level {
+            keys: numbers(&value["keys"]).into_iter().collect(),
+            children: numbers(&value["children"]).into_iter().collect(),
+        };
         Index { levels: value.as_array().expect("list").iter().map(level).collect() }
     }
 

@@ -4,6 +4,8 @@
 //! type of a known one, as upstream does (hyperbee.5). Writing visits the numbers upwards, so that equal values give
 //! equal bytes.
 
+use core::ops::Deref;
+
 use super::{Cursor, Value, Way, compact};
 use crate::base::{Malformed, Reason};
 
@@ -145,12 +147,13 @@ impl Cursor<'_> {
         Ok(())
     }
 
-    /// Numbers packed into one field, which is absent when there are none. At most `max`. (hyperbee.6)
-    pub fn pb_packed(
+    /// Numbers packed into one field, which is absent when there are none. At most `max`, for which there must be room.
+    /// (hyperbee.6)
+    pub fn pb_packed<V: Deref<Target = [u64]> + Extend<u64> + FromIterator<u64>>(
         &mut self,
         field: Field,
         name: &'static str,
-        values: &mut Vec<u64>,
+        values: &mut V,
         max: usize,
     ) -> Result<(), Malformed> {
         match &mut self.way {
@@ -264,17 +267,19 @@ impl Cursor<'_> {
         number: u64,
         each: impl FnOnce(&mut Self) -> Result<(), Malformed>,
     ) -> Result<(), Malformed> {
-        let mut head = Vec::with_capacity(8);
-        put_varint(&mut head, number << 3 | LENGTH);
         let start = match &self.way {
             Way::Write { out } => out.len(),
             Way::Read { .. } | Way::Invent { .. } => unreachable!("only writing writes"),
         };
         each(self)?;
         if let Way::Write { out } = &mut self.way {
-            put_varint(&mut head, (out.len() - start) as u64);
-            out.splice(start..start, head.iter().copied());
-            self.at += head.len();
+            // Behind the fields at first, then turned to the front of them.
+            let end = out.len();
+            put_varint(out, number << 3 | LENGTH);
+            put_varint(out, (end - start) as u64);
+            let head = out.len() - end;
+            out[start..].rotate_right(head);
+            self.at += head;
         }
         Ok(())
     }
@@ -289,10 +294,10 @@ impl Cursor<'_> {
         }
     }
 
-    fn read_packed(
+    fn read_packed<V: Deref<Target = [u64]> + Extend<u64>>(
         &mut self,
         name: &'static str,
-        values: &mut Vec<u64>,
+        values: &mut V,
         max: usize,
     ) -> Result<(), Malformed> {
         while self.left() > 0 {
@@ -301,7 +306,7 @@ impl Cursor<'_> {
                 let reason = Reason::TooLong { len: max as u64 + 1, max: max as u64 };
                 return Err(self.fault(name, self.at, reason));
             }
-            values.push(value);
+            values.extend([value]);
         }
         Ok(())
     }

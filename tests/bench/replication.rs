@@ -48,11 +48,13 @@ impl Side {
         let core = Hypercore::open(&mut bench.cx(), "core", open).expect("the core opens");
         let pair = new_key_pair();
         let stream = SecretStream::handshake(&mut bench.cx(), initiator, &pair);
+        let mut mux = Protomux::new();
+        mux.gather();
         Side {
             bench,
             live: Live::new(core),
             stream,
-            mux: Protomux::new(),
+            mux,
             channel: None,
             hash: [0; 64],
             initiator,
@@ -99,6 +101,8 @@ impl Side {
         while live.poll_event().is_some() {
             moved = true;
         }
+        // What was gathered in this turn leaves, as in a node.
+        mux.write_gathered();
         while let Some(output) = mux.poll_output(cx) {
             moved = true;
             if let protomux::Output::Message(bytes) = output {

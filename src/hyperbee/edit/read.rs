@@ -6,6 +6,7 @@ use core::ops::Bound;
 use super::{Batch, NodeAt};
 use crate::base::{Cx, Error, limits};
 use crate::hyperbee::{Bee, Entry, Log, Range, Spot, TOO_DEEP, child, root};
+use crate::wire::hyperbee::Keys;
 
 /// A node of the tree, changed by the batch or not yet looked at by it.
 #[derive(Clone, Copy)]
@@ -128,7 +129,7 @@ impl Batch {
         Ok(keys.len())
     }
 
-    fn keys_at(&self, cx: &mut Cx<'_>, bee: &mut Bee, log: &mut impl Log, at: At) -> Result<Vec<u64>, Error> {
+    fn keys_at(&self, cx: &mut Cx<'_>, bee: &mut Bee, log: &mut impl Log, at: At) -> Result<Keys, Error> {
         match at {
             At::Memory(node) => Ok(self.nodes[node].keys.clone()),
             At::Log(spot) => Ok(bee.level(cx, log, self.base, spot)?.keys.clone()),

@@ -8,7 +8,7 @@ use seckel::hyperbee::audit::audit;
 use seckel::hyperbee::{Bee, Change, Log, Range};
 use seckel::sim::ramdisk::RamDisk;
 use seckel::wire;
-use seckel::wire::hyperbee::{Index, Level, Node};
+use seckel::wire::hyperbee::{Index, Keys, Level, Node};
 
 use super::{Draw, Drawn, Recorded};
 
@@ -252,7 +252,7 @@ fn node(draw: &mut dyn Draw, seq: u64) -> Node {
     let near = |draw: &mut dyn Draw| if draw.chance(900) { draw.below(seq + 2) } else { draw.u32().into() };
     let mut levels = Vec::new();
     for _ in 0..draw.below(4) {
-        let keys: Vec<u64> = (0..draw.below(10)).map(|_| near(draw)).collect();
+        let keys: Keys = (0..draw.below(10)).map(|_| near(draw)).collect();
         let children = match draw.below(3) {
             0 => 0,
             1 => 2 * (keys.len() as u64 + 1),

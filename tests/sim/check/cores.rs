@@ -104,7 +104,9 @@ fn tree(forgetful: bool, lies: bool) -> Option<&'static str> {
     }
     if forgetful {
         let seq = world.net(host).core_info(core).expect("open").length;
-        let index = wire::encode(&Index { levels: vec![Level { keys: vec![seq], children: Vec::new() }] });
+        let index = wire::encode(&Index {
+            levels: vec![Level { keys: [seq].into_iter().collect(), ..Level::default() }],
+        });
         let block = wire::encode(&Node { index, key: b"mine".to_vec(), value: Some(b"all".to_vec()) });
         world.net(host).append(core, &[&block]).expect("an append");
     }
