@@ -22,6 +22,8 @@ use crate::hypercore::{Durability, Hypercore, Open};
 
 const PRIMARY_KEY: &str = "primary-key";
 const LOCK: &str = "lock";
+/// No folder has this name: a `Disk` refuses it.
+const DETACHED: &str = "..";
 const CORES: &str = "cores";
 const NAME: &str = "corestore/name";
 const NAMESPACE: &str = "corestore/namespace";
@@ -83,6 +85,19 @@ impl Corestore {
     /// primary key is damaged, or lost while there are cores.
     pub fn open(cx: &mut Cx<'_>, dir: &str) -> Result<Corestore, Error> {
         Corestore::open_with(cx, dir, &StoreOptions::default())
+    }
+
+    /// A store that finds no cores and makes none: its owner puts into it what lies elsewhere. It takes no lock.
+    pub fn detached() -> Corestore {
+        Corestore {
+            dir: DETACHED.to_owned(),
+            primary: None,
+            durability: Durability::Flush,
+            read_only: true,
+            manifest_version: 1,
+            out: BTreeSet::new(),
+            aliases: None,
+        }
     }
 
     /// The same with options. Also `Refused` if a primary key is given and another is stored; `Missing` if there is no

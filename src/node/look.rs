@@ -1,10 +1,35 @@
 //! What a program reads of cores that peers have: blocks and trees, of which only what is missing is fetched.
 
 use super::net::Net;
-use super::{Bee, CoreId, CoreStats, Hypercore};
+use super::stores::StoreState;
+use super::{Bee, CoreId, CoreStats, Hypercore, StoreId};
+use crate::base::disk::join;
 use crate::base::{Cx, Error, trace};
+use crate::corestore::Corestore;
+use crate::hypercore::Open;
 
 impl Net<'_> {
+    /// Opens the core whose files lie in `dir` itself, as hypercore 10 keeps one alone, in a store of its own. `Missing`
+    /// if there is none. One process at a time.
+    pub fn lone_core(&mut self, dir: &str) -> Result<(StoreId, CoreId), Error> {
+        let (node, cx) = self.parts();
+        trace!(cx, Call, "node", "open the core in {dir:?}");
+        let oplog = join(dir, "oplog");
+        if !cx.disk.exists(&oplog) {
+            return Err(Error::Missing);
+        }
+        cx.disk.lock(&oplog)?;
+        let open = Open { create: false, durability: node.durability, ..Open::default() };
+        let core = Hypercore::open(cx, dir, open)?;
+        let store = node.stores.insert(StoreState { store: Corestore::detached(), watched: false });
+        let id = node.add_core(cx, store, core);
+        if let Some(state) = node.cores.get_mut(id) {
+            state.holds = 1;
+        }
+        node.settle(cx);
+        Ok((store, id))
+    }
+
     /// Looks at a core.
     pub fn look<T>(&self, core: CoreId, look: impl FnOnce(&Hypercore) -> T) -> Result<T, Error> {
         let state = self.node().cores.get(core).ok_or(Error::Gone)?;

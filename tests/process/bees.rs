@@ -140,6 +140,30 @@ fn a_wrong_line_is_named_and_those_before_it_count() {
     assert_eq!(good(fed(&["bee", "list", dir], b"")), b"a\t1\nb\t2\n");
 }
 
+#[test]
+fn a_sub_database_is_a_map_of_its_own() {
+    let folder = Folder::new();
+    let dir = &*folder.join("names");
+    good(fed(&["bee", "put", dir, "a", "outside"], b""));
+    good(fed(&["bee", "put", dir, "a", "1", "--sub", "users"], b""));
+    good(fed(&["bee", "import", dir, "--sub", "users"], b"{\"key\":\"b\",\"value\":\"2\"}\n"));
+    good(fed(&["bee", "put", dir, "a", "deep", "--sub", "users", "--sub", "more"], b""));
+    good(fed(&["bee", "put", dir, "z", "outside"], b""));
+    assert_eq!(good(fed(&["bee", "get", dir, "a", "--sub", "users"], b"")), b"1");
+    assert_eq!(good(fed(&["bee", "get", dir, "a", "--sub", "users", "--sub", "more"], b"")), b"deep");
+    let listed = good(fed(&["bee", "list", dir, "--sub", "users", "--lt", "c"], b""));
+    assert_eq!(listed, b"a\t1\nb\t2\n");
+    let history = good(fed(&["bee", "history", dir, "--sub", "users", "--reverse", "--limit", "1"], b""));
+    assert_eq!(history, b"4 put more\\u{0}a\tdeep\n");
+    let diff = good(fed(&["bee", "diff", dir, "3", "6", "--sub", "users", "--lt", "c"], b""));
+    assert_eq!(diff, b"+ b\t2\n");
+    good(fed(&["bee", "del", dir, "a", "--sub", "users"], b""));
+    assert_eq!(good(fed(&["bee", "get", dir, "a"], b"")), b"outside");
+    let outside =
+        String::from_utf8(good(fed(&["bee", "export", dir, "--encoding", "hex"], b""))).expect("text");
+    assert!(outside.contains("\"757365727300") && outside.lines().count() == 4, "{outside}");
+}
+
 /// Kills an import in the middle, again and again; the same import, run again, completes it.
 #[test]
 fn an_import_that_is_killed_is_run_again() {

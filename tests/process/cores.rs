@@ -215,6 +215,28 @@ fn ctrl_c_keeps_what_was_read_and_readers_follow() {
 }
 
 #[test]
+fn blocks_are_encrypted_for_who_has_the_key() {
+    let folder = Folder::new();
+    let dir = &*folder.join("log");
+    let (key, other) = ("07".repeat(32), "08".repeat(32));
+    good(fed(&["core", "append", dir, "--lines", "--encryption-key", &key], b"one\ntwo\n"));
+    good(fed(&["core", "append", dir, "--lines", "--encryption-key", &key], b"three\n"));
+    let read = good(fed(&["core", "cat", dir, "--lines", "--encryption-key", &key], b""));
+    assert_eq!(read, b"one\ntwo\nthree\n");
+    let sealed = good(fed(&["core", "get", dir, "0"], b""));
+    assert_eq!(sealed.len(), 8 + 3, "the padding, and what cannot be read");
+    assert!(!sealed.ends_with(b"one"));
+    let wrong = fed(&["core", "get", dir, "0", "--encryption-key", &other], b"");
+    assert!(!wrong.stdout.ends_with(b"one"));
+    assert_eq!(code(&fed(&["audit", "core", dir], b"")), 0, "who checks it needs no key");
+    // A map in an encrypted core.
+    let map = &*folder.join("map");
+    good(fed(&["bee", "put", map, "a", "b", "--encryption-key", &key], b""));
+    assert_eq!(good(fed(&["bee", "get", map, "a", "--encryption-key", &key], b"")), b"b");
+    assert!(bad(&fed(&["bee", "get", map, "a"], b""), 1).contains("no hyperbee"));
+}
+
+#[test]
 fn a_block_has_a_longest_and_the_way_out_is_told() {
     let folder = Folder::new();
     let dir = &*folder.join("log");

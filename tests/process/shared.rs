@@ -156,6 +156,68 @@ fn a_hyperbee_is_asked_by_key() {
     seeder.interrupt();
 }
 
+/// A core that lies alone in its folder is passed on as well; who reads it needs its encryption key.
+#[test]
+fn a_single_core_is_seeded_encrypted() {
+    let folder = Folder::new();
+    let (_dht, bootstrap) = network();
+    let dir = &*folder.join("log");
+    let secret = "07".repeat(32);
+    good(fed(&["core", "append", dir, "--lines", "--encryption-key", &secret], b"one\ntwo\n"));
+    let before: Vec<_> =
+        std::fs::read_dir(dir).expect("a folder").map(|file| file.expect("a file").file_name()).collect();
+    let (seeder, keys) = seed(dir, &bootstrap, 1);
+    let reader = ["core", "cat", &keys[0], "--lines", "--bootstrap", &bootstrap];
+    let read = run(&[&reader[..], &["--encryption-key", &secret]].concat());
+    assert_eq!(good(read), b"one\ntwo\n");
+    assert!(good(run(&reader)) != b"one\ntwo\n", "without the key nothing is to be read");
+    let told = fed(&["core", "append", dir], b"x");
+    assert!(bad(&told, 4).contains("in use"), "{told:?}");
+    seeder.interrupt();
+    let after = std::fs::read_dir(dir).expect("a folder").map(|file| file.expect("a file").file_name());
+    assert!(after.eq(before), "no file more is in the folder");
+}
+
+/// Ctrl-C in the midst of a download, with its progress told on the way.
+#[cfg(unix)]
+#[test]
+fn a_download_is_interrupted_and_tells_how_far_it_is() {
+    let folder = Folder::new();
+    let (_dht, bootstrap) = network();
+    let (dir, copy) = (&*folder.join("store"), &*folder.join("copy"));
+    good(fed(&["core", "append", dir, "--name", "log", "--lines"], lines(100).as_bytes()));
+    let (seeder, keys) = seed(dir, &bootstrap, 1);
+    let args = ["core", "download", &keys[0], "--storage", copy, "--bootstrap", &bootstrap];
+    let mut child = Command::new(env!("CARGO_BIN_EXE_seckel"))
+        .args(args)
+        .args(["--live", "--progress", "--json"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("seckel starts");
+    let mut told = String::new();
+    let mut errors = std::io::BufReader::new(child.stderr.take().expect("piped"));
+    while size(copy) < 3000 {
+        assert!(child.try_wait().expect("it runs").is_none(), "a live one does not end");
+        std::thread::yield_now();
+    }
+    while !told.contains("100 of 100 blocks") {
+        told.clear();
+        if std::io::BufRead::read_line(&mut errors, &mut told).expect("text") == 0 {
+            panic!("it ended");
+        }
+    }
+    assert!(told.contains(" left") && told.contains("/s"), "{told}");
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill").success());
+    let output = child.wait_with_output().expect("it ends");
+    assert_eq!(output.status.code(), Some(0), "live: it was meant to end so");
+    let said: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!((&said["received_blocks"], &said["length"]), (&json!(100), &json!(100)));
+    seeder.interrupt();
+    let alone = run(&[&args[..], &["--timeout", "1"]].concat());
+    assert_eq!(code(&alone), 3, "whether it is whole cannot be known");
+}
+
 #[cfg(unix)]
 #[test]
 fn a_copy_follows_live_and_is_seeded_on() {

@@ -7,7 +7,7 @@ pub use blocks::{Blocks, Step};
 pub use copy::{Copying, Extent, State};
 
 use crate::base::{Error, Key, Span, Time};
-use crate::node::{CoreId, Event, JoinOptions, Net, StoreId};
+use crate::node::{CoreId, Event, JoinOptions, KeyPair, Net, StoreId};
 
 /// The name from which a store derives the key pair under which its cores are exchanged.
 const NAME: &str = "seckel core";
@@ -53,10 +53,27 @@ impl Exchange {
     pub fn start(net: &mut Net<'_>, dir: &str, keys: &[Key], serve: bool) -> Result<Exchange, Error> {
         let store = net.store(dir)?;
         let pair = net.key_pair(store, NAME)?;
-        net.swarm(&pair);
+        let cores: Result<Vec<CoreId>, Error> = keys.iter().map(|key| net.core_by_key(store, key)).collect();
+        Exchange::meet(net, store, &cores?, &pair, serve)
+    }
+
+    /// The same for the one core whose files lie in `dir` itself.
+    pub fn start_lone(net: &mut Net<'_>, dir: &str, serve: bool) -> Result<Exchange, Error> {
+        let (store, core) = net.lone_core(dir)?;
+        let pair = KeyPair::from_seed(net.cx().entropy.bytes32());
+        Exchange::meet(net, store, &[core], &pair, serve)
+    }
+
+    fn meet(
+        net: &mut Net<'_>,
+        store: StoreId,
+        ids: &[CoreId],
+        pair: &KeyPair,
+        serve: bool,
+    ) -> Result<Exchange, Error> {
+        net.swarm(pair);
         let mut cores = Vec::new();
-        for key in keys {
-            let core = net.core_by_key(store, key)?;
+        for &core in ids {
             let topic = net.core_info(core)?.discovery_key;
             net.join(topic, JoinOptions { server: serve, client: true })?;
             cores.push(Shared { core, topic, refreshed: false, met: None });

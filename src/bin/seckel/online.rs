@@ -11,7 +11,7 @@ use seckel::node::{Event, Net};
 
 use super::network::{Joined, Meeting};
 use super::run::{Bad, LEAVE};
-use super::shelf::{Keeping, Shelf, UNREACHED, bad};
+use super::shelf::{Cipher, Keeping, Shelf, UNREACHED, bad};
 
 /// With whom, and what is kept of it.
 #[derive(Args, Debug)]
@@ -69,13 +69,22 @@ pub struct Online {
     patience: Option<Span>,
     /// When something came last.
     moved: Time,
+    /// Progress is shown: `act` is called now and then, even if nothing happens.
+    ticking: bool,
 }
 
+/// How often.
+const TICK: Span = Span::from_secs(1);
+
 impl Online {
-    pub fn open(reach: &Reach, keys: &[Key]) -> Result<Online, Bad> {
+    pub fn open(reach: &Reach, key: Key, cipher: &Cipher) -> Result<Online, Bad> {
         let folder = reach.storage.clone().unwrap_or_else(scratch);
         let keeping = Keeping { unsynced: reach.storage.is_none() };
-        Online::open_in(&folder, reach, keys, false, keeping)
+        let mut online = Online::open_in(&folder, reach, &[key], false, keeping)?;
+        let core = online.exchange.core();
+        let set = online.joined.net().set_encryption(core, cipher.get());
+        set.map_err(|error| online.bad(error))?;
+        Ok(online)
     }
 
     /// With the cores of the store in `folder`.
@@ -86,19 +95,28 @@ impl Online {
         serve: bool,
         keeping: Keeping,
     ) -> Result<Online, Bad> {
-        Shelf::open(folder, true)?.room_for_store()?;
+        let lone = Shelf::open(folder, true)?.room_for_store(keys)?;
         let mut joined = reach.meeting.open_at(folder)?;
         joined.net().set_durability(keeping.durability());
-        let started = Exchange::start(&mut joined.net(), "", keys, serve);
+        let started = match lone {
+            true => Exchange::start_lone(&mut joined.net(), "", serve),
+            false => Exchange::start(&mut joined.net(), "", keys, serve),
+        };
         let exchange = started.map_err(|error| bad(folder, error))?;
         let key = keys.first().copied().unwrap_or_default();
         let (patience, moved) = (Some(Span::from_secs(reach.timeout)), joined.host.now());
-        Ok(Online { joined, exchange, folder: folder.to_owned(), key, patience, moved })
+        Ok(Online { joined, exchange, folder: folder.to_owned(), key, patience, moved, ticking: false })
     }
 
     /// However long nothing comes.
     pub fn patient(mut self) -> Online {
         self.patience = None;
+        self
+    }
+
+    /// `act` is called now and then, even if nothing happens.
+    pub fn ticking(mut self, on: bool) -> Online {
+        self.ticking = on;
         self
     }
 
@@ -127,7 +145,8 @@ impl Online {
                 return Err(self.given_up());
             }
             let soon = self.exchange.deadline(&self.joined.net());
-            let until = [end, soon].into_iter().flatten().min();
+            let tick = self.ticking.then(|| self.joined.host.now() + TICK);
+            let until = [end, soon, tick].into_iter().flatten().min();
             match self.joined.wait(until)? {
                 Wake::Event(_, event) => self.take(&event)?,
                 Wake::Interrupted => return Ok(None),

@@ -37,6 +37,11 @@ impl Progress {
         Progress { on, terminal, unit, shown: false, last: None, samples: VecDeque::new() }
     }
 
+    /// Somebody looks on.
+    pub fn on(&self) -> bool {
+        self.on
+    }
+
     /// `of`: how many there will be, if that is known.
     pub fn tell(&mut self, done: u64, of: Option<u64>) {
         if self.on {

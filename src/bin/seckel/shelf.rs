@@ -10,7 +10,7 @@ use seckel::corestore::audit::{Kind, StoreAudit, kind};
 use seckel::corestore::{Corestore, Namespace, StoreOptions};
 use seckel::edge::files::Files;
 use seckel::edge::os::OsEntropy;
-use seckel::hypercore::{Durability, Hypercore, Open, auth};
+use seckel::hypercore::{Durability, Encryption, Hypercore, Open, auth};
 
 use super::args::key;
 use super::run::Bad;
@@ -52,6 +52,28 @@ pub struct Which {
     /// The core with this key in the store, hex or z-base-32
     #[arg(long, value_name = "KEY", value_parser = key, conflicts_with = "name")]
     pub key: Option<Key>,
+    #[command(flatten)]
+    pub cipher: Cipher,
+}
+
+/// How blocks are encrypted.
+#[derive(Args, Clone, Default, Debug)]
+pub struct Cipher {
+    /// Blocks are encrypted with this key; who has it not can copy them, and not read them
+    #[arg(
+        long,
+        value_name = "KEY",
+        env = "SECKEL_ENCRYPTION_KEY",
+        hide_env_values = true,
+        value_parser = key
+    )]
+    pub encryption_key: Option<Key>,
+}
+
+impl Cipher {
+    pub fn get(&self) -> Option<Encryption> {
+        self.encryption_key.map(Encryption::new)
+    }
 }
 
 impl Which {
@@ -141,12 +163,17 @@ impl Shelf {
         }
     }
 
-    /// A store is here, or there is room for one.
-    pub fn room_for_store(&mut self) -> Result<(), Bad> {
+    /// A store is here, or there is room for one. True: the only one of these cores is here by itself.
+    pub fn room_for_store(&mut self, keys: &[Key]) -> Result<bool, Bad> {
         match self.kind()? {
-            Kind::Store => Ok(()),
-            Kind::Core => Err(self.no("holds a single core; copies and seeds are kept in a store")),
-            Kind::NewStore | Kind::Neither => self.empty(),
+            Kind::Store => Ok(false),
+            Kind::Core => {
+                let mut core = self.peek("")?;
+                let own = *core.key();
+                let _ = core.close(&mut self.cx());
+                if keys == [own] { Ok(true) } else { Err(self.no("holds a single core, and another one")) }
+            }
+            Kind::NewStore | Kind::Neither => self.empty().map(|()| false),
         }
     }
 
@@ -192,32 +219,49 @@ impl Shelf {
 
     /// The core that is meant, for reading.
     pub fn reader(&mut self, which: &Which) -> Result<Hypercore, Bad> {
+        let mut core = self.reader_of(which)?;
+        core.set_encryption(which.cipher.get());
+        Ok(core)
+    }
+
+    fn reader_of(&mut self, which: &Which) -> Result<Hypercore, Bad> {
         let folders = self.folders()?;
-        if let Some(key) = which.key {
-            let wanted = hex::encode(&auth::discovery_key(&key));
-            for folder in folders.iter().filter(|folder| folder.is_empty() || folder.ends_with(&wanted)) {
-                let core = self.peek(folder)?;
-                if *core.key() == key {
-                    return Ok(core);
-                }
+        let key = match (&which.key, &which.name) {
+            (Some(key), _) => *key,
+            (None, Some(name)) => self.key_of(name)?,
+            (None, None) => match &folders[..] {
+                [only] => return self.peek(only),
+                [] => return Err(self.no(NO_CORE)),
+                many => return Err(self.many(many.len())),
+            },
+        };
+        let wanted = hex::encode(&auth::discovery_key(&key));
+        for folder in folders.iter().filter(|folder| folder.is_empty() || folder.ends_with(&wanted)) {
+            let core = self.peek(folder)?;
+            if *core.key() == key {
+                return Ok(core);
             }
-            return Err(self.none_such("no core of that key is here"));
         }
-        if let Some(name) = &which.name {
-            for folder in &folders {
-                let mut core = self.peek(folder)?;
-                if name_of(&core) == Some(name.as_bytes()) {
-                    return Ok(core);
-                }
-                let _ = core.close(&mut self.cx());
-            }
-            return Err(self.none_such(&format!("no core of the name {name:?} is here")));
+        Err(match &which.name {
+            Some(name) => self.none_such(&format!("no core of the name {name:?} is here")),
+            None => self.none_such("no core of that key is here"),
+        })
+    }
+
+    /// The key of the core of a name.
+    fn key_of(&mut self, name: &str) -> Result<Key, Bad> {
+        if self.files_exist() {
+            return Err(self.no("holds a single core, which has no name; leave --name out"));
         }
-        match &folders[..] {
-            [only] => self.peek(only),
-            [] => Err(self.no(NO_CORE)),
-            many => Err(self.many(many.len())),
-        }
+        let options = StoreOptions { read_only: true, ..StoreOptions::default() };
+        let found = (|cx: &mut Cx<'_>| {
+            let mut store = Corestore::open_with(cx, "", &options)?;
+            store.key_by_name(cx, Namespace::default(), name)
+        })(&mut self.cx());
+        found.map_err(|error| match error {
+            Error::Missing => self.none_such(&format!("no core of the name {name:?} is here")),
+            error => self.bad(error),
+        })
     }
 
     fn none_such(&self, what: &str) -> Bad {
@@ -235,7 +279,17 @@ impl Shelf {
 
     /// The core that is meant, for writing; `make`: if it is missing. True: it was made.
     pub fn writer(&mut self, which: &Which, make: bool, keeping: Keeping) -> Result<(Hypercore, bool), Bad> {
-        let durability = keeping.durability();
+        let (mut core, fresh) = self.writer_of(which, make, keeping.durability())?;
+        core.set_encryption(which.cipher.get());
+        Ok((core, fresh))
+    }
+
+    fn writer_of(
+        &mut self,
+        which: &Which,
+        make: bool,
+        durability: Durability,
+    ) -> Result<(Hypercore, bool), Bad> {
         let single = match self.kind()? {
             Kind::Core if which.name.is_some() => {
                 return Err(self.no("holds a single core, which has no name; leave --name out"));

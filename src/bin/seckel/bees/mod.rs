@@ -8,6 +8,7 @@ mod write;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use seckel::hyperbee::Sub;
 use seckel::node::Range;
 
 use super::online::Reach;
@@ -42,6 +43,7 @@ const LIST: &str = "\
 Examples:
   seckel bee list ./names
   seckel bee list ./names --gte a --lt b --limit 10
+  seckel bee list ./names --sub users              the sub-database `users`, as hyperbee's sub() names it
   seckel bee list ./names --reverse --limit 1 --json
   seckel bee list KEY --storage ./store            from its peers; what came is kept
 Exit codes: 0 done, 1 not all of it is in this copy, 2 wrong command line, 3 nobody has it, 4 the storage is damaged.";
@@ -107,12 +109,28 @@ pub enum Bee {
     Export(Export),
 }
 
+/// A part of the keys that is a map of its own.
+#[derive(Args, Debug)]
+pub struct Part {
+    /// The keys of the sub-database of this name; again: one within that
+    #[arg(long, value_name = "NAME")]
+    pub sub: Vec<String>,
+}
+
+impl Part {
+    fn sub(&self) -> Sub {
+        self.sub.iter().fold(Sub::whole(), |outer, name| outer.sub(name.as_bytes()))
+    }
+}
+
 /// A hyperbee to write to.
 #[derive(Args, Debug)]
 pub struct Ours {
     /// The folder of a store, or of a single core
     #[arg(value_name = "DIR")]
     pub dir: PathBuf,
+    #[command(flatten)]
+    pub part: Part,
 }
 
 #[derive(Args, Debug)]
@@ -160,6 +178,8 @@ pub struct Source {
     /// The folder of a store, or of a single core; or a key, and peers are asked
     #[arg(value_name = "DIR|KEY", value_parser = place)]
     pub at: Place,
+    #[command(flatten)]
+    pub part: Part,
     #[command(flatten)]
     pub reach: Reach,
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use seckel::app::bee::{Ask, Piece, Reading};
 use seckel::base::{Error, hex};
-use seckel::hyperbee::Bee;
+use seckel::hyperbee::{Bee, Change, Entry, Sub};
 use seckel::hypercore::Hypercore;
 use seckel::node::{Extent, Range};
 
@@ -26,6 +26,7 @@ pub struct Asked<'a> {
     pub at: &'a Place,
     pub which: &'a Which,
     pub reach: &'a Reach,
+    pub sub: &'a Sub,
     pub ask: Ask,
     /// A version; none: the newest.
     pub version: Option<u64>,
@@ -50,7 +51,9 @@ impl Asked<'_> {
             let next = reading.next(&mut shelf.cx(), &mut bee, &mut core);
             match next {
                 Ok(Some(piece)) => {
-                    if !take(piece)? {
+                    if let Some(piece) = within(self.sub, piece)
+                        && !take(piece)?
+                    {
                         return Ok(true);
                     }
                 }
@@ -63,6 +66,24 @@ impl Asked<'_> {
             }
         }
     }
+}
+
+/// A piece with the names of the sub-tree. None: it is of another one.
+pub fn within(sub: &Sub, mut piece: Piece) -> Option<Piece> {
+    let strip = |entry: &mut Entry| {
+        let key = sub.strip(&entry.key)?.to_vec();
+        entry.key = key;
+        Some(())
+    };
+    match &mut piece {
+        Piece::Entry(entry) | Piece::Change(Change::Put(entry) | Change::Del(entry)) => strip(entry)?,
+        Piece::Difference(difference) => {
+            for entry in [&mut difference.left, &mut difference.right].into_iter().flatten() {
+                strip(entry)?;
+            }
+        }
+    }
+    Some(piece)
 }
 
 /// The version that is meant.
@@ -107,12 +128,14 @@ fn longer(shelf: &mut Shelf, core: Hypercore, which: &Which) -> Result<Hypercore
 
 /// `seckel bee get`.
 pub fn get(args: &Get) -> Result<u8, Bad> {
+    let sub = args.source.part.sub();
     let key = decoded(args.encoding, "the key", &args.entry)?;
-    let ask = Ask::Get { key };
+    let ask = Ask::Get { key: sub.key(&key) };
     let asked = Asked {
         at: &args.source.at,
         which: &args.which,
         reach: &args.source.reach,
+        sub: &sub,
         ask,
         version: args.as_of,
         until: None,
@@ -139,11 +162,13 @@ pub fn get(args: &Get) -> Result<u8, Bad> {
 
 /// `seckel bee list`.
 pub fn list(args: &List) -> Result<u8, Bad> {
-    let ask = Ask::List(args.bounds.range(args.encoding)?);
+    let sub = args.source.part.sub();
+    let ask = Ask::List(sub.range(args.bounds.range(args.encoding)?));
     let asked = Asked {
         at: &args.source.at,
         which: &args.which,
         reach: &args.source.reach,
+        sub: &sub,
         ask,
         version: args.as_of,
         until: None,
@@ -158,9 +183,11 @@ pub fn list(args: &List) -> Result<u8, Bad> {
 
 /// `seckel bee history`.
 pub fn history(args: &History) -> Result<u8, Bad> {
+    let sub = args.source.part.sub();
     let ask = Ask::History(Extent {
         gte: Some(i64::try_from(args.since).unwrap_or(i64::MAX)),
-        limit: args.limit,
+        // Those of other parts do not count.
+        limit: args.limit.filter(|_| sub.prefix().is_empty()),
         reverse: args.reverse,
         live: args.live,
         ..Extent::all()
@@ -175,16 +202,26 @@ pub fn history(args: &History) -> Result<u8, Bad> {
         left -= 1;
         Ok(left > 0)
     };
-    let asked = Asked { at, which, reach, ask, version: None, until: None, live: args.live };
+    let asked = Asked { at, which, reach, sub: &sub, ask, version: None, until: None, live: args.live };
     let all = asked.answer(&mut pieces)?;
     Ok(if all { 0 } else { INTERRUPTED })
 }
 
 /// `seckel bee diff`.
 pub fn diff(args: &Diff) -> Result<u8, Bad> {
-    let ask = Ask::Diff { from: args.old, range: args.bounds.range(args.encoding)? };
+    let sub = args.source.part.sub();
+    let ask = Ask::Diff { from: args.old, range: sub.range(args.bounds.range(args.encoding)?) };
     let (at, which, reach) = (&args.source.at, &args.which, &args.source.reach);
-    let asked = Asked { at, which, reach, ask, version: Some(args.new), until: Some(args.old), live: false };
+    let asked = Asked {
+        at,
+        which,
+        reach,
+        sub: &sub,
+        ask,
+        version: Some(args.new),
+        until: Some(args.old),
+        live: false,
+    };
     let all = asked.answer(&mut |piece| {
         say(&line(args.encoding, &piece, args.json).ok_or_else(not_text)?);
         Ok(true)
@@ -194,13 +231,15 @@ pub fn diff(args: &Diff) -> Result<u8, Bad> {
 
 /// `seckel bee export`.
 pub fn export(args: &Export) -> Result<u8, Bad> {
-    let ask = Ask::List(Range::all());
+    let sub = args.source.part.sub();
+    let ask = Ask::List(sub.range(Range::all()));
     let mut progress = Progress::new(Unit::Entries, args.progress);
     let (mut done, mut waiting) = (0, String::new());
     let asked = Asked {
         at: &args.source.at,
         which: &args.which,
         reach: &args.source.reach,
+        sub: &sub,
         ask,
         version: args.as_of,
         until: None,

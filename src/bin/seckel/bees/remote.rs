@@ -4,7 +4,7 @@ use seckel::app::bee::{Piece, Reading};
 use seckel::app::core::Standing;
 use seckel::base::{Error, Key};
 
-use super::read::{Asked, checked};
+use super::read::{Asked, checked, within};
 use crate::online::{Online, Turn};
 use crate::run::Bad;
 use crate::shelf::bad;
@@ -16,8 +16,8 @@ pub fn answer(
     take: &mut dyn FnMut(Piece) -> Result<bool, Bad>,
 ) -> Result<bool, Bad> {
     asked.which.none()?;
-    let Asked { reach, ask, version, until, live, .. } = asked;
-    let mut online = Online::open(reach, &[key])?;
+    let Asked { which, reach, sub, ask, version, until, live, .. } = asked;
+    let mut online = Online::open(reach, key, &which.cipher)?;
     if live {
         online = online.patient();
     }
@@ -42,7 +42,9 @@ pub fn answer(
             match net.bee_read(core, |cx, bee, core| reading.next(cx, bee, core)) {
                 Ok(Some(piece)) => {
                     moved = true;
-                    if !take(piece)? {
+                    if let Some(piece) = within(sub, piece)
+                        && !take(piece)?
+                    {
                         return Ok(Turn::Done(()));
                     }
                 }

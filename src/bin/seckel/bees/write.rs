@@ -5,7 +5,7 @@ use std::path::Path;
 use seckel::app::bee::check;
 use seckel::app::text::{object, quoted};
 use seckel::base::{hex, limits};
-use seckel::hyperbee::Bee;
+use seckel::hyperbee::{Bee, Sub};
 use seckel::hypercore::Hypercore;
 
 use super::text::{Line, parse};
@@ -44,7 +44,7 @@ impl Tree {
 
 /// `seckel bee put`.
 pub fn put(args: &Put) -> Result<u8, Bad> {
-    let key = decoded(args.encoding, "the key", &args.entry)?;
+    let key = args.at.part.sub().key(&decoded(args.encoding, "the key", &args.entry)?);
     let value = match &args.value {
         Some(value) => decoded(args.encoding, "the value", value)?,
         None => match whole_input(&mut Input::open()?)? {
@@ -83,7 +83,7 @@ fn whole_input(input: &mut Input) -> Result<Option<Vec<u8>>, Bad> {
 
 /// `seckel bee del`.
 pub fn del(args: &Del) -> Result<u8, Bad> {
-    let key = decoded(args.encoding, "the key", &args.entry)?;
+    let key = args.at.part.sub().key(&decoded(args.encoding, "the key", &args.entry)?);
     let Tree { mut shelf, mut core, mut bee } = Tree::open(&args.at.dir, &args.which, args.keeping, false)?;
     let found = bee.get(&mut shelf.cx(), &mut core, &key).map_err(|error| shelf.bad(error))?;
     if found.is_some() {
@@ -105,8 +105,17 @@ pub fn del(args: &Del) -> Result<u8, Bad> {
 pub fn import(args: &Import) -> Result<u8, Bad> {
     let tree = Tree::open(&args.at.dir, &args.which, args.keeping, true)?;
     let progress = Progress::new(Unit::Bytes, args.progress);
-    let mut importing =
-        Importing { tree, args, lines: Vec::new(), bytes: 0, read: 0, changed: 0, same: 0, progress };
+    let mut importing = Importing {
+        tree,
+        args,
+        sub: args.at.part.sub(),
+        lines: Vec::new(),
+        bytes: 0,
+        read: 0,
+        changed: 0,
+        same: 0,
+        progress,
+    };
     let ended = importing.run(&mut Input::open()?);
     importing.progress.end();
     let Importing { tree: Tree { shelf, core, .. }, changed, same, read, .. } = importing;
@@ -130,6 +139,7 @@ pub fn import(args: &Import) -> Result<u8, Bad> {
 struct Importing<'a> {
     tree: Tree,
     args: &'a Import,
+    sub: Sub,
     lines: Vec<Line>,
     /// Of keys and values in `lines`.
     bytes: usize,
@@ -188,7 +198,8 @@ impl Importing<'_> {
             return Ok(());
         }
         let line = match parse(self.args.encoding, block) {
-            Ok(line) => line,
+            Ok(Line::Put { key, value }) => Line::Put { key: self.sub.key(&key), value },
+            Ok(Line::Del { key }) => Line::Del { key: self.sub.key(&key) },
             Err(why) => {
                 self.put()?;
                 return Err(self.wrong(&why));

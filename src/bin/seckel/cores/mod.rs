@@ -273,7 +273,7 @@ pub struct Download {
 
 #[derive(Args, Debug)]
 pub struct Seed {
-    /// The folder of a store; or a key, and the core is copied while it is passed on
+    /// The folder of a store or of a single core; or a key, and the core is copied while it is passed on
     #[arg(value_name = "DIR|KEY", value_parser = place)]
     pub at: Place,
     /// The core of that name in the store [all]

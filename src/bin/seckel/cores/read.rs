@@ -121,7 +121,7 @@ fn grown(shelf: &mut Shelf, core: Hypercore, which: &Which) -> Result<Hypercore,
         let _ = old.close(&mut shelf.cx());
         std::thread::sleep(LOOK_EVERY);
         let which = match which.name.is_some() || which.key.is_some() {
-            true => Which { name: None, key: Some(key) },
+            true => Which { name: None, key: Some(key), cipher: which.cipher.clone() },
             false => which.clone(),
         };
         let new = shelf.reader(&which)?;

@@ -16,7 +16,7 @@ use crate::terminal::say;
 /// `seckel core get KEY`.
 pub fn get(args: &Get, key: Key) -> Result<u8, Bad> {
     args.which.none()?;
-    let mut online = Online::open(&args.reach, &[key])?;
+    let mut online = Online::open(&args.reach, key, &args.which.cipher)?;
     let core = online.exchange.core();
     let mut blocks = Blocks::new(core, args.index, Some(args.index + 1), false);
     let folder = online.folder().to_owned();
@@ -45,13 +45,14 @@ fn no_block(index: u64, length: u64) -> Bad {
 /// `seckel core cat KEY`.
 pub fn cat(args: &Cat, key: Key) -> Result<u8, Bad> {
     args.which.none()?;
-    let mut online = Online::open(&args.reach, &[key])?;
+    let mut online = Online::open(&args.reach, key, &args.which.cipher)?;
     if args.live {
         online = online.patient();
     }
     let core = online.exchange.core();
     let mut blocks = Blocks::new(core, args.start, args.end, args.live);
     let mut progress = Progress::new(Unit::Blocks, args.progress);
+    online = online.ticking(progress.on());
     let folder = online.folder().to_owned();
     let done = online.run(&mut |net, exchange| {
         let mut moved = false;
@@ -79,7 +80,7 @@ pub fn cat(args: &Cat, key: Key) -> Result<u8, Bad> {
 /// `seckel core info KEY`.
 pub fn info(args: &Info, key: Key) -> Result<u8, Bad> {
     args.which.none()?;
-    let mut online = Online::open(&args.reach, &[key])?;
+    let mut online = Online::open(&args.reach, key, &args.which.cipher)?;
     let core = online.exchange.core();
     let about = online.run(&mut |net, exchange| {
         if exchange.standing(net) != Standing::Fresh {
@@ -106,6 +107,7 @@ pub fn download(args: &Download) -> Result<u8, Bad> {
     let extent = Extent { start: args.start, end: args.end, linear: args.linear, live: args.live };
     let mut copying = Copying::new(core, extent);
     let mut progress = Progress::new(Unit::Blocks, args.progress);
+    online = online.ticking(progress.on());
     let folder = online.folder().to_owned();
     let done = online.run(&mut |net, exchange| {
         let state = copying.poll(net, exchange).map_err(|error| match error {
@@ -146,7 +148,7 @@ pub fn seed(args: &Seed) -> Result<u8, Bad> {
         Place::Key(key) => (args.reach.storage_or_default(), vec![*key]),
         Place::Folder(dir) => {
             let mut shelf = Shelf::open(dir, false)?;
-            (dir.clone(), shelf.keys(&Which { name: args.name.clone(), key: args.core })?)
+            (dir.clone(), shelf.keys(&Which { name: args.name.clone(), key: args.core, ..Which::default() })?)
         }
     };
     let mut online = Online::open_in(&folder, &args.reach, &keys, true, args.keeping)?.patient();
@@ -158,6 +160,7 @@ pub fn seed(args: &Seed) -> Result<u8, Bad> {
         }
     }
     let mut progress = Progress::new(Unit::Bytes, args.progress);
+    online = online.ticking(progress.on());
     let mut told = false;
     let uploaded = |net: &seckel::node::Net<'_>| {
         let stats = cores.iter().filter_map(|&core| net.core_stats(core).ok());
