@@ -308,3 +308,5 @@ pub const BLIND_RELAY_SESSIONS_MAX: usize = 4096;
 pub const BLIND_RELAY_PAIRS_MAX: usize = 1024;
 /// Requests to a blind relay that wait for the other side; further ones are dropped.
 pub const BLIND_RELAY_WAITING_MAX: usize = 4096;
+/// Cuts of a core that are remembered for its snapshots.
+pub const SNAPSHOT_CUTS_MAX: usize = 256;

@@ -375,6 +375,6 @@ fn a_static_copy_has_the_same_blocks() {
         assert_eq!(bench.with(|cx| copy.get(cx, n.into())), Ok(block));
     }
     assert!(matches!(bench.with(|cx| copy.append(cx, &[b"no"])), Err(Error::Refused(_))));
-    let state = crate::hypercore::auth::TreeState { hash: tree, length: 21, fork: copy.fork() };
+    let state = crate::hypercore::auth::TreeState { roots: copy.roots(), length: 21, fork: copy.fork() };
     assert!(copy.auth().expect("known").verify(&state, copy.signature()), "its key vouches for its tree");
 }

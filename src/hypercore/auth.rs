@@ -3,8 +3,11 @@
 use crate::base::{Error, Key};
 use crate::crypto::hash;
 use crate::crypto::sign::{self, KeyPair};
-use crate::wire::manifest::{DEFAULT_NAMESPACE, Manifest, MultiSignature, Proof, Signer};
+use crate::wire::hypercore::Node;
+use crate::wire::manifest::{DEFAULT_NAMESPACE, Manifest, MultiSignature, MultiSignatureV0, Proof, Signer};
 use crate::wire::{decode, encode};
+
+use super::{proof, tree};
 
 /// Namespace 0 of "hypercore": stands in front of everything that is signed.
 fn tree_namespace() -> Key {
@@ -34,11 +37,17 @@ pub fn discovery_key(key: &Key) -> Key {
 
 /// A state of a tree that can be signed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct TreeState {
-    /// `tree::tree_hash` of the roots.
-    pub hash: Key,
+pub struct TreeState<'a> {
+    /// Of the tree of `length` blocks, largest first.
+    pub roots: &'a [Node],
     pub length: u64,
     pub fork: u64,
+}
+
+impl TreeState<'_> {
+    pub fn hash(&self) -> Key {
+        tree::tree_hash(self.roots)
+    }
 }
 
 /// Who may sign a core, known to belong to its key.
@@ -84,12 +93,12 @@ impl Auth {
     }
 
     /// What a signer signs. (hypercore.18, hypercore.19)
-    fn signable(&self, signer: &Signer, tree: &TreeState) -> Vec<u8> {
+    fn signable(&self, signer: &Signer, tree: &TreeState<'_>) -> Vec<u8> {
         let mut bytes = tree_namespace().to_vec();
         if !self.compat {
             bytes.extend_from_slice(if self.manifest.version == 0 { &signer.namespace } else { &self.key });
         }
-        bytes.extend_from_slice(&tree.hash);
+        bytes.extend_from_slice(&tree.hash());
         bytes.extend_from_slice(&tree.length.to_le_bytes());
         bytes.extend_from_slice(&tree.fork.to_le_bytes());
         bytes
@@ -103,7 +112,7 @@ impl Auth {
 
     /// Signs as the only signer, in the form that is stored. `Refused` if the pair is not that signer, or if there
     /// are others: their signatures have to be put together elsewhere. (hypercore.20, hypercore.21)
-    pub fn sign(&self, keys: &KeyPair, tree: &TreeState) -> Result<Vec<u8>, Error> {
+    pub fn sign(&self, keys: &KeyPair, tree: &TreeState<'_>) -> Result<Vec<u8>, Error> {
         let [signer] = &self.manifest.signers[..] else {
             return Err(Error::Refused("the core has several signers"));
         };
@@ -123,26 +132,68 @@ impl Auth {
         matches!(&self.manifest.signers[..], [signer] if signer.public == keys.public)
     }
 
-    /// Whether a stored signature is good for a tree. (hypercore.20 to hypercore.23)
-    pub fn verify(&self, tree: &TreeState, signature: &[u8]) -> bool {
+    /// One of several signatures that a tree needs: which signer that is, and what it signs. `Refused` if the pair is
+    /// none of the signers. See `multisig`. (hypercore.18)
+    pub fn sign_part(&self, keys: &KeyPair, tree: &TreeState<'_>) -> Result<(u64, [u8; 64]), Error> {
+        let mut signers = (0..).zip(&self.manifest.signers);
+        let (number, signer) = signers
+            .find(|(_, signer)| signer.public == keys.public)
+            .ok_or(Error::Refused("the key pair may not sign this core"))?;
+        Ok((number, keys.sign(&self.signable(signer, tree))))
+    }
+
+    /// What a single signer of this core signs for a tree. (hypercore.18, hypercore.19)
+    pub fn signable_of(&self, tree: &TreeState<'_>) -> Option<Vec<u8>> {
+        match &self.manifest.signers[..] {
+            [signer] => Some(self.signable(signer, tree)),
+            // Of version 1 on all signers sign the same.
+            [signer, ..] if self.manifest.version > 0 => Some(self.signable(signer, tree)),
+            _ => None,
+        }
+    }
+
+    /// How long the tree is that needs no signature; 0 without a prologue. (hypercore.23)
+    pub fn prologue_length(&self) -> u64 {
+        match self.manifest.prologue {
+            Some(prologue) if !self.compat && self.manifest.version > 0 => prologue.length,
+            _ => 0,
+        }
+    }
+
+    /// Whether a stored signature is good for a tree. (hypercore.20 to hypercore.23, hypercore.58, hypercore.59)
+    pub fn verify(&self, tree: &TreeState<'_>, signature: &[u8]) -> bool {
         if self.bare() {
             let Ok(signature) = signature.try_into() else { return false };
             let signer = &self.manifest.signers[0];
             return sign::verify(&signer.public, &self.signable(signer, tree), signature);
         }
         if self.manifest.version == 0 {
-            return false; // hypercore.58: several signers in a version 0 manifest
+            return self.verify_multi(tree, signature);
         }
         match self.manifest.prologue {
             Some(prologue) if tree.length <= prologue.length => {
-                tree.length == prologue.length && tree.hash == prologue.hash
+                tree.length == prologue.length && tree.hash() == prologue.hash
             }
             _ => self.verify_multi(tree, signature),
         }
     }
 
-    fn verify_multi(&self, tree: &TreeState, signature: &[u8]) -> bool {
-        let Ok(multi) = decode::<MultiSignature>(signature) else { return false };
+    /// Several signatures as they are stored, in the form of this core's version. (hypercore.21, hypercore.58)
+    fn inflate(&self, signature: &[u8]) -> Option<MultiSignature> {
+        if self.manifest.version > 0 {
+            return decode::<MultiSignature>(signature).ok();
+        }
+        let stored = decode::<MultiSignatureV0>(signature).ok()?;
+        let plain = stored.proofs.iter().map(|proof| Proof {
+            signer: proof.signer,
+            signature: proof.signature,
+            patch: proof.patch.as_ref().map_or(0, |patch| patch.length),
+        });
+        Some(MultiSignature { proofs: plain.collect(), patch: stored.patch })
+    }
+
+    fn verify_multi(&self, tree: &TreeState<'_>, signature: &[u8]) -> bool {
+        let Some(multi) = self.inflate(signature) else { return false };
         let Ok(quorum) = usize::try_from(self.manifest.quorum) else { return false };
         if quorum == 0 || quorum > self.manifest.signers.len() || multi.proofs.len() < quorum {
             return false;
@@ -151,9 +202,20 @@ impl Auth {
         multi.proofs[..quorum].iter().all(|proof| {
             let number = usize::try_from(proof.signer).unwrap_or(usize::MAX);
             let Some(signer) = self.manifest.signers.get(number) else { return false };
-            let patched = proof.patch != 0 && self.manifest.allow_patch; // hypercore.59: patches are not followed
-            let again = core::mem::replace(&mut tried[number], true);
-            !patched && !again && sign::verify(&signer.public, &self.signable(signer, tree), &proof.signature)
+            if core::mem::replace(&mut tried[number], true) {
+                return false;
+            }
+            let signable = if proof.patch == 0 || !self.manifest.allow_patch {
+                self.signable(signer, tree)
+            } else {
+                // hypercore.59
+                let Ok(longer) = proof::extended(tree.length, tree.roots, proof.patch, &multi.patch) else {
+                    return false;
+                };
+                let longer = TreeState { roots: &longer.roots, length: longer.length, fork: tree.fork };
+                self.signable(signer, &longer)
+            };
+            sign::verify(&signer.public, &signable, &proof.signature)
         })
     }
 }
@@ -179,11 +241,15 @@ mod tests {
         bytes(value).try_into().expect("32 bytes")
     }
 
-    fn tree(blocks: &Value, count: usize) -> TreeState {
+    fn tree(blocks: &Value, count: usize) -> Roots {
         let (mut roots, mut made) = (Roots::default(), Vec::new());
         let blocks = blocks.as_array().expect("a list");
         blocks.iter().take(count).for_each(|block| roots.append(&bytes(block), &mut made));
-        TreeState { hash: roots.hash(), length: roots.length(), fork: 0 }
+        roots
+    }
+
+    fn state(roots: &Roots) -> TreeState<'_> {
+        TreeState { roots: roots.nodes(), length: roots.length(), fork: 0 }
     }
 
     #[test]
@@ -241,8 +307,9 @@ mod tests {
             };
             assert_eq!(wanted["compat"], auth.is_compat());
             for step in wanted["steps"].as_array().expect("a list") {
-                let state = tree(&input["blocks"], step["length"].as_u64().expect("a number") as usize);
-                assert_eq!(state.hash, key(&step["treeHash"]));
+                let roots = tree(&input["blocks"], step["length"].as_u64().expect("a number") as usize);
+                let state = state(&roots);
+                assert_eq!(state.hash(), key(&step["treeHash"]));
                 let signature = bytes(&step["storedSignature"]);
                 let signer = &auth.manifest.signers[0];
                 assert_eq!(auth.signable(signer, &state), bytes(&step["signable"]));
@@ -251,7 +318,7 @@ mod tests {
                 for wrong in [
                     TreeState { fork: 1, ..state },
                     TreeState { length: state.length + 1, ..state },
-                    TreeState { hash: [0; 32], ..state },
+                    TreeState { roots: &[], ..state },
                 ] {
                     assert!(!auth.verify(&wrong, &signature));
                 }
@@ -265,7 +332,7 @@ mod tests {
                 sizes.push(signature.len());
             }
             let stranger = KeyPair::from_seed([9; 32]);
-            assert!(auth.sign(&stranger, &tree(&input["blocks"], 1)).is_err());
+            assert!(auth.sign(&stranger, &state(&tree(&input["blocks"], 1))).is_err());
             assert!(!auth.may_sign(&stranger) && auth.may_sign(&keys));
         }
         sizes.dedup();
@@ -280,7 +347,8 @@ mod tests {
             keys.iter().map(|pair| Signer { namespace: DEFAULT_NAMESPACE, public: pair.public }).collect();
         let manifest = Manifest { version: 1, quorum: 2, signers, ..Manifest::default() };
         let auth = Auth::new(core_key(&manifest), manifest.clone()).expect("its hash");
-        let state = TreeState { hash: [5; 32], length: 3, fork: 0 };
+        let roots = [Node { index: 1, size: 5, hash: [5; 32] }, Node { index: 4, size: 1, hash: [6; 32] }];
+        let state = TreeState { roots: &roots, length: 3, fork: 0 };
         let proof = |number: usize| Proof {
             signer: number as u64,
             signature: keys[number].sign(&auth.signable(&manifest.signers[number], &state)),
@@ -306,9 +374,11 @@ mod tests {
         let vector = all.iter().find(|vector| vector["name"] == "static-core").expect("there");
         let manifest: Manifest = decode(&bytes(&vector["expected"]["manifest"])).expect("a manifest");
         let auth = Auth::new(key(&vector["expected"]["key"]), manifest).expect("its hash");
-        assert!(auth.verify(&tree(&vector["inputs"]["blocks"], 5), &[]));
-        assert!(!auth.verify(&tree(&vector["inputs"]["blocks"], 4), &[]));
-        let other = TreeState { hash: [1; 32], ..tree(&vector["inputs"]["blocks"], 5) };
+        assert_eq!(auth.prologue_length(), 5);
+        let whole = tree(&vector["inputs"]["blocks"], 5);
+        assert!(auth.verify(&state(&whole), &[]));
+        assert!(!auth.verify(&state(&tree(&vector["inputs"]["blocks"], 4)), &[]));
+        let other = TreeState { roots: &whole.nodes()[..1], ..state(&whole) };
         assert!(!auth.verify(&other, &[]));
     }
 }

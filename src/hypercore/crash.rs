@@ -122,7 +122,7 @@ pub(super) fn run(bench: &mut Bench, ops: &[Op]) -> (Option<usize>, Option<usize
 }
 
 pub(super) fn sound(core: &Hypercore) -> bool {
-    let state = TreeState { hash: core.tree_hash(), length: core.length(), fork: core.fork() };
+    let state = TreeState { roots: core.roots(), length: core.length(), fork: core.fork() };
     core.signature().is_empty() || core.auth().is_some_and(|auth| auth.verify(&state, core.signature()))
 }
 

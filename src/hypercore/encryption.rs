@@ -103,6 +103,13 @@ impl Hypercore {
         if self.cipher.is_some() { PADDING as u64 } else { 0 }
     }
 
+    /// Blocks as they are to be appended now. None if they are not encrypted. (hypercore.92)
+    pub(super) fn sealed<B: AsRef<[u8]>>(&self, blocks: &[B]) -> Option<Vec<Vec<u8>>> {
+        let cipher = self.cipher.as_ref()?;
+        let seal = |(index, block): (u64, &B)| cipher.seal(index, self.fork, block.as_ref());
+        Some((self.length()..).zip(blocks).map(seal).collect())
+    }
+
     /// A block as it was before it was encrypted.
     pub(super) fn decrypted(&self, index: u64, bytes: Vec<u8>) -> Result<Vec<u8>, Error> {
         match &self.cipher {

@@ -652,7 +652,7 @@ impl Replicator {
 
 /// Verifies all of an answer: what it changes, still without its block. (replication.29 to replication.36,
 /// replication.91)
-fn check(cx: &mut Cx<'_>, core: &mut Hypercore, data: &Data) -> Result<Change, proof::Fault> {
+pub(super) fn check(cx: &mut Cx<'_>, core: &mut Hypercore, data: &Data) -> Result<Change, proof::Fault> {
     let roots = core.roots().to_vec();
     let prologue = core.manifest().and_then(|manifest| manifest.prologue);
     let held = Held {
@@ -666,7 +666,7 @@ fn check(cx: &mut Cx<'_>, core: &mut Hypercore, data: &Data) -> Result<Change, p
     if grown.grew || data.manifest.is_some() {
         let auth = auth(core, data.manifest.as_ref()).ok_or(proof::Fault::Manifest)?;
         if grown.grew {
-            let state = TreeState { hash: grown.hash(), length: grown.length, fork: core.fork() };
+            let state = TreeState { roots: &grown.roots, length: grown.length, fork: core.fork() };
             let signature =
                 data.upgrade.as_ref().and_then(|upgrade| upgrade.signature.clone()).unwrap_or_default();
             if !auth.verify(&state, &signature) {

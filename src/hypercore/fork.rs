@@ -173,7 +173,7 @@ impl Replicator {
         }
         let grown = proof::verify(&held, &mut |_| Ok(None), &data)?;
         let auth = auth(core, data.manifest.as_ref()).ok_or(proof::Fault::Manifest)?;
-        let state = TreeState { hash: grown.hash(), length: grown.length, fork: data.fork };
+        let state = TreeState { roots: &grown.roots, length: grown.length, fork: data.fork };
         let signature = data.upgrade.and_then(|upgrade| upgrade.signature).unwrap_or_default();
         if !auth.verify(&state, &signature) {
             return Err(proof::Fault::Signature);

@@ -15,7 +15,11 @@ mod extension;
 pub mod fetch;
 pub mod flat_tree;
 mod fork;
+mod freeze;
+mod given;
+mod hints;
 pub mod live;
+pub mod multisig;
 pub mod oplog;
 mod peers;
 pub mod proof;
@@ -24,6 +28,8 @@ pub mod remote;
 pub mod replicate;
 pub mod seek;
 mod serve;
+pub mod snapshot;
+mod standalone;
 pub mod store;
 mod sync;
 mod told;
@@ -45,6 +51,7 @@ use auth::{Auth, TreeState};
 use bitfield::Bitfield;
 use encryption::Cipher;
 use oplog::Oplog;
+use snapshot::Cuts;
 use store::Store;
 use tree::Roots;
 
@@ -57,6 +64,9 @@ pub enum Durability {
     /// A crash of the process only; a crash of the machine can take appends, or the core.
     Kernel,
 }
+
+/// User data whose names begin so are not the program's.
+const OWN_DATA: &str = "seckel/";
 
 /// How to open a core.
 #[derive(Clone, Debug)]
@@ -141,6 +151,8 @@ pub struct Hypercore {
     encryption: Option<Encryption>,
     /// What it makes of the blocks of this core, once its manifest is known.
     cipher: Option<Cipher>,
+    cuts: Cuts,
+    remote_contiguous: u64,
 }
 
 impl Hypercore {
@@ -186,6 +198,8 @@ impl Hypercore {
             edges: BTreeSet::new(),
             encryption: open.encryption.clone(),
             cipher: None,
+            cuts: Cuts::default(),
+            remote_contiguous: 0,
         };
         let result = match opened.header {
             Some(header) => core.resume(cx, header, opened.entries, open),
@@ -195,6 +209,8 @@ impl Hypercore {
         match result {
             Ok(()) => {
                 core.rekey();
+                core.cuts = Cuts::since(core.fork);
+                core.remote_contiguous = core.stored_hint();
                 let (length, fork) = (core.length(), core.fork);
                 trace!(cx, State, "hypercore", part: "", "{dir:?} open, length {length}, fork {fork}");
                 Ok(core)
@@ -275,7 +291,7 @@ impl Hypercore {
 
     /// True if `append` can work: there is a key pair, and it may sign alone.
     pub fn writable(&self) -> bool {
-        !self.read_only && self.signable()
+        !self.read_only && !self.frozen() && self.signable()
     }
 
     /// The same, whether or not it was opened for reading only.
@@ -378,22 +394,29 @@ impl Hypercore {
     /// `Refused` if the core is not writable, `Invalid` for more than `limits::APPEND_MAX` blocks or one longer than
     /// `limits::BLOCK_MAX` bytes. After an error the core is as before.
     pub fn append<B: AsRef<[u8]>>(&mut self, cx: &mut Cx<'_>, blocks: &[B]) -> Result<u64, Error> {
-        let Some(cipher) = &self.cipher else { return self.append_raw(cx, blocks) };
-        // hypercore.92
-        let seal = |(index, block): (u64, &B)| cipher.seal(index, self.fork, block.as_ref());
-        let sealed: Vec<Vec<u8>> = (self.length()..).zip(blocks).map(seal).collect();
-        self.append_raw(cx, &sealed)
+        match self.sealed(blocks) {
+            Some(sealed) => self.put(cx, &sealed, None),
+            None => self.put(cx, blocks, None),
+        }
     }
 
     /// Adds blocks as they are, also to an encrypted core.
     pub fn append_raw<B: AsRef<[u8]>>(&mut self, cx: &mut Cx<'_>, blocks: &[B]) -> Result<u64, Error> {
-        self.check_write()?;
-        self.check_frozen()?;
+        self.put(cx, blocks, None)
+    }
+
+    fn put<B: AsRef<[u8]>>(
+        &mut self,
+        cx: &mut Cx<'_>,
+        blocks: &[B],
+        given: Option<&[u8]>,
+    ) -> Result<u64, Error> {
+        self.check_change()?;
         let first = self.length();
         if blocks.is_empty() {
             return Ok(first);
         }
-        let (roots, nodes, signature) = self.prepare(blocks)?;
+        let (roots, nodes, signature) = self.prepare(blocks, given)?;
         let entry = Entry {
             user_data: None,
             nodes,
@@ -431,7 +454,11 @@ impl Hypercore {
     }
 
     /// The tree with `blocks` behind the last, its new nodes and its signature.
-    fn prepare<B: AsRef<[u8]>>(&self, blocks: &[B]) -> Result<(Roots, Vec<Node>, Vec<u8>), Error> {
+    fn prepare<B: AsRef<[u8]>>(
+        &self,
+        blocks: &[B],
+        given: Option<&[u8]>,
+    ) -> Result<(Roots, Vec<Node>, Vec<u8>), Error> {
         if blocks.len() > limits::APPEND_MAX {
             return Err(Error::Invalid("too many blocks at once"));
         }
@@ -448,16 +475,9 @@ impl Hypercore {
             return Err(Error::Full);
         }
         roots.extend(blocks, &mut nodes);
-        let state = TreeState { hash: roots.hash(), length: roots.length(), fork: self.fork };
-        let signature = self.sign(&state)?;
+        let state = TreeState { roots: roots.nodes(), length: roots.length(), fork: self.fork };
+        let signature = self.vouch(&state, given)?;
         Ok((roots, nodes, signature))
-    }
-
-    fn sign(&self, state: &TreeState) -> Result<Vec<u8>, Error> {
-        match (&self.auth, &self.key_pair) {
-            (Some(auth), Some(pair)) => auth.sign(pair, state),
-            _ => Err(Error::Refused("the core has no key pair here")),
-        }
     }
 
     /// Stores what a peer proved. Everything in `change` is verified already; here only its shape is checked, so
@@ -466,8 +486,7 @@ impl Hypercore {
     /// `Refused`: another fork, a tree that is not longer, a block without its leaf, or a manifest of another key.
     /// Also `Refused`: a tree of more than `limits::BLOCKS_MAX` blocks. After an error the core is as before.
     pub fn apply(&mut self, cx: &mut Cx<'_>, change: Change) -> Result<(), Error> {
-        self.check_write()?;
-        self.check_frozen()?;
+        self.check_change()?;
         let auth = self.check_manifest(change.manifest.as_ref(), change.upgrade.is_some())?;
         let fresh: BTreeMap<u64, Node> = change.nodes.iter().map(|node| (node.index, *node)).collect();
         let roots = match &change.upgrade {
@@ -588,23 +607,14 @@ impl Hypercore {
 
     /// Cuts the core to `length` blocks and signs that, with the next fork number. (hypercore.46)
     pub fn truncate(&mut self, cx: &mut Cx<'_>, length: u64) -> Result<(), Error> {
-        self.check_write()?;
-        self.check_frozen()?;
-        if length > self.length() {
-            return Err(Error::Invalid("longer than the core"));
-        }
-        let roots = self.gather(cx, length, &BTreeMap::new())?;
         let fork = self.fork.checked_add(1).ok_or(Error::Full)?;
-        let signature = self.sign(&TreeState { hash: roots.hash(), length, fork })?;
-        let upgrade = TreeUpgrade { fork, ancestors: length, length, signature };
-        self.cut(cx, upgrade, Vec::new(), roots)
+        self.truncate_to(cx, length, fork)
     }
 
     /// Replaces the core's tree by one of a higher fork that shares `ancestors` blocks with it, as its writer signed
     /// it; what `change` says was verified. (hypercore.46)
     pub fn reorg(&mut self, cx: &mut Cx<'_>, ancestors: u64, change: Change) -> Result<(), Error> {
-        self.check_write()?;
-        self.check_frozen()?;
+        self.check_change()?;
         let Some(upgrade) = change.upgrade else {
             return Err(Error::Invalid("a reorganisation needs a tree"));
         };
@@ -653,6 +663,8 @@ impl Hypercore {
         let entry = self.add_entry(cx, entry)?;
         self.store.cut_nodes(ancestors);
         self.keep_reorg(old, to, ancestors);
+        self.cuts.add(Reorg { from: self.fork, to, ancestors });
+        self.remote_contiguous = self.remote_contiguous.min(ancestors);
         self.commit(entry, Some(roots));
         self.sync_later(cx);
         self.try_flush(cx);
@@ -674,7 +686,7 @@ impl Hypercore {
     /// Forgets the blocks of `start..end`; their nodes stay, so that other blocks can still be proved.
     /// (hypercore.48)
     pub fn clear(&mut self, cx: &mut Cx<'_>, start: u64, end: u64) -> Result<(), Error> {
-        self.check_write()?;
+        self.check_change()?;
         let end = end.min(self.length());
         if start >= end {
             return Ok(());
@@ -694,8 +706,11 @@ impl Hypercore {
 
     /// Sets a value, or with None removes it. (hypercore.49)
     pub fn set_user_data(&mut self, cx: &mut Cx<'_>, key: &str, value: Option<&[u8]>) -> Result<(), Error> {
-        self.check_write()?;
+        self.check_change()?;
         let value = value.unwrap_or_default();
+        if key.starts_with(OWN_DATA) {
+            return Err(Error::Invalid("user data of seckel's own"));
+        }
         if key.len() > limits::USER_DATA_MAX || value.len() > limits::USER_DATA_MAX {
             return Err(Error::Invalid("user data is too long"));
         }
@@ -808,6 +823,7 @@ impl Hypercore {
         self.header.tree.root_hash = self.roots.hash().to_vec();
         self.header.tree.signature.clone_from(&self.signature);
         self.header.contiguous_length = self.contiguous_length;
+        self.store_hint();
         self.oplog.write_header(cx, &mut self.header, sync)?;
         let length = self.length();
         trace!(cx, State, "hypercore", part: "", rule: "hypercore.41", "flushed at length {length}, synced: {sync}");
@@ -821,7 +837,8 @@ impl Hypercore {
         if !self.open {
             return Ok(());
         }
-        let flushed = if self.read_only || self.oplog.entry_bytes() == 0 { Ok(()) } else { self.flush(cx) };
+        let settled = self.oplog.entry_bytes() == 0 && self.remote_contiguous == self.stored_hint();
+        let flushed = if self.read_only || settled { Ok(()) } else { self.flush(cx) };
         self.release(cx);
         flushed
     }

@@ -1,6 +1,8 @@
 //! Proofs: which tree nodes go with an answer (making), and whether an answer fits the tree that is here (verifying).
 //! Follows replication.20 to replication.36. Nothing here writes; read `flat_tree.rs` first.
 
+use std::collections::BTreeMap;
+
 use super::flat_tree::{Walk, full_roots, leaves, left_span, right_span};
 use super::tree;
 use crate::base::{Error, Key};
@@ -287,7 +289,7 @@ impl Plan {
 }
 
 /// The nodes that make a tree that ends at `from` one that ends at `to`.
-fn growth(from: u64, to: u64) -> Result<Vec<u64>, Refusal> {
+pub(super) fn growth(from: u64, to: u64) -> Result<Vec<u64>, Refusal> {
     let mut plan = Plan::default();
     plan.upgrade(None, false, from, to, u64::MAX)?;
     Ok(plan.upgrade.unwrap_or_default())
@@ -570,6 +572,27 @@ impl Grown {
     fn last(&self) -> Result<Node, Fault> {
         self.roots.last().copied().ok_or(Fault::Empty)
     }
+}
+
+/// A tree of `length` blocks and `roots` made `by` blocks longer, with nodes out of `pool`. (hypercore.59)
+pub(super) fn extended(length: u64, roots: &[Node], by: u64, pool: &[Node]) -> Result<Grown, Fault> {
+    let mut grown = Grown::of(length, roots)?;
+    let to = length.checked_add(by).filter(|to| *to <= SIZE_MAX / 2).ok_or(Fault::Size)?;
+    let pool: BTreeMap<u64, Node> = pool.iter().map(|node| (node.index, *node)).collect();
+    let wanted = growth(2 * length, 2 * to).map_err(|_| Fault::Size)?;
+    let nodes: Result<Vec<Node>, Fault> = wanted
+        .into_iter()
+        .map(|wanted| pool.get(&wanted).copied().ok_or(Fault::Node { wanted, got: None }))
+        .collect();
+    grown.grow(to, Queue { nodes: &nodes?, extra: None }, &[], None)?;
+    Ok(grown)
+}
+
+/// The tree that an answer proves by itself, with nothing here to fit it. What grew wants its signature checked.
+/// (hypercore.98)
+pub fn verify_alone(prologue: Option<(Key, u64)>, data: &Data) -> Result<Grown, Fault> {
+    let held = Held { length: 0, fork: data.fork, roots: &[], prologue };
+    verify(&held, &mut |_| Ok(None), data)
 }
 
 /// Nodes of a proof that must come in an exact order; `extra` was proved before and may stand for one of them once.

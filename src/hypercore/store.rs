@@ -105,6 +105,15 @@ impl Store {
         self.data
     }
 
+    /// Bytes of `tree`, `bitfield` and `data`.
+    pub fn lengths(&self, cx: &mut Cx<'_>) -> Result<[u64; 3], Error> {
+        let mut lengths = [0; 3];
+        for (length, file) in lengths.iter_mut().zip([self.tree, self.bitfield, self.data]) {
+            *length = file.map_or(Ok(0), |file| cx.disk.len(file))?;
+        }
+        Ok(lengths)
+    }
+
     /// Reads the bits that are in the file. (hypercore.30)
     pub fn read_bitfield(&mut self, cx: &mut Cx<'_>) -> Result<Bitfield, Error> {
         let Some(file) = self.bitfield else { return Ok(Bitfield::new()) };

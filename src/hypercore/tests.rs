@@ -1,9 +1,13 @@
+use super::snapshot::Snapshot;
 use super::*;
 use crate::base::{NoTrace, Seeded, Time, hex};
 use crate::sim::ramdisk::RamDisk;
 use serde_json::Value;
 
 mod encryption;
+mod manifest;
+mod proofs;
+mod snapshots;
 mod streams;
 
 /// A machine with one disk.
@@ -55,13 +59,14 @@ pub(crate) fn keys() -> KeyPair {
 }
 
 fn sound(core: &Hypercore) -> bool {
-    let state = TreeState { hash: core.tree_hash(), length: core.length(), fork: core.fork() };
+    let state = TreeState { roots: core.roots(), length: core.length(), fork: core.fork() };
     core.length() == 0 || core.auth().is_some_and(|auth| auth.verify(&state, core.signature()))
 }
 
 fn vectors(name: &str) -> Vec<Value> {
     let text = match name {
         "merkle" => include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors/merkle.json")),
+        "manifest" => include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors/manifest.json")),
         "storage" => include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors/storage-v10.json")),
         other => panic!("no vectors {other}"),
     };

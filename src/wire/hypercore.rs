@@ -37,6 +37,7 @@ pub const FORMATS: &[Format] = &[
     format::<Bitfield>(),
     format::<Range>(),
     format::<Extension>(),
+    format::<RemoteProof>(),
 ];
 
 /// A node of the Merkle tree. `size` is the number of bytes of the blocks below it.
@@ -297,6 +298,37 @@ impl Wire for Data {
             c.optional_buffer("signature", &mut v.signature, limits::TREE_SIGNATURE_MAX)
         })?;
         c.when(manifest, &mut self.manifest, |c, v| v.walk(c))
+    }
+}
+
+/// An answer that nobody asked for, to somebody who has the core's key and nothing else.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RemoteProof {
+    pub discovery_key: Key,
+    pub data: Data,
+}
+
+impl Wire for RemoteProof {
+    const NAME: &'static str = "hypercore.remote_proof";
+    const RULE: &'static str = "replication.5";
+    const RULES: &'static [(&'static str, &'static str)] = &[
+        ("discovery key", "hypercore.99"),
+        ("version", "hypercore.11"),
+        ("type", "hypercore.10"),
+        ("tree hash", "hypercore.10"),
+        ("namespace", "hypercore.10"),
+        ("public key", "hypercore.10"),
+        ("quorum", "hypercore.11"),
+        ("signers", "hypercore.11"),
+        ("prologue hash", "hypercore.11"),
+        ("prologue length", "hypercore.11"),
+        ("linked", "hypercore.11"),
+        ("linked key", "hypercore.11"),
+        ("user data", "hypercore.11"),
+    ];
+    fn walk(&mut self, c: &mut Cursor<'_>) -> Result<(), Malformed> {
+        c.fixed("discovery key", &mut self.discovery_key)?;
+        self.data.walk(c)
     }
 }
 

@@ -4,7 +4,8 @@ use super::hypercore::Node;
 use super::{Cursor, Format, Wire};
 use crate::base::{Key, Malformed, limits};
 
-pub const FORMATS: &[Format] = &[super::format::<Manifest>(), super::format::<MultiSignature>()];
+pub const FORMATS: &[Format] =
+    &[super::format::<Manifest>(), super::format::<MultiSignature>(), super::format::<MultiSignatureV0>()];
 
 /// The newest version that is decoded; a higher one is malformed.
 pub const VERSION_MAX: u64 = 3;
@@ -157,6 +158,59 @@ impl Wire for MultiSignature {
             c.uint("signer", &mut proof.signer)?;
             c.fixed("signature", &mut proof.signature)?;
             c.uint("patch", &mut proof.patch)
+        })?;
+        c.list("nodes", &mut self.patch, limits::ARRAY_MAX, 34, |c, node| node.walk(c))
+    }
+}
+
+/// The nodes of a `MultiSignatureV0` that make a tree longer.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct PatchV0 {
+    /// Behind the last block of its last node.
+    pub start: u64,
+    /// How many blocks longer the tree was that was signed.
+    pub length: u64,
+    /// Which of the nodes.
+    pub nodes: Vec<u64>,
+}
+
+/// One signature of a `MultiSignatureV0`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ProofV0 {
+    /// Which of the manifest's signers.
+    pub signer: u64,
+    pub signature: [u8; 64],
+    pub patch: Option<PatchV0>,
+}
+
+impl Default for ProofV0 {
+    fn default() -> ProofV0 {
+        ProofV0 { signer: 0, signature: [0; 64], patch: None }
+    }
+}
+
+/// How manifests of version 0 with several signers store a signature.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct MultiSignatureV0 {
+    pub proofs: Vec<ProofV0>,
+    pub patch: Vec<Node>,
+}
+
+impl Wire for MultiSignatureV0 {
+    const NAME: &'static str = "manifest.signature_v0";
+    const RULE: &'static str = "hypercore.58";
+    fn walk(&mut self, c: &mut Cursor<'_>) -> Result<(), Malformed> {
+        c.list("proofs", &mut self.proofs, limits::ARRAY_MAX, 66, |c, proof| {
+            let [patch] = c.bits("flags", [proof.patch.is_some()])?;
+            c.uint("signer", &mut proof.signer)?;
+            c.fixed("signature", &mut proof.signature)?;
+            c.when(patch, &mut proof.patch, |c, patch| {
+                c.uint("start", &mut patch.start)?;
+                c.uint("length", &mut patch.length)?;
+                c.list("node numbers", &mut patch.nodes, limits::ARRAY_MAX, 1, |c, n| {
+                    c.uint("node number", n)
+                })
+            })
         })?;
         c.list("nodes", &mut self.patch, limits::ARRAY_MAX, 34, |c, node| node.walk(c))
     }

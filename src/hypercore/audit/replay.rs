@@ -19,7 +19,7 @@ use crate::wire::{decode, encode};
 enum Signed {
     Good,
     Bad,
-    /// In a way that is not followed (hypercore.58, hypercore.59).
+    /// hypercore.76
     Unknown(&'static str),
 }
 
@@ -253,7 +253,7 @@ impl Auditor<'_> {
         let Some(auth) = self.auth.clone() else { return Ok(false) };
         let (fork, length) = (upgrade.fork, roots.length());
         self.mend_root(roots, |nodes| {
-            auth.verify(&TreeState { hash: tree::tree_hash(nodes), length, fork }, &upgrade.signature)
+            auth.verify(&TreeState { roots: nodes, length, fork }, &upgrade.signature)
         })
     }
 
@@ -270,27 +270,14 @@ impl Auditor<'_> {
 
     /// Follows hypercore.76.
     fn signed(&self, roots: &Roots, fork: u64, signature: &[u8]) -> Signed {
-        const MANY: &str = "the core has several signers, in a form that is not followed";
-        const PATCH: &str = "a signer signed a longer tree, which is not followed";
         let Some(auth) = &self.auth else { return Signed::Unknown("nobody knows who may sign") };
         // Hypercore 10 leaves a tree without blocks unsigned (hypercore.46).
         if roots.length() == 0 && signature.is_empty() {
             return Signed::Good;
         }
-        let state = TreeState { hash: roots.hash(), length: roots.length(), fork };
+        let state = TreeState { roots: roots.nodes(), length: roots.length(), fork };
         if auth.verify(&state, signature) {
             return Signed::Good;
-        }
-        let manifest = auth.manifest();
-        if !auth.is_compat() && manifest.version == 0 && (manifest.signers.len() != 1 || manifest.allow_patch)
-        {
-            return Signed::Unknown(MANY);
-        }
-        let patched = manifest.allow_patch
-            && decode::<MultiSignature>(signature)
-                .is_ok_and(|multi| multi.proofs.iter().any(|proof| proof.patch != 0));
-        if patched && !auth.is_compat() {
-            return Signed::Unknown(PATCH);
         }
         if self.header.manifest.is_none() && self.header.key_pair.is_none() {
             return Signed::Unknown("the manifest is not stored, so that nobody knows who may sign");

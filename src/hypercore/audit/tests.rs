@@ -346,9 +346,10 @@ fn larger_damage_is_found() {
     }
 }
 
-// proves hypercore.76
+/// Also those of the old kind, and those with patches.
+// proves hypercore.58, hypercore.59, hypercore.73
 #[test]
-fn several_signers_of_an_old_kind_are_not_judged() {
+fn forged_signatures_of_several_are_found() {
     let (mut bench, mut entropy) = (Bench::new(), Seeded::new(8));
     let pair = keys();
     let signer = |public| Signer { namespace: DEFAULT_NAMESPACE, public };
@@ -370,8 +371,25 @@ fn several_signers_of_an_old_kind_are_not_judged() {
         whole.upgrade.as_mut().expect("an upgrade").signature = signature;
         bench.with(|cx| other.apply(cx, whole)).expect("is stored as if it had been verified");
         let found = audited(&bench.disk, "other");
-        assert_eq!(found.verdict(), Verdict::Unjudged, "{found:#?}");
+        assert_eq!(found.verdict(), Verdict::Damaged, "{found:#?}");
         bench = Bench::new();
+    }
+}
+
+// proves hypercore.76
+#[test]
+fn a_signature_without_a_manifest_is_not_judged() {
+    let mut bench = Bench::new();
+    let mut core = writer(&mut bench, Open::default());
+    bench.with(|cx| core.append(cx, &[b"a block"])).expect("appends");
+    core.signature[10] ^= 1;
+    for (manifest, verdict) in [(true, Verdict::Damaged), (false, Verdict::Unjudged)] {
+        if !manifest {
+            (core.header.manifest, core.header.key_pair) = (None, None);
+        }
+        bench.with(|cx| core.flush(cx)).expect("flushes");
+        let found = audited(&bench.disk, "core");
+        assert_eq!(found.verdict(), verdict, "{found:#?}");
     }
 }
 

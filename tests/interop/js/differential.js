@@ -168,6 +168,8 @@ const formats = {
   'hypercore.extension': compact(hypercore.wire.extension),
   'manifest.manifest': compact(hypercore.manifest),
   'manifest.signature': compact(hypercore.multiSignature),
+  'manifest.signature_v0': compact(hypercore.multiSignaturev0),
+  'hypercore.remote_proof': fields(c.fixed32, hypercore.wire.data),
   // Written by hypercore 10, read by hypercore 11 as well.
   'oplog.header': compact(hypercore.oplog.header),
   'oplog.entry': entry(hypercore),
