@@ -8,12 +8,14 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::auth::{Auth, TreeState};
 use super::flat_tree::Walk;
+use super::jobs::{Job, JobId};
 use super::proof::{self, Held};
+use super::remote::Has;
 use super::replicate::{Event, Fault, Peer, PeerId, Replicator};
 use super::{Change, Hypercore, Upgrade};
 use crate::base::{Cx, Error, Span, trace};
 use crate::wire::hypercore::{
-    Cancel, Data, Grow, INVALID_REQUEST, NOT_AVAILABLE, NoData, Request, Want, Wanted, kind,
+    Cancel, Data, Grow, INVALID_REQUEST, NOT_AVAILABLE, NoData, Request, Seek, Want, Wanted, kind,
 };
 use crate::wire::manifest::Manifest;
 
@@ -35,8 +37,19 @@ const WANT_CHUNK: u64 = 2_097_152;
 const WANT_MAX: usize = 512;
 /// Chunks of missing blocks that are wanted at one time.
 const WANT_AHEAD: usize = 3;
+/// Ranges of which a peer is asked at one time.
+const RANGES_MAX: usize = 64;
 /// A request for something that somebody waits for.
 const URGENT: u64 = 1;
+
+/// What to ask for.
+#[derive(Default)]
+pub(super) struct Ask {
+    block: Option<u64>,
+    upgrade: bool,
+    priority: u64,
+    seek: Option<(JobId, Option<Seek>)>,
+}
 
 /// A request that is not answered yet.
 #[derive(Clone, Debug, Default)]
@@ -47,12 +60,22 @@ pub(super) struct Asked {
     pub(super) hash: Option<(Wanted, u64)>,
     pub(super) upgrade: Option<Grow>,
     pub(super) manifest: bool,
+    /// For whose seek it is, and what was asked for that.
+    pub(super) seek: Option<(JobId, Option<Seek>)>,
     /// How many cancels were sent before it. (replication.85)
     pub(super) tick: u64,
     /// Tree nodes that will be here with the answer and that later requests to this peer count on.
     pub(super) promised: Vec<u64>,
     /// It counts on such a node itself.
     pub(super) counts: bool,
+}
+
+/// How far a peer was looked through for a range.
+#[derive(Clone, Copy, Default)]
+struct Cursor {
+    part: usize,
+    next: u64,
+    dry: bool,
 }
 
 /// What is asked of one peer.
@@ -73,6 +96,8 @@ pub(super) struct Asking {
     next: u64,
     /// Nothing from `next` on.
     dry: bool,
+    /// The same for each range that is downloaded.
+    cursors: BTreeMap<JobId, Cursor>,
     chunks: BTreeSet<u64>,
     pub(super) rtt: Span,
     /// Of a block of this peer, about.
@@ -93,11 +118,22 @@ impl Asking {
     pub(super) fn restart(&mut self, from: u64) {
         self.next = self.next.min(from);
         self.dry = false;
+        self.cursors.clear();
+    }
+
+    pub(super) fn forget_range(&mut self, range: JobId) {
+        self.cursors.remove(&range);
+    }
+
+    /// A higher fork was asked for, and is not asked for now.
+    pub(super) fn refused_a_fork(&self) -> bool {
+        self.refused_fork.is_some() && self.asked.is_empty()
     }
 
     /// What could not be asked before may be possible now.
     pub(super) fn retry(&mut self) {
         self.dry = false;
+        self.cursors.clear();
     }
 
     fn window(&self, peers: usize) -> usize {
@@ -158,7 +194,7 @@ impl Asking {
     }
 
     /// Takes back the request for a block. Its id is used again only when the peer has seen that.
-    fn cancel(&mut self, block: u64) -> Option<(u64, Asked)> {
+    pub(super) fn cancel(&mut self, block: u64) -> Option<(u64, Asked)> {
         let id = self.asked.iter().find(|(_, asked)| asked.block == Some(block)).map(|(id, _)| *id)?;
         let asked = self.asked.remove(&id)?;
         self.tick += 1;
@@ -191,8 +227,10 @@ impl Replicator {
             }
             let asked = self.ask_manifest(cx, core, id)
                 || self.ask_fork(core, id)
+                || (!self.jobs.seeks.is_empty() && self.ask_seek(cx, core, id))
                 || self.ask_waited(cx, core, id)
                 || self.ask_missing(cx, core, id)
+                || (!self.jobs.ranges.is_empty() && self.ask_ranges(cx, core, id))
                 || self.ask_upgrade(cx, core, id);
             if !asked {
                 break;
@@ -211,12 +249,12 @@ impl Replicator {
             return false;
         }
         self.manifest_from = Some(id);
-        self.ask(cx, core, id, None, false, 0)
+        self.ask(cx, core, id, Ask::default())
     }
 
     fn ask_waited(&mut self, cx: &mut Cx<'_>, core: &mut Hypercore, id: PeerId) -> bool {
         let mut wanted = Vec::new();
-        for index in &self.waited {
+        for index in self.jobs.blocks.keys() {
             if self.inflight.contains_key(index) || core.has(*index) {
                 continue;
             }
@@ -244,16 +282,8 @@ impl Replicator {
             return false;
         }
         let end = valid_end(core, peer);
-        let mut at = peer.asking.next.max(core.contiguous_length());
-        while at < end {
-            at = core.bits().first_unset(at);
-            match peer.has.next(at) {
-                Some(there) if there == at && !self.inflight.contains_key(&at) => break,
-                Some(there) => at = there.max(at + u64::from(there == at)),
-                None => at = end,
-            }
-        }
-        if at < end {
+        let at = peer.asking.next.max(core.contiguous_length());
+        if let Some(at) = find(core, &peer.has, &self.inflight, at, end) {
             if self.ask_block(cx, core, id, at, 0) {
                 if let Some(peer) = self.peers.get_mut(&id) {
                     peer.asking.next = at + 1;
@@ -264,13 +294,61 @@ impl Replicator {
         }
         peer.asking.next = end;
         peer.asking.dry = true;
-        self.want_missing(core, id, end);
+        self.want_missing(core, id, core.contiguous_length(), end);
         false
     }
 
+    /// The next block of a range that is downloaded; of each range one in turn. (replication.100)
+    fn ask_ranges(&mut self, cx: &mut Cx<'_>, core: &mut Hypercore, id: PeerId) -> bool {
+        let Some(peer) = self.peers.get(&id) else { return false };
+        if peer.sync.fork != core.fork() {
+            return false;
+        }
+        let end = valid_end(core, peer);
+        let ranges: Vec<JobId> = self.jobs.ranges.iter().take(RANGES_MAX).copied().collect();
+        for range in ranges {
+            if let Some(index) = self.next_of_range(core, id, range, end)
+                && self.ask_block(cx, core, id, index, 0)
+            {
+                return true;
+            }
+        }
+        false
+    }
+
+    fn next_of_range(&mut self, core: &Hypercore, id: PeerId, job: JobId, end: u64) -> Option<u64> {
+        let Some(Job::Range(range)) = self.jobs.all.get(job) else { return None };
+        let peer = self.peers.get_mut(&id)?;
+        let cursor = peer.asking.cursors.entry(job).or_default();
+        if cursor.dry {
+            return None;
+        }
+        if let Some(list) = &range.list {
+            let free = |index: &&u64| !self.inflight.contains_key(*index);
+            let there = list.range(cursor.next..).filter(free).find(|index| peer.has.get(**index)).copied();
+            (cursor.next, cursor.dry) = (there.map_or(0, |index| index + 1), there.is_none());
+            let unknown = list.iter().find(|index| !peer.has.get(**index)).copied();
+            if let (None, Some(unknown)) = (there, unknown) {
+                self.want(id, unknown);
+            }
+            return there;
+        }
+        let parts = range.parts(end);
+        for (number, (from, to)) in parts.into_iter().enumerate().skip(cursor.part) {
+            let from = if cursor.part == number { from.max(cursor.next) } else { from };
+            if let Some(at) = find(core, &peer.has, &self.inflight, from, to) {
+                *cursor = Cursor { part: number, next: at + 1, dry: false };
+                return Some(at);
+            }
+        }
+        cursor.dry = true;
+        self.want_missing(core, id, parts[1].0, parts[0].1);
+        None
+    }
+
     /// Asks which of the blocks that are missing here the peer has. (replication.86)
-    fn want_missing(&mut self, core: &Hypercore, id: PeerId, end: u64) {
-        let mut at = core.contiguous_length();
+    fn want_missing(&mut self, core: &Hypercore, id: PeerId, from: u64, end: u64) {
+        let mut at = from;
         for _ in 0..WANT_AHEAD {
             at = core.bits().first_unset(at);
             if at >= end {
@@ -297,7 +375,7 @@ impl Replicator {
     }
 
     /// replication.83
-    fn may_upgrade(&self, core: &Hypercore, id: PeerId) -> bool {
+    pub(super) fn may_upgrade(&self, core: &Hypercore, id: PeerId) -> bool {
         self.upgrading.is_none()
             && self.peers.get(&id).is_some_and(|peer| {
                 peer.sync.can_upgrade
@@ -308,15 +386,47 @@ impl Replicator {
     }
 
     fn ask_upgrade(&mut self, cx: &mut Cx<'_>, core: &mut Hypercore, id: PeerId) -> bool {
-        if core.writable() || !self.may_upgrade(core, id) {
+        if !self.upgrade_wanted() || !self.may_upgrade(core, id) {
             return false;
         }
         let last = self.peers.get(&id).and_then(|peer| {
             let last = peer.sync.length.checked_sub(1)?;
             let new = last >= core.length() && peer.has.get(last) && !self.inflight.contains_key(&last);
-            (self.download && new).then_some(last)
+            ((self.download || self.jobs.live()) && new).then_some(last)
         });
-        self.ask(cx, core, id, last, true, 0) // replication.87
+        self.ask(cx, core, id, Ask { block: last, upgrade: true, ..Ask::default() }) // replication.87
+    }
+
+    /// A longer tree, with what narrows a seek down that ends behind ours.
+    pub(super) fn ask_upgrade_for(
+        &mut self,
+        cx: &mut Cx<'_>,
+        core: &mut Hypercore,
+        id: PeerId,
+        job: JobId,
+        seek: Seek,
+    ) -> bool {
+        let known = self.peers.get(&id).is_some_and(|peer| peer.seeks);
+        let seek = Some((job, known.then_some(seek)));
+        self.ask(cx, core, id, Ask { upgrade: true, seek, ..Ask::default() })
+    }
+
+    /// A block that tells where a byte is.
+    pub(super) fn ask_for_seek(
+        &mut self,
+        cx: &mut Cx<'_>,
+        core: &mut Hypercore,
+        id: PeerId,
+        index: u64,
+        job: JobId,
+    ) -> bool {
+        let (block, seek) = (Some(index), Some((job, None)));
+        self.ask(cx, core, id, Ask { block, seek, priority: URGENT, ..Ask::default() })
+    }
+
+    /// Longer trees are asked for as soon as one is heard of, or only if somebody waits for one. (replication.83)
+    pub(super) fn upgrade_wanted(&self) -> bool {
+        self.eager_upgrade || !self.jobs.updates.is_empty() || self.jobs.live()
     }
 
     fn ask_block(
@@ -338,8 +448,8 @@ impl Replicator {
         if beyond && !self.may_upgrade(core, id) {
             return false;
         }
-        let upgrade = self.may_upgrade(core, id) && !core.writable();
-        self.ask(cx, core, id, Some(index), upgrade, urgent)
+        let upgrade = self.may_upgrade(core, id) && (beyond || self.upgrade_wanted());
+        self.ask(cx, core, id, Ask { block: Some(index), upgrade, priority: urgent, seek: None })
     }
 
     /// Asks for a block that others were asked for, if nothing else is left to ask of this peer. (replication.84)
@@ -359,7 +469,7 @@ impl Replicator {
         let Some(index) = others.min_by_key(|(_, asked)| asked.len()).map(|(index, _)| *index) else {
             return false;
         };
-        let urgent = u64::from(self.waited.contains(&index));
+        let urgent = u64::from(self.jobs.blocks.contains_key(&index));
         let asked = self.ask_block(cx, core, id, index, urgent);
         self.stats.hotswaps += u64::from(asked);
         asked
@@ -371,9 +481,7 @@ impl Replicator {
         cx: &mut Cx<'_>,
         core: &mut Hypercore,
         id: PeerId,
-        block: Option<u64>,
-        upgrade: bool,
-        priority: u64,
+        Ask { block, upgrade, priority, seek }: Ask,
     ) -> bool {
         let Some(peer) = self.peers.get_mut(&id) else { return false };
         let length = core.length();
@@ -405,9 +513,14 @@ impl Replicator {
         if upgrade.is_some() {
             self.upgrading = Some(id);
         }
-        let asked = Asked { fork, block, upgrade, manifest, promised, counts, ..Asked::default() };
+        let asked = Asked { fork, block, upgrade, manifest, seek, promised, counts, ..Asked::default() };
         let block = block.map(|index| Wanted { index, nodes });
-        self.submit(id, asked, Request { fork, block, upgrade, manifest, priority, ..Request::default() });
+        let seek = seek.and_then(|(_, seek)| seek);
+        self.submit(
+            id,
+            asked,
+            Request { fork, block, seek, upgrade, manifest, priority, ..Request::default() },
+        );
         true
     }
 
@@ -440,7 +553,7 @@ impl Replicator {
     // ---- answers
 
     /// A request is over without success: others may be asked, and what waits for its answer waits in vain.
-    fn give_up(&mut self, id: PeerId, asked: &Asked) {
+    pub(super) fn give_up(&mut self, id: PeerId, asked: &Asked) {
         self.ask_again(id, asked);
         let Some(peer) = self.peers.get_mut(&id) else { return };
         let mut lost = peer.asking.settle(asked);
@@ -474,6 +587,9 @@ impl Replicator {
         }
         if asked.upgrade.is_some() && self.upgrading == Some(id) {
             self.upgrading = None;
+        }
+        if let Some((job, _)) = asked.seek {
+            self.seek_lost(job, id);
         }
         if asked.manifest && self.manifest_from == Some(id) {
             self.manifest_from = None;
@@ -581,6 +697,9 @@ impl Replicator {
                 if let Some((index, bytes)) = size {
                     self.on_block(cx, core, id, index, bytes);
                 }
+                if !self.jobs.seeks.is_empty() {
+                    self.update_seeks(cx, core);
+                }
                 if asked.upgrade.is_some() {
                     self.update_all(cx, core);
                 }
@@ -632,7 +751,7 @@ impl Replicator {
     fn on_block(&mut self, cx: &mut Cx<'_>, core: &mut Hypercore, from: PeerId, index: u64, bytes: u64) {
         self.stats.blocks_received += 1;
         self.stats.bytes_received += bytes;
-        self.waited.remove(&index);
+        self.job_block(core, index);
         if let Some(peer) = self.peers.get_mut(&from) {
             let mean = &mut peer.asking.mean_bytes;
             *mean = if *mean == 0 { bytes.max(1) } else { (*mean * 7 + bytes) / 8 };
@@ -685,6 +804,26 @@ fn chunk_of(chunk: u64) -> Want {
     Want { start: chunk * WANT_CHUNK, length: WANT_CHUNK, any: false }
 }
 
+/// The first block of `from..to` that is missing here, there at the peer, and asked of nobody.
+fn find(
+    core: &Hypercore,
+    has: &Has,
+    inflight: &BTreeMap<u64, Vec<PeerId>>,
+    from: u64,
+    to: u64,
+) -> Option<u64> {
+    let mut at = from;
+    while at < to {
+        at = core.bits().first_unset(at);
+        match has.next(at) {
+            Some(there) if there == at && !inflight.contains_key(&at) => break,
+            Some(there) => at = there.max(at + u64::from(there == at)),
+            None => return None,
+        }
+    }
+    (at < to).then_some(at)
+}
+
 /// Behind the last block that the peer can prove to us. (replication.80)
 fn valid_end(core: &Hypercore, peer: &Peer) -> u64 {
     let ours = if peer.can_upgrade || peer.sync.length >= core.length() {
@@ -700,11 +839,13 @@ fn valid_end(core: &Hypercore, peer: &Peer) -> u64 {
 /// Whether an answer holds what was asked, and nothing else. (replication.90)
 fn matches(asked: &Asked, data: &Data) -> bool {
     data.block.as_ref().map(|block| block.index) == asked.block
-        && data.hash.is_none()
-        && data.seek.is_none()
+        && data.hash.as_ref().map(|hash| hash.index) == asked.hash.map(|(hash, _)| hash.index)
+        && data.seek.as_ref().is_none_or(|there| {
+            asked.seek.is_some_and(|(_, seek)| seek.is_some_and(|seek| seek.bytes == there.bytes))
+        })
         && data.upgrade.is_some() == asked.upgrade.is_some()
         && data.fork == asked.fork
-        && (data.block.is_some() || data.upgrade.is_some() || data.manifest.is_some())
+        && (data.block.is_some() || data.hash.is_some() || data.upgrade.is_some() || data.manifest.is_some())
 }
 
 /// Who may sign a core: known, or as a peer's answer says. (replication.35)

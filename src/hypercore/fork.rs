@@ -206,12 +206,15 @@ impl Replicator {
         below: u64,
         data: &Data,
     ) -> Result<(), proof::Fault> {
-        if data.hash.as_ref().is_none_or(|there| there.index != hash.index) || data.block.is_some() {
+        if data.hash.as_ref().is_none_or(|there| there.index != hash.index)
+            || data.block.is_some()
+            || data.seek.is_some()
+        {
             return Err(proof::Fault::Unasked);
         }
         let Some(fork) = self.fork.as_mut().filter(|fork| fork.fork == data.fork) else { return Ok(()) };
         let mut nodes = Vec::new();
-        let root = proof::lead(data, &mut nodes)?.ok_or(proof::Fault::Unasked)?;
+        let (root, _) = proof::lead(data, true, &mut nodes)?.ok_or(proof::Fault::Unasked)?;
         let known = fork.known.get(&root.index).filter(|_| root.index == below);
         if known.is_none_or(|known| (known.hash, known.size) != (root.hash, root.size)) {
             return Err(proof::Fault::Checksum { node: root.index });

@@ -1,9 +1,10 @@
 //! A core with its replicator, as one machine. Read `replicate.rs` first.
 
 use super::Hypercore;
+use super::jobs::{Download, JobId};
 use super::replicate::{Event, Input, Output, PeerId, PeerInfo, Replicator, Timer, capability};
 use super::told::Told;
-use crate::base::{Cx, Deadline, Error, Machine, trace};
+use crate::base::{Cx, Deadline, Error, Machine, Span, trace};
 
 /// A core with its replicator: the machine that the owner drives.
 ///
@@ -67,6 +68,48 @@ impl Live {
     /// See `Replicator::stop_waiting`.
     pub fn stop_waiting(&mut self, index: u64) {
         self.replicator.stop_waiting(index);
+    }
+
+    /// See `Replicator::fetch`.
+    pub fn fetch(&mut self, cx: &mut Cx<'_>, index: u64, timeout: Option<Span>) -> Result<JobId, Error> {
+        self.replicator.fetch(cx, &mut self.core, index, timeout)
+    }
+
+    /// See `Replicator::seek`.
+    pub fn seek(
+        &mut self,
+        cx: &mut Cx<'_>,
+        bytes: u64,
+        padding: u64,
+        timeout: Option<Span>,
+    ) -> Result<JobId, Error> {
+        self.replicator.seek(cx, &mut self.core, bytes, padding, timeout)
+    }
+
+    /// See `Replicator::download`.
+    pub fn download(
+        &mut self,
+        cx: &mut Cx<'_>,
+        what: Download,
+        timeout: Option<Span>,
+    ) -> Result<JobId, Error> {
+        self.replicator.download(cx, &mut self.core, what, timeout)
+    }
+
+    /// See `Replicator::update`.
+    pub fn wait_for_update(&mut self, cx: &mut Cx<'_>, timeout: Option<Span>) -> Result<JobId, Error> {
+        self.replicator.notice(cx, &mut self.core);
+        self.replicator.update(cx, &mut self.core, timeout)
+    }
+
+    /// See `Replicator::cancel`.
+    pub fn cancel(&mut self, cx: &mut Cx<'_>, job: JobId) {
+        self.replicator.cancel(cx, &mut self.core, job);
+    }
+
+    /// See `Replicator::set_finding_peers`.
+    pub fn set_finding_peers(&mut self, finding: bool) {
+        self.replicator.set_finding_peers(finding);
     }
 
     /// See `Replicator::set_allow_fork`.

@@ -598,18 +598,14 @@ pub fn verify_alone(prologue: Option<(Key, u64)>, data: &Data) -> Result<Grown, 
 /// Nodes of a proof that must come in an exact order; `extra` was proved before and may stand for one of them once.
 struct Queue<'a> {
     nodes: &'a [Node],
-    extra: Option<Node>,
+    extra: Option<(Node, bool)>,
 }
 
 impl Queue<'_> {
-    fn next(&mut self, wanted: u64) -> Result<Node, Fault> {
-        self.take(wanted).map(|(node, _)| node)
-    }
-
     /// The next node, and whether it stands in the proof as it is.
     fn take(&mut self, wanted: u64) -> Result<(Node, bool), Fault> {
-        if let Some(node) = self.extra.take_if(|extra| extra.index == wanted) {
-            return Ok((node, false));
+        if let Some(extra) = self.extra.take_if(|(extra, _)| extra.index == wanted) {
+            return Ok(extra);
         }
         match self.nodes {
             [node, rest @ ..] if node.index == wanted => {
@@ -626,29 +622,42 @@ impl Queue<'_> {
     }
 }
 
-/// Climbs from `root` through the queue; what is met and made goes to `nodes`. Gives where it ends.
-fn climb(mut root: Node, mut queue: Queue<'_>, nodes: &mut Vec<Node>) -> Result<Node, Fault> {
+/// Climbs from `root` through the queue; what is met and made goes to `nodes`. Gives where it ends, and whether that
+/// stands in the proof as it is. Of two siblings that both do, the sizes are not proved: they are left out unless `all`
+/// are wanted. (replication.36)
+fn climb(
+    (mut root, mut bare): (Node, bool),
+    mut queue: Queue<'_>,
+    all: bool,
+    nodes: &mut Vec<Node>,
+) -> Result<(Node, bool), Fault> {
     let mut walk = Walk::new(root.index);
     nodes.push(root);
     for _ in 0..=PATH_MAX {
         if queue.is_empty() {
-            return Ok(root);
+            return Ok((root, bare));
         }
-        let node = queue.next(walk.sibling())?;
+        let (node, also) = queue.take(walk.sibling())?;
         root = parent(walk.parent(), &root, &node)?;
-        nodes.push(node);
+        if bare && also && !all {
+            nodes.pop();
+        } else {
+            nodes.push(node);
+        }
+        bare = false;
         nodes.push(root);
     }
     Err(Fault::Size)
 }
 
-/// The root that the block, hash and seek parts of an answer lead to. (replication.29, replication.30)
-pub fn lead(data: &Data, nodes: &mut Vec<Node>) -> Result<Option<Node>, Fault> {
+/// The root that the block, hash and seek parts of an answer lead to, and whether it stands there as it is; `all`: with
+/// the nodes whose hash is proved, but not their size. (replication.29, replication.30, replication.36)
+pub fn lead(data: &Data, all: bool, nodes: &mut Vec<Node>) -> Result<Option<(Node, bool)>, Fault> {
     let mut root = None;
     if let Some(seek) = &data.seek
         && let [first, rest @ ..] = &seek.nodes[..]
     {
-        root = Some(climb(*first, Queue { nodes: rest, extra: None }, nodes)?);
+        root = Some(climb((*first, true), Queue { nodes: rest, extra: None }, all, nodes)?);
     }
     let (start, list) = match (&data.block, &data.hash) {
         (Some(block), _) => (Some(tree::leaf(block.index, &block.value)), &block.nodes),
@@ -657,10 +666,10 @@ pub fn lead(data: &Data, nodes: &mut Vec<Node>) -> Result<Option<Node>, Fault> {
     };
     let mut queue = Queue { nodes: list, extra: root };
     let start = match (start, &data.hash) {
-        (Some(start), _) => start,
-        (None, hash) => queue.next(hash.as_ref().map_or(0, |hash| hash.index))?,
+        (Some(start), _) => (start, false),
+        (None, hash) => queue.take(hash.as_ref().map_or(0, |hash| hash.index))?,
     };
-    Ok(Some(climb(start, queue, nodes)?))
+    Ok(Some(climb(start, queue, all, nodes)?))
 }
 
 /// What the tree is with this answer, if the answer fits it. Everything in it is proved, except that a tree that `grew`
@@ -671,7 +680,7 @@ pub fn verify(held: &Held<'_>, node: &mut Lookup<'_>, data: &Data) -> Result<Gro
     }
     let mut grown = Grown::of(held.length, held.roots)?;
     let mut nodes = Vec::new();
-    let mut root = lead(data, &mut nodes)?;
+    let mut root = lead(data, false, &mut nodes)?;
     grown.nodes = nodes;
     if let Some(upgrade) = &data.upgrade {
         let length = upgrade.start.saturating_add(upgrade.length);
@@ -689,7 +698,7 @@ pub fn verify(held: &Held<'_>, node: &mut Lookup<'_>, data: &Data) -> Result<Gro
             root = None;
         }
     }
-    if let Some(root) = root {
+    if let Some((root, _)) = root {
         // replication.34
         match node(root.index).map_err(Fault::Storage)? {
             None => return Err(Fault::Loose { node: root.index }),

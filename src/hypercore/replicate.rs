@@ -7,6 +7,7 @@ use super::Hypercore;
 use super::extension::Said;
 use super::fetch::Asking;
 use super::fork::Fork;
+use super::jobs::{Done, JobId, Jobs, Undone};
 use super::peers::Peers;
 use super::proof;
 use super::remote::{Has, Wants};
@@ -147,6 +148,11 @@ pub enum Event {
     },
     /// Storing works again.
     Resumed,
+    /// What somebody waited for is there, or will not come.
+    Job {
+        job: JobId,
+        result: Result<Done, Undone>,
+    },
     /// Another tree of this fork is signed too, and differs within the first `length` blocks: the core is frozen.
     Conflict {
         length: u64,
@@ -205,6 +211,8 @@ pub(super) enum Timer {
     Stall,
     /// Say that we no longer download.
     Linger,
+    /// Wait for something no longer.
+    Job(JobId),
 }
 
 impl Timer {
@@ -214,6 +222,7 @@ impl Timer {
             Timer::Refuse(..) => "say that a request makes no sense",
             Timer::Stall => "try to store again",
             Timer::Linger => "say that we no longer download",
+            Timer::Job(_) => "wait for something no longer",
         }
     }
 
@@ -222,13 +231,14 @@ impl Timer {
             Timer::Refuse(..) => "replication.73",
             Timer::Stall => "replication.92",
             Timer::Linger => "replication.16",
+            Timer::Job(_) => "replication.104",
         }
     }
 
     fn peer(self) -> PeerName {
         match self {
             Timer::Refuse(peer, _) => PeerName(Some(peer)),
-            Timer::Stall | Timer::Linger => PeerName(None),
+            Timer::Stall | Timer::Linger | Timer::Job(_) => PeerName(None),
         }
     }
 }
@@ -258,6 +268,8 @@ pub(super) struct Peer {
     /// The length for which we said that we have all blocks.
     pub(super) full_told: u64,
     pub(super) paused: bool,
+    /// It answers requests with a seek.
+    pub(super) seeks: bool,
     /// So much waits to be taken that something was left out.
     pub(super) slow: bool,
     pub(super) sync_due: bool,
@@ -281,6 +293,7 @@ impl Peer {
             upgradable: (0, 0),
             full_told: 0,
             paused: false,
+            seeks: false,
             slow: false,
             sync_due: true,
             speaking: false,
@@ -306,8 +319,9 @@ pub struct Replicator {
     pub(super) peers: Peers,
     /// Blocks that were asked for, and of whom.
     pub(super) inflight: BTreeMap<u64, Vec<PeerId>>,
-    /// Blocks that somebody waits for.
-    pub(super) waited: BTreeSet<u64>,
+    pub(super) jobs: Jobs,
+    /// Longer trees are followed as soon as they are heard of.
+    pub(super) eager_upgrade: bool,
     /// Who was asked for a longer tree.
     pub(super) upgrading: Option<PeerId>,
     pub(super) manifest_from: Option<PeerId>,
@@ -336,7 +350,8 @@ impl Default for Replicator {
         Replicator {
             peers: Peers::default(),
             inflight: BTreeMap::new(),
-            waited: BTreeSet::new(),
+            jobs: Jobs::default(),
+            eager_upgrade: true,
             upgrading: None,
             manifest_from: None,
             download: false,
@@ -404,25 +419,6 @@ impl Replicator {
         }
     }
 
-    /// Fetches a block before all others. True if it is here already; else an `Event::Downloaded` tells when it is.
-    /// `Error::Full` if too many are waited for.
-    pub fn wait_for(&mut self, cx: &mut Cx<'_>, core: &mut Hypercore, index: u64) -> Result<bool, Error> {
-        if core.has(index) {
-            return Ok(true);
-        }
-        if self.waited.len() >= limits::WAITED_MAX && !self.waited.contains(&index) {
-            return Err(Error::Full);
-        }
-        self.waited.insert(index);
-        self.update_all(cx, core);
-        Ok(false)
-    }
-
-    /// Waits no longer. An answer that is on its way is still taken.
-    pub fn stop_waiting(&mut self, index: u64) {
-        self.waited.remove(&index);
-    }
-
     /// The longest length that a peer on our fork has.
     pub fn remote_length(&self, core: &Hypercore) -> u64 {
         let same = self.peers.values().filter(|peer| peer.sync.fork == core.fork());
@@ -479,7 +475,7 @@ impl Replicator {
             }
             Ok(theirs) if theirs.capability == expected => {
                 self.closed(cx, core, id, false);
-                self.peers.insert(id, Peer::new());
+                self.peers.insert(id, Peer { seeks: theirs.seeks, ..Peer::new() });
                 self.idle.remove(&id);
                 self.tell(Event::PeerAdded { peer: id });
                 trace!(cx, State, "hypercore", part: id, rule: "replication.12", "open");
@@ -586,6 +582,7 @@ impl Replicator {
             return Some(output);
         }
         self.notice(cx, core);
+        self.check_updates(core);
         while let Some(id) = self.peers.speaker() {
             if self.peers.get(&id).is_some_and(|peer| peer.slow) {
                 self.close(cx, core, id, Close::Fault(Fault::Slow));
@@ -629,6 +626,7 @@ impl Replicator {
             trace!(cx, Timer, "hypercore", part: timer.peer(), rule: timer.rule(), "{}", timer.why());
             match timer {
                 Timer::Refuse(id, request) => self.refuse(id, request),
+                Timer::Job(job) => self.end_job(job, Err(Undone::TimedOut)),
                 Timer::Stall => {
                     self.stalled = false;
                     self.restart();

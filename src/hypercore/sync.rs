@@ -33,8 +33,8 @@ impl Replicator {
             peer.sync_due = true; // replication.42
         }
         peer.asking.retry();
+        self.retry_seeks();
         if moved {
-            peer.asking.refused_fork = None;
             self.cancel_others(id, sync.fork);
         }
         self.update_peer(cx, core, id);
@@ -57,6 +57,7 @@ impl Replicator {
         if now.1 > before {
             self.tell(Event::Appended { length: now.1 });
         }
+        self.job_core(cx, core, cut.then_some(before));
         let ids: Vec<PeerId> = self.peers.keys().copied().collect();
         for id in ids {
             let Some(peer) = self.peers.get_mut(&id) else { continue };
@@ -83,6 +84,7 @@ impl Replicator {
 
     /// Tells the peers that blocks are gone here. (replication.47)
     pub(super) fn gone(&mut self, cx: &mut Cx<'_>, core: &mut Hypercore, start: u64, end: u64) {
+        self.job_gone(start);
         let ids: Vec<PeerId> = self.peers.keys().copied().collect();
         for id in ids {
             let Some(peer) = self.peers.get_mut(&id) else { continue };

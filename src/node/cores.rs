@@ -1,8 +1,8 @@
 //! What a program does with a core beyond reading and appending: messages beside it, what is fetched of it.
 
 use super::net::Net;
-use super::{CoreId, PeerId};
-use crate::base::{Cx, Error, trace};
+use super::{CoreId, Download, JobId, PeerId};
+use crate::base::{Cx, Error, Span, trace};
 use crate::hypercore::live::Live;
 
 impl Net<'_> {
@@ -53,5 +53,71 @@ impl Net<'_> {
         let (_, cx) = self.parts();
         trace!(cx, Call, "node", id: core, "tell all peers {name:?}, {} bytes", message.len());
         self.with_core(core, |live, _| live.broadcast_extension(name, message))
+    }
+
+    /// Fetches a block before all others; `Event::Job` tells when it is here. `timeout`: how long it is waited for.
+    pub fn fetch(&mut self, core: CoreId, index: u64, timeout: Option<Span>) -> Result<JobId, Error> {
+        let (_, cx) = self.parts();
+        trace!(cx, Call, "node", id: core, "fetch block {index}");
+        self.with_core(core, |live, cx| live.fetch(cx, index, timeout))
+    }
+
+    /// Looks for the block that holds byte `bytes` of a core, here or at peers; `Event::Job` tells.
+    pub fn seek(&mut self, core: CoreId, bytes: u64, timeout: Option<Span>) -> Result<JobId, Error> {
+        let (_, cx) = self.parts();
+        trace!(cx, Call, "node", id: core, "seek byte {bytes}");
+        self.with_core(core, |live, cx| live.seek(cx, bytes, 0, timeout))
+    }
+
+    /// Fetches blocks of a core; `Event::Job` tells when all are here.
+    pub fn download_range(&mut self, core: CoreId, what: Download) -> Result<JobId, Error> {
+        let (_, cx) = self.parts();
+        trace!(cx, Call, "node", id: core, "download {what:?}");
+        self.with_core(core, |live, cx| live.download(cx, what, None))
+    }
+
+    /// Waits until a core changes, or until it is clear that no peer has more: `Event::Job` tells.
+    pub fn update(&mut self, core: CoreId, timeout: Option<Span>) -> Result<JobId, Error> {
+        let (_, cx) = self.parts();
+        trace!(cx, Call, "node", id: core, "update");
+        self.with_core(core, |live, cx| live.wait_for_update(cx, timeout))
+    }
+
+    /// Whether peers of a core are still looked for: while they are, `update` waits for the first.
+    pub fn finding_peers(&mut self, core: CoreId, finding: bool) -> Result<(), Error> {
+        self.with_core(core, |live, _| {
+            live.set_finding_peers(finding);
+            Ok(())
+        })
+    }
+
+    /// Waits for it no longer: `Event::Job` tells that.
+    pub fn cancel_job(&mut self, core: CoreId, job: JobId) -> Result<(), Error> {
+        self.with_core(core, |live, cx| {
+            live.cancel(cx, job);
+            Ok(())
+        })
+    }
+
+    /// Downloads everything of a core no longer.
+    pub fn stop_download(&mut self, core: CoreId) -> Result<(), Error> {
+        self.with_core(core, |live, cx| {
+            live.download_all(cx, false);
+            Ok(())
+        })
+    }
+
+    /// Cuts a core of ours to `length` blocks; peers follow to its next fork.
+    pub fn truncate(&mut self, core: CoreId, length: u64) -> Result<(), Error> {
+        let (_, cx) = self.parts();
+        trace!(cx, Call, "node", id: core, "cut to {length} blocks");
+        self.with_core(core, |live, cx| live.truncate(cx, length))
+    }
+
+    /// Forgets blocks `start..end` of a core, and tells the peers.
+    pub fn clear(&mut self, core: CoreId, start: u64, end: u64) -> Result<(), Error> {
+        let (_, cx) = self.parts();
+        trace!(cx, Call, "node", id: core, "clear blocks {start} to {end}");
+        self.with_core(core, |live, cx| live.clear(cx, start, end))
     }
 }

@@ -32,6 +32,7 @@ pub use crate::corestore::{Namespace, StoreOptions, Stored, Want};
 pub use crate::crypto::sign::KeyPair;
 pub use crate::dht_rpc::Config as DhtConfig;
 pub use crate::hyperbee::{Bee, Change, Cursor, Diff, Difference, Entry, Extent, History, Range};
+pub use crate::hypercore::jobs::{Done, Download, JobId, Undone};
 pub use crate::hypercore::replicate::{PeerId, Stats as CoreStats};
 pub use crate::hypercore::{Durability, Hypercore};
 pub use crate::hyperdht::{
@@ -342,6 +343,13 @@ pub enum Event {
         core: CoreId,
         length: u64,
         fork: u64,
+    },
+    /// What was waited for with `Net::fetch`, `Net::seek`, `Net::download_range` or `Net::update` is there, or will not
+    /// come.
+    Job {
+        core: CoreId,
+        job: JobId,
+        result: Result<Done, Undone>,
     },
     /// A block could not be stored; nothing is fetched until the next try.
     Stalled {

@@ -230,6 +230,9 @@ impl Node {
                 replicate::Event::Conflict { length, fork } => {
                     self.tell(Event::Conflict { core: id, length, fork });
                 }
+                replicate::Event::Job { job, result } => {
+                    self.tell(Event::Job { core: id, job, result });
+                }
                 replicate::Event::Stalled { why } => self.tell(Event::Stalled { core: id, why }),
                 replicate::Event::Uploaded { .. } | replicate::Event::Resumed => {}
             }

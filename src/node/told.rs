@@ -201,6 +201,10 @@ pub(super) fn event(cx: &mut Cx<'_>, event: &Event) {
         Event::Conflict { core, length, fork } => {
             trace!(cx, Event, "node", id: core, "two trees of fork {fork} differ within {length} blocks");
         }
+        Event::Job { core, job, result } => match result {
+            Ok(done) => trace!(cx, Event, "node", id: core, "{job}: {done:?}"),
+            Err(undone) => trace!(cx, Event, "node", id: core, "{job} failed, {}", undone.code()),
+        },
         Event::Stalled { core, why } => trace!(cx, Event, "node", id: core, "stalled: {why}"),
         Event::Flushed { ok } => trace!(cx, Event, "node", "flushed: {ok}"),
         Event::Banned { key } => trace!(cx, Event, "node", peer: Short(key), "banned"),

@@ -1,5 +1,6 @@
 mod conflict;
 mod fork;
+mod jobs;
 mod rules;
 mod world;
 
