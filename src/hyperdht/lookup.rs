@@ -17,6 +17,8 @@ pub struct Lookup {
     pub(super) pending: usize,
     /// Writes to be made once what is being taken back is gone.
     announcements: Vec<Ask>,
+    /// Nodes that get an announcement then, one that is signed for each.
+    storing: Vec<Storing>,
     pub(super) walked: bool,
     /// Any node answered.
     heard: bool,
@@ -24,6 +26,14 @@ pub struct Lookup {
     taken: usize,
     /// Why a value was not.
     refused: Option<StoreError>,
+}
+
+/// A node that is to keep an announcement, by what is signed for it. (hyperdht.50)
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Storing {
+    node: Addr,
+    id: Key,
+    token: Key,
 }
 
 #[derive(Debug)]
@@ -60,6 +70,7 @@ impl Lookup {
             seen: BTreeSet::new(),
             pending: 0,
             announcements: Vec::new(),
+            storing: Vec::new(),
             walked: false,
             heard: false,
             taken: 0,
@@ -238,19 +249,11 @@ impl HyperDht {
             self.events.push_back(Event::Closest { lookup: id, nodes });
         }
         let mut asks = Vec::new();
-        if let What::Announce { pair, relays, bump, .. } = &lookup.what {
-            for reply in closest.iter().filter(|reply| reply.error == 0) {
-                let (Some(token), Some(node)) = (reply.token, reply.id) else { continue };
-                let relays = relays.clone();
-                let value =
-                    bumped_announce(command::ANNOUNCE, pair, &lookup.topic, &node, &token, relays, *bump);
-                asks.push(Ask {
-                    target: Some(lookup.topic),
-                    token: Some(token),
-                    value: Some(value),
-                    ..Ask::new(reply.from, command::ANNOUNCE)
-                });
-            }
+        if let What::Announce { .. } = &lookup.what {
+            let taking = closest.iter().filter(|reply| reply.error == 0);
+            lookup.storing = taking
+                .filter_map(|reply| Some(Storing { node: reply.from, id: reply.id?, token: reply.token? }))
+                .collect();
         }
         if let What::Store { command, value } = &lookup.what {
             asks =
@@ -296,6 +299,12 @@ impl HyperDht {
             }
             return;
         }
+        let storing = core::mem::take(&mut lookup.storing);
+        if !storing.is_empty() {
+            lookup.pending = storing.len();
+            self.unsigned.extend(storing.into_iter().map(|storing| (id, storing)));
+            return;
+        }
         let event = match lookup.what {
             What::FindPeer | What::Lookup | What::Nodes | What::Ping | What::Value(_) => {
                 Event::LookupDone { lookup: id, ok: lookup.heard }
@@ -307,5 +316,24 @@ impl HyperDht {
         };
         self.lookups.remove(id);
         self.events.push_back(event);
+    }
+
+    /// Signs the next announcement and asks its node to keep it. False: there is none.
+    pub(super) fn sign_next(&mut self) -> bool {
+        while let Some((id, Storing { node, id: node_id, token })) = take_first(&mut self.unsigned) {
+            let Some(lookup) = self.lookups.get(id) else { continue }; // it was cancelled
+            let What::Announce { pair, relays, bump, .. } = &lookup.what else { continue };
+            let (topic, relays) = (lookup.topic, relays.clone());
+            let value = bumped_announce(command::ANNOUNCE, pair, &topic, &node_id, &token, relays, *bump);
+            let ask = Ask {
+                target: Some(topic),
+                token: Some(token),
+                value: Some(value),
+                ..Ask::new(node, command::ANNOUNCE)
+            };
+            self.ask(Purpose::LookupWrite { lookup: id, announce: true }, ask);
+            return true;
+        }
+        false
     }
 }

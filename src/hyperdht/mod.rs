@@ -224,6 +224,8 @@ pub struct HyperDht {
     /// For ever.
     ended: bool,
     outputs: VecDeque<Output>,
+    /// Announcements that are signed when they are asked for.
+    unsigned: VecDeque<(LookupId, lookup::Storing)>,
     events: VecDeque<Event>,
     timers: Timers<Timer>,
     tags: BTreeMap<Tag, Purpose>,
@@ -277,6 +279,7 @@ impl HyperDht {
             withdrawing: false,
             ended: false,
             outputs: VecDeque::new(),
+            unsigned: VecDeque::new(),
             events: VecDeque::new(),
             timers,
             tags: BTreeMap::new(),
@@ -340,6 +343,16 @@ impl HyperDht {
         }
         self.outputs.push_back(Output::StreamDestroy { conn });
         Ok(())
+    }
+
+    /// `poll_output`, but of what is made already: whoever sends that first has it under way while an announcement is
+    /// signed.
+    pub fn poll_ready(&mut self, cx: &mut Cx<'_>) -> Option<Output> {
+        let output = take_first(&mut self.outputs)?;
+        if cx.trace.on() {
+            self.tell_output(cx, &output);
+        }
+        Some(output)
     }
 
     fn ask(&mut self, purpose: Purpose, ask: Ask) -> Tag {
@@ -620,12 +633,12 @@ impl Machine for HyperDht {
         }
     }
 
+    /// What takes long to make comes one by one, and last.
     fn poll_output(&mut self, cx: &mut Cx<'_>) -> Option<Output> {
-        let output = take_first(&mut self.outputs)?;
-        if cx.trace.on() {
-            self.tell_output(cx, &output);
+        if self.outputs.is_empty() {
+            self.sign_next();
         }
-        Some(output)
+        self.poll_ready(cx)
     }
 
     fn poll_event(&mut self) -> Option<Event> {

@@ -580,9 +580,16 @@ impl Node {
         }
         self.let_go(cx);
         let start = out.len();
-        let asked = match take_first(&mut self.outputs).or_else(|| self.rpc_output(cx)) {
-            Some(output) => Asked::Output(output),
-            None => Asked::Packet(self.udx.poll_into(cx, out)?),
+        let asked = loop {
+            if let Some(output) = take_first(&mut self.outputs).or_else(|| self.rpc_output(cx)) {
+                break Asked::Output(output);
+            }
+            if let Some(packet) = self.udx.poll_into(cx, out) {
+                break Asked::Packet(packet);
+            }
+            let output = self.dht.poll_output(cx)?;
+            self.do_for_dht(cx, output);
+            self.settle(cx);
         };
         // What depends on an append does not leave before the append is safe.
         if let Err(error) = cx.disk.sync_pending() {

@@ -142,7 +142,7 @@ impl Node {
     /// hyperdht → dht_rpc, udx; hyperdht → connections, hyperswarm, the program.
     fn settle_dht(&mut self, cx: &mut Cx<'_>) -> bool {
         let mut moved = false;
-        while let Some(output) = self.dht.poll_output(cx) {
+        while let Some(output) = self.dht.poll_ready(cx) {
             moved = true;
             self.do_for_dht(cx, output);
         }
@@ -157,7 +157,7 @@ impl Node {
         moved
     }
 
-    fn do_for_dht(&mut self, cx: &mut Cx<'_>, output: hyperdht::Output) {
+    pub(super) fn do_for_dht(&mut self, cx: &mut Cx<'_>, output: hyperdht::Output) {
         match output {
             hyperdht::Output::Ask { tag, ask } => {
                 if self.rpc.ask(cx, tag, ask).is_err() {
