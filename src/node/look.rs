@@ -9,7 +9,8 @@ use crate::corestore::Corestore;
 use crate::hypercore::Open;
 
 impl Net<'_> {
-    /// Opens the core whose files lie in `dir` itself, as hypercore 10 keeps one alone, in a store of its own. `Missing`
+    /// Opens the core whose files lie in `dir` itself, as hypercore 10 keeps one alone, in a store of its own.
+    /// `Missing`
     /// if there is none. One process at a time.
     pub fn lone_core(&mut self, dir: &str) -> Result<(StoreId, CoreId), Error> {
         let (node, cx) = self.parts();
@@ -40,6 +41,13 @@ impl Net<'_> {
     pub fn core_stats(&self, core: CoreId) -> Result<CoreStats, Error> {
         let state = self.node().cores.get(core).ok_or(Error::Gone)?;
         Ok(state.live.replicator.stats())
+    }
+
+    /// Whether a peer says that it has more blocks of a core, or a later fork of it.
+    pub fn behind(&self, core: CoreId) -> Result<bool, Error> {
+        let state = self.node().cores.get(core).ok_or(Error::Gone)?;
+        let here = (state.live.core.fork(), state.live.core.length());
+        Ok(state.live.peers().any(|peer| (peer.fork, peer.length) > here))
     }
 
     /// Has a block fetched before all others. True if it is here already; else an `Event::Downloaded` tells when it is.

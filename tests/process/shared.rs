@@ -156,6 +156,30 @@ fn a_hyperbee_is_asked_by_key() {
     seeder.interrupt();
 }
 
+/// The writer cut the core and went on otherwise: a copy follows.
+#[test]
+fn a_copy_follows_a_core_that_was_cut() {
+    let folder = Folder::new();
+    let (_dht, bootstrap) = network();
+    let (dir, copy) = (&*folder.join("store"), &*folder.join("copy"));
+    good(fed(&["core", "append", dir, "--name", "log", "--lines"], lines(300).as_bytes()));
+    let (seeder, keys) = seed(dir, &bootstrap, 1);
+    let args = ["core", "download", &keys[0], "--storage", copy, "--bootstrap", &bootstrap, "--json"];
+    assert_eq!(json(run(&args))["contiguous_length"], 300);
+    seeder.interrupt();
+    good(fed(&["core", "truncate", dir, "100"], b""));
+    good(fed(&["core", "append", dir, "--lines"], b"other\nlines\n"));
+    let (seeder, _) = seed(dir, &bootstrap, 1);
+    let again = json(run(&args));
+    assert_eq!((&again["contiguous_length"], &again["received_blocks"]), (&json!(102), &json!(2)));
+    assert!(
+        good(fed(&["core", "cat", copy, "--lines"], b"")) == good(fed(&["core", "cat", dir, "--lines"], b""))
+    );
+    let fresh = ["core", "cat", &keys[0], "--start", "100", "--lines", "--bootstrap", &bootstrap];
+    assert_eq!(good(run(&fresh)), b"other\nlines\n");
+    seeder.interrupt();
+}
+
 /// A core that lies alone in its folder is passed on as well; who reads it needs its encryption key.
 #[test]
 fn a_single_core_is_seeded_encrypted() {

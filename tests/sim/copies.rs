@@ -92,7 +92,8 @@ fn lossy() -> Line {
     Line { delay: Span::from_millis(30), loss_permille: 20, ..Line::default() }
 }
 
-/// The power goes off at the taker again and again, with torn sectors: the copy goes on where its disk is, and ends equal.
+/// The power goes off at the taker again and again, with torn sectors: the copy goes on where its disk is, and
+/// ends equal.
 #[test]
 fn a_download_outlives_power_cuts() {
     const BLOCKS: u64 = 600;

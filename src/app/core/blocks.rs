@@ -30,11 +30,12 @@ pub struct Blocks {
     live: bool,
     /// Blocks before this one are here, or asked for.
     wanted: u64,
+    fork: u64,
 }
 
 impl Blocks {
     pub fn new(core: CoreId, start: u64, end: Option<u64>, live: bool) -> Blocks {
-        Blocks { core, next: start, end, live, wanted: start }
+        Blocks { core, next: start, end, live, wanted: start, fork: 0 }
     }
 
     /// The next block, if it is here.
@@ -42,7 +43,11 @@ impl Blocks {
         if self.end.is_some_and(|end| self.next >= end) {
             return Ok(Step::End);
         }
-        let length = net.core_info(self.core)?.length;
+        let (fork, length) = net.look(self.core, |core| (core.fork(), core.length()))?;
+        if self.fork != fork {
+            // What was asked for may be another block now.
+            (self.fork, self.wanted) = (fork, self.next);
+        }
         if self.next < length {
             self.wanted = self.wanted.max(self.next);
             let until = length.min(self.next + AHEAD).min(self.end.unwrap_or(u64::MAX));

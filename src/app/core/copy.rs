@@ -38,12 +38,13 @@ pub struct Copying {
     front: u64,
     /// Blocks before this one are here, or asked for.
     wanted: u64,
+    fork: u64,
     begun: bool,
 }
 
 impl Copying {
     pub fn new(core: CoreId, extent: Extent) -> Copying {
-        Copying { core, extent, front: extent.start, wanted: extent.start, begun: false }
+        Copying { core, extent, front: extent.start, wanted: extent.start, fork: 0, begun: false }
     }
 
     /// The whole core, in whatever order is best.
@@ -58,7 +59,12 @@ impl Copying {
             net.download(self.core)?;
         }
         let fresh = exchange.standing(net) == Standing::Fresh;
-        let length = net.core_info(self.core)?.length;
+        let (fork, length) = net.look(self.core, |core| (core.fork(), core.length()))?;
+        if self.fork != fork {
+            // What was here may be gone.
+            self.fork = fork;
+            (self.front, self.wanted) = (self.extent.start, self.extent.start);
+        }
         let end = self.extent.end.unwrap_or(length).min(length);
         let (start, front) = (self.extent.start, self.front);
         self.front = net.look(self.core, |core| core.bits().first_unset(front))?;

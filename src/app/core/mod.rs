@@ -14,6 +14,8 @@ const NAME: &str = "seckel core";
 /// How long after the first peer the lengths of all are taken for known, if the topic is not looked through yet.
 const ACQUAINTED: Span = Span::from_secs(3);
 
+const CONFLICT: &str = "its keys signed two logs that contradict each other; it is exchanged no more";
+
 /// Cores, and whom they are exchanged with. Hand every event to `on_event`.
 #[derive(Debug)]
 pub struct Exchange {
@@ -128,6 +130,10 @@ impl Exchange {
             }
             Event::Flushed { .. } => self.flushed = true,
             Event::SwarmDestroyed => self.left = true,
+            // Others go on; who has this one only has nothing more to wait for.
+            Event::Conflict { core, .. } if self.cores.len() == 1 && *core == self.first => {
+                return Err(Error::Refused(CONFLICT));
+            }
             Event::DiskFailed(why) | Event::Stalled { why, .. } => return Err(*why),
             _ => {}
         }
@@ -142,7 +148,7 @@ impl Exchange {
             return Standing::Alone;
         }
         let acquainted = shared.met.is_some_and(|met| met + ACQUAINTED <= net.now());
-        let caught_up = info.length >= info.remote_length;
+        let caught_up = net.behind(shared.core) == Ok(false);
         let told = info.remote_length > 0 && self.flushed;
         if caught_up && (told || acquainted) { Standing::Fresh } else { Standing::Behind }
     }

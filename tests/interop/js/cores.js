@@ -71,8 +71,13 @@ const steps = {
     const batch = bee.batch()
     for (const [key, value] of entries) await batch.put(key, value)
     await batch.flush()
-    for (const core of [log, map]) await swarm.join(core.discoveryKey).flushed()
-    return { log: hex(log.key), names: hex(map.key) }
+    const users = bee.sub('users')
+    for (const key of ['ada', 'bob']) await users.put(key, key + ' of users')
+    await users.sub('more').put('eve', 'deep')
+    const secret = store.get({ name: 'secret', encryption: { key: Buffer.alloc(32, 7) } })
+    await secret.append(lines.slice(0, 3).map((line) => Buffer.from(line)))
+    for (const core of [log, map, secret]) await swarm.join(core.discoveryKey).flushed()
+    return { log: hex(log.key), names: hex(map.key), secret: hex(secret.key) }
   },
   async read ({ bootstrap, log, names, key }) {
     await meet(bootstrap)
