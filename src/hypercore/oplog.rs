@@ -50,7 +50,7 @@ pub struct Opened {
     /// None: nothing valid was ever written.
     pub header: Option<Header>,
     pub entries: Vec<Found>,
-    /// Only one slot has a header.
+    /// Only one slot has a header, and the core can be written with the key pair in it.
     pub lone: bool,
 }
 
@@ -102,7 +102,8 @@ impl Oplog {
         };
         let entries = oplog.read_entries(cx.disk, file_len)?;
         oplog.ragged = ENTRIES + oplog.len != file_len;
-        // hypercore.150: no entry is written before its header is safe.
+        // hypercore.151: no entry is written before its header is safe. Who cannot sign may be thrown back.
+        let lone = lone && header.key_pair.as_ref().is_some_and(|pair| !pair.secret.is_empty());
         let room = file_len.saturating_sub(ENTRIES);
         if lone
             && let Some((frame, _)) = read_frame(cx.disk, file, ENTRIES, room)?
@@ -232,6 +233,13 @@ impl Oplog {
     /// Writes a header that stands for all entries so far, and drops those. With `sync` each step is on disk before
     /// the next, so that a crash leaves the old header with its entries or the new one. (hypercore.35, hypercore.36)
     pub fn write_header(&mut self, cx: &mut Cx<'_>, header: &mut Header, sync: bool) -> Result<(), Error> {
+        // hypercore.151: what an older header left must not be taken for entries of one that did not arrive.
+        if self.ragged {
+            self.tidy(cx)?;
+            if sync {
+                cx.disk.sync(self.file)?;
+            }
+        }
         header.external = None;
         let mut bytes = vec![0; Frame::BYTES];
         encode_into(header, &mut bytes);

@@ -254,7 +254,8 @@ fn rotten(seed: u64, draw: &mut Seeded) -> Rotten {
 fn what_rots_is_not_believed() {
     let mut draw = Seeded::new(seed(9500));
     let fates: Vec<Rotten> = (0..30).map(|n| rotten(seed(9500 + n), &mut draw)).collect();
-    assert!(fates.contains(&Rotten::Refused) && fates.contains(&Rotten::Dropped), "{fates:?}");
+    // What no header stands for yet is mended if it rots, or named; nothing is taken for a crash. (hypercore.150)
+    assert!(fates.contains(&Rotten::Missing) && !fates.contains(&Rotten::Dropped), "{fates:?}");
 }
 
 #[test]
