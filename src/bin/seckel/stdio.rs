@@ -102,6 +102,36 @@ pub fn put(bytes: &[u8]) {
     }
 }
 
+/// What is to be written to standard output, gathered: many small pieces are one step. The rest is written when it is
+/// dropped.
+#[derive(Default)]
+pub struct Heap(Vec<u8>);
+
+impl Heap {
+    /// Bytes that are written at once.
+    const STEP: usize = 1 << 16;
+
+    pub fn add(&mut self, bytes: &[u8]) {
+        self.0.extend_from_slice(bytes);
+        if self.0.len() >= Heap::STEP {
+            self.flush();
+        }
+    }
+
+    pub fn flush(&mut self) {
+        if !self.0.is_empty() {
+            put(&self.0);
+            self.0.clear();
+        }
+    }
+}
+
+impl Drop for Heap {
+    fn drop(&mut self) {
+        self.flush();
+    }
+}
+
 /// A value: as it is, and on a terminal with an end of line behind it.
 pub fn put_value(bytes: &[u8]) {
     put(bytes);

@@ -15,7 +15,7 @@ use crate::online::Reach;
 use crate::progress::{Progress, Unit};
 use crate::run::Bad;
 use crate::shelf::{INTERRUPTED, NO, Place, Shelf, Which};
-use crate::stdio::{put, put_value};
+use crate::stdio::{Heap, put_value};
 use crate::terminal::{say, warn};
 
 /// How often a folder is looked at for what another process writes.
@@ -234,7 +234,7 @@ pub fn export(args: &Export) -> Result<u8, Bad> {
     let sub = args.source.part.sub();
     let ask = Ask::List(sub.range(Range::all()));
     let mut progress = Progress::new(Unit::Entries, args.progress);
-    let (mut done, mut waiting) = (0, String::new());
+    let (mut done, mut heap) = (0, Heap::default());
     let asked = Asked {
         at: &args.source.at,
         which: &args.which,
@@ -247,20 +247,13 @@ pub fn export(args: &Export) -> Result<u8, Bad> {
     };
     let answered = asked.answer(&mut |piece| {
         let Piece::Entry(entry) = piece else { return Ok(true) };
-        waiting += &exported(args.encoding, &entry).ok_or_else(not_text)?;
-        waiting.push('\n');
+        heap.add(exported(args.encoding, &entry).ok_or_else(not_text)?.as_bytes());
+        heap.add(b"\n");
         done += 1;
-        if waiting.len() >= WRITE_AT {
-            put(waiting.as_bytes());
-            waiting.clear();
-        }
         progress.tell(done, None);
         Ok(true)
     });
     progress.end();
-    put(waiting.as_bytes());
+    drop(heap);
     Ok(if answered? { 0 } else { INTERRUPTED })
 }
-
-/// Bytes that are written to standard output at once.
-const WRITE_AT: usize = 1 << 16;

@@ -11,7 +11,7 @@ use super::{Cat, Get, Info, List, remote};
 use crate::progress::{Progress, Unit, bytes};
 use crate::run::Bad;
 use crate::shelf::{NO, Place, Shelf, Which, name_of};
-use crate::stdio::{put, put_value};
+use crate::stdio::{Heap, put_value};
 use crate::terminal::say;
 
 /// How often a folder is looked at for what another process appends.
@@ -68,13 +68,14 @@ pub fn block_json(index: u64, block: &[u8]) -> String {
 }
 
 /// How blocks are written.
-pub fn put_block(args: &Cat, index: u64, block: &[u8]) {
+pub fn put_block(args: &Cat, index: u64, block: &[u8], heap: &mut Heap) {
     if args.json {
-        return say(&block_json(index, block));
+        heap.add(block_json(index, block).as_bytes());
+    } else {
+        heap.add(block);
     }
-    put(block);
-    if args.lines {
-        put(b"\n");
+    if args.json || args.lines {
+        heap.add(b"\n");
     }
 }
 
@@ -85,16 +86,17 @@ pub fn cat(args: &Cat) -> Result<u8, Bad> {
     }
     let (mut shelf, mut core) = open(&args.at, &args.which)?;
     let mut progress = Progress::new(Unit::Blocks, args.progress);
-    let mut next = args.start;
+    let (mut next, mut heap) = (args.start, Heap::default());
     loop {
         let end = args.end.unwrap_or(u64::MAX).min(core.length());
         while next < end {
             let block = block(&mut shelf, &mut core, next)?;
-            put_block(args, next, &block);
+            put_block(args, next, &block, &mut heap);
             next += 1;
             progress.tell(next - args.start, Some(end - args.start));
         }
         progress.end();
+        heap.flush();
         if !args.live || args.end.is_some_and(|end| next >= end) {
             return beyond(args, core.length());
         }

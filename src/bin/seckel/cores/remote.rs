@@ -3,6 +3,9 @@
 use seckel::app::core::{Blocks, Copying, Extent, Standing, Step};
 use seckel::app::text::{object, quoted};
 use seckel::base::{Key, hex};
+use seckel::node::{CoreId, Net};
+use seckel::wire::hyperbee::Header;
+use seckel::{hyperbee, wire};
 
 use super::read::{About, block_json, put_block};
 use super::{Cat, Download, Get, Info, Seed};
@@ -10,7 +13,7 @@ use crate::online::{Online, Turn};
 use crate::progress::{Progress, Unit, bytes};
 use crate::run::Bad;
 use crate::shelf::{INTERRUPTED, NO, Place, Shelf, Which};
-use crate::stdio::put_value;
+use crate::stdio::{Heap, put_value};
 use crate::terminal::say;
 
 /// `seckel core get KEY`.
@@ -51,6 +54,7 @@ pub fn cat(args: &Cat, key: Key) -> Result<u8, Bad> {
     }
     let core = online.exchange.core();
     let mut blocks = Blocks::new(core, args.start, args.end, args.live);
+    let mut heap = Heap::default();
     let mut progress = Progress::new(Unit::Blocks, args.progress);
     online = online.ticking(progress.on());
     let folder = online.folder().to_owned();
@@ -59,19 +63,23 @@ pub fn cat(args: &Cat, key: Key) -> Result<u8, Bad> {
         loop {
             match blocks.poll(net, exchange).map_err(|error| crate::shelf::bad(&folder, error))? {
                 Step::Block(index, block) => {
-                    put_block(args, index, &block);
+                    put_block(args, index, &block, &mut heap);
                     moved = true;
                     let length = net.core_info(core).map_or(0, |info| info.length);
                     let end = args.end.unwrap_or(length);
                     progress.tell(index + 1 - args.start, Some(end.saturating_sub(args.start)));
                 }
-                Step::Wait => return Ok(if moved { Turn::Moved } else { Turn::Waiting }),
+                Step::Wait => {
+                    heap.flush();
+                    return Ok(if moved { Turn::Moved } else { Turn::Waiting });
+                }
                 Step::End => return Ok(Turn::Done(())),
                 Step::Beyond { length } => return Err(no_block(length, length)),
             }
         }
     });
     progress.end();
+    drop(heap);
     let done = done?;
     online.leave()?;
     Ok(if done.is_some() || args.live { 0 } else { INTERRUPTED })
@@ -161,12 +169,13 @@ pub fn seed(args: &Seed) -> Result<u8, Bad> {
     }
     let mut progress = Progress::new(Unit::Bytes, args.progress);
     online = online.ticking(progress.on());
-    let mut told = false;
-    let uploaded = |net: &seckel::node::Net<'_>| {
+    let (mut told, mut logs) = (false, cores.clone());
+    let uploaded = |net: &Net<'_>| {
         let stats = cores.iter().filter_map(|&core| net.core_stats(core).ok());
         stats.fold((0, 0), |(blocks, bytes), stats| (blocks + stats.blocks_sent, bytes + stats.bytes_sent))
     };
     online.run::<()>(&mut |net, exchange| {
+        logs.retain(|&core| !is_known(net, core));
         if !told && exchange.announced() {
             told = true;
             for &core in &cores {
@@ -192,4 +201,15 @@ pub fn seed(args: &Seed) -> Result<u8, Bad> {
         say(&format!("Uploaded: {count} blocks, {}, to {peers} peers", bytes(size)));
     }
     Ok(0)
+}
+
+/// Whether it is known what a core holds. Of a tree, peers are told what else they will need.
+fn is_known(net: &mut Net<'_>, core: CoreId) -> bool {
+    let Ok(Some(block)) = net.block(core, 0) else { return false };
+    let header = wire::decode::<Header>(&block);
+    if header.is_ok_and(|header| header.protocol == hyperbee::PROTOCOL) {
+        // One that is closed asks nothing.
+        let _ = net.bee_open(core);
+    }
+    true
 }
