@@ -2,7 +2,7 @@
 //! Hypercore, Hyperbee, wire-compatible with the Node.js packages.
 //!
 //! ```text
-//!               app/   registry, …: a few lines over Net
+//!               app/   registry, auction, …: a few lines over Net
 //!                | commands               ^ Event
 //!   +------------v------------------------|-----------------------+
 //!   | node/   owns every machine, carries values between them     |
@@ -19,9 +19,9 @@
 //!
 //! Outside `edge/` there is no socket, clock, file, thread or global: a module is a *machine* (state over time, the
 //! five methods of [`base::Machine`]) or a *value* (pure functions, plain data). Protocol folders do not use each
-//! other; they exchange values through `node/route.rs`. `tests/tidy.rs` holds this. `sim/` uses `app/`: its towns run
-//! the registry's own programs. `explain/` is beside the picture: it says what bytes mean, for transcripts and for
-//! people, and stands on `base`, `wire` and `crypto` alone.
+//! other; they exchange values through `node/route.rs`. `tests/tidy.rs` holds this. `sim/` uses `app/`: its towns
+//! run the registry's and the auction's own programs. `explain/` is beside the picture: it says what bytes mean,
+//! for transcripts and for people, and stands on `base`, `wire` and `crypto` alone.
 //!
 //! The laws of machines, checked by `tests/laws`:
 //! - L1 closed: the world enters through `cx` and arguments only. `now` is never stored as "now".

@@ -1,6 +1,6 @@
-//! A town: a server and its clients, each on a host of its own, and the nodes of the DHT through which they find each
-//! other. What they trade is names (`Town`), or auctions (`TownOf<Auctions>`). The programs are those of `app`, unchanged; this gives them their events and their turns, as the
-//! loop of a process does.
+//! A town: a server and its clients, each on a host of its own, and the nodes of the DHT through which they find
+//! each other. What they trade is names (`Town`), or auctions (`TownOf<Auctions>`). The programs are those of `app`,
+//! unchanged; this gives them their events and their turns, as the loop of a process does.
 
 use std::collections::{BTreeMap, VecDeque};
 

@@ -58,6 +58,6 @@ macro_rules! replays {
 }
 
 replays! {
-    blind_relay decode dht_rpc explain hyperbee hyperdht hyperswarm node peer protomux protomux_rpc recovery replication
-    secret_stream text udx udx_pair
+    auction blind_relay decode dht_rpc explain hyperbee hyperdht hyperswarm node peer protomux protomux_rpc
+    recovery replication secret_stream text udx udx_pair
 }

@@ -1,4 +1,5 @@
-//! What users of the auction notice: servers that are killed and come back, one-shots, JSON, watchers, copies of copies.
+//! What users of the auction notice: servers that are killed and come back, one-shots, JSON, watchers, copies of
+//! copies.
 
 use std::process::Command;
 

@@ -1,6 +1,6 @@
-//! The client's state: one command at a time; steps are signed and asked of the server, everything else is computed from
-//! the copy of the log. Follows auction.18 and auction.21 to auction.23; for the connection and for reads it follows
-//! registry.12, registry.13 and registry.15 to registry.18.
+//! The client's state: one command at a time; steps are signed and asked of the server, everything else is
+//! computed from the copy of the log. Follows auction.18 and auction.21 to auction.23; for the connection and
+//! for reads it follows registry.12, registry.13 and registry.15 to registry.18.
 
 use std::collections::VecDeque;
 

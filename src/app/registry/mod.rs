@@ -1,8 +1,8 @@
-//! A registry of names: a server that keeps a hyperbee of names and their owners, and clients that write by asking the
-//! server and read from their own copy.
+//! A registry of names: a server that keeps a hyperbee of names and their owners, and clients that write by
+//! asking the server and read from their own copy.
 //!
-//! `rules` decides, `command` and `outcome` are what a user types and sees, `client` is the client's state, `server` what
-//! the server keeps; `service` runs both. Follows registry.1 to registry.20.
+//! `rules` decides, `command` and `outcome` are what a user types and sees, `client` is the client's state,
+//! `server` what the server keeps; `service` runs both. Follows registry.1 to registry.20.
 
 pub mod client;
 pub mod command;

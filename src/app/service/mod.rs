@@ -1,8 +1,8 @@
-//! What the registry and the auction have in common: a server that listens for calls and hands its core out, and clients
-//! that call it and read from their copy of that core, which they hand on.
+//! What the registry and the auction have in common: a server that listens for calls and hands its core out,
+//! and clients that call it and read from their copy of that core, which they hand on.
 //!
-//! `House` is what a server is about, `Mind` what a client decides; `server` and `session` run them over a node, `gate`
-//! says whose turn it is, `link` when a client dials and how long a read waits.
+//! `House` is what a server is about, `Mind` what a client decides; `server` and `session` run them over a
+//! node, `gate` says whose turn it is, `link` when a client dials and how long a read waits.
 
 pub mod gate;
 pub mod link;

@@ -6,6 +6,7 @@
 // Each of those who include this uses a part of it.
 #![allow(dead_code)]
 
+mod auction;
 mod decode;
 mod explain;
 mod hyperbee;
@@ -53,6 +54,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "recovery", run: recovery::run, invent: Some(|seed| recorded(seed, 40, recovery::live)) },
     Target { name: "explain", run: explain::run, invent: Some(|seed| recorded(seed, 60, explain::live)) },
     Target { name: "hyperbee", run: hyperbee::run, invent: Some(|seed| recorded(seed, 60, hyperbee::live)) },
+    Target { name: "auction", run: auction::run, invent: Some(|seed| recorded(seed, 60, auction::live)) },
 ];
 
 /// Runs the target of that name.

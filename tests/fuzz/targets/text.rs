@@ -1,5 +1,6 @@
-//! What people type and what the registry's calls carry: commands, names, keys, addresses.
+//! What people type and what the calls of the registry and the auction carry: commands, names, keys, addresses.
 
+use seckel::app::auction::{self, when};
 use seckel::app::registry::command;
 use seckel::app::registry::rules::{self, Answer, check_name};
 use seckel::app::text::shown;
@@ -22,6 +23,17 @@ pub fn run(input: &[u8], _: bool) -> String {
         let understood = Answer::from_text(&answer);
         let again = rules::read_answer(&understood.value()).map(|text| Answer::from_text(&text));
         assert!(again.is_none_or(|again| again == understood));
+    }
+
+    let _ = auction::command::parse(&text);
+    if let Some(amount) = auction::rules::amount(&text) {
+        assert_eq!(amount.to_string(), text);
+    }
+    if let Some(when::Ends::At(millis)) = when::parse(&text) {
+        assert_eq!(when::parse(&when::shown(millis)), Some(when::Ends::At(millis)));
+    }
+    for method in ["create", "bid", "close"] {
+        super::auction::of_call(method, input);
     }
 
     if let Some(bytes) = hex::decode(&text) {
