@@ -1,10 +1,15 @@
 'use strict'
-// Cores of the real hypercore 10, in a folder that seckel uses too: one operation per line.
-const Hypercore = require('hypercore-v10')
+// Cores of the real hypercore 10, in a folder that seckel uses too, and of hypercore 11, in one of its own: one
+// operation per line.
+const Hypercore10 = require('hypercore-v10')
+const Hypercore11 = require('hypercore')
+const multisig = require('hypercore/lib/multisig')
 const sodium = require('sodium-universal')
 const { serve } = require('./common')
 
 let core = null
+let newest = false
+const logs = []
 
 const bytes = (hex) => Buffer.from(hex, 'hex')
 const hex = (buffer) => (buffer ? buffer.toString('hex') : null)
@@ -39,8 +44,8 @@ async function state () {
     byteLength: core.byteLength,
     contiguousLength: core.contiguousLength,
     writable: core.writable,
-    treeHash: hex(core.core.tree.hash()),
-    signature: hex(core.core.tree.signature),
+    treeHash: hex(newest ? core.state.hash() : core.core.tree.hash()),
+    signature: hex(newest ? core.state.signature : core.core.tree.signature) || '',
     blocks
   }
 }
@@ -53,6 +58,8 @@ const digest = (all) => {
 
 const operations = {
   async open (message) {
+    newest = message.newest === true
+    const Hypercore = newest ? Hypercore11 : Hypercore10
     core = new Hypercore(message.folder, options(message))
     await core.ready()
     return state()
@@ -68,7 +75,7 @@ const operations = {
     return { length: core.length }
   },
   async truncate (message) {
-    await core.truncate(message.length)
+    await core.truncate(message.length, message.fork === undefined ? {} : { fork: message.fork })
     return state()
   },
   async clear (message) {
@@ -79,14 +86,63 @@ const operations = {
     await core.setUserData(message.key, Buffer.from(message.value))
     return { value: String(await core.getUserData(message.key)) }
   },
+  // A core of several signers (hypercore 11), and a log of each of them.
+  async several (message) {
+    newest = true
+    const pairs = message.seeds.map(pair)
+    const manifest = {
+      version: message.version,
+      allowPatch: true,
+      quorum: message.quorum,
+      signers: pairs.map(({ publicKey }) => ({ publicKey })),
+      prologue: message.prologue ? { hash: bytes(message.prologue.hash), length: message.prologue.length } : null
+    }
+    core = new Hypercore11(message.folder, { manifest, compat: false })
+    await core.ready()
+    logs.length = 0
+    for (let n = 0; n < pairs.length; n++) {
+      const log = new Hypercore11(message.folder + '-' + n, { keyPair: pairs[n] })
+      await log.ready()
+      logs.push({ log, pair: pairs[n] })
+    }
+    return { key: hex(core.key) }
+  },
+  // What the signers have, and what those with these numbers sign of it together.
+  async sign (message) {
+    for (let n = 0; n < logs.length; n++) await logs[n].log.append(message.blocks[n].map(bytes))
+    const parts = []
+    for (const n of message.signers) {
+      const { log, pair } = logs[n]
+      const signature = core.core.verifier.sign(log.state.createTreeBatch(), pair)
+      parts.push(await multisig.partialSignature(log.core, n, message.length, log.length, signature))
+    }
+    return { signature: hex(message.version === 0 ? multisig.assemblev0(parts) : multisig.assemble(parts)) }
+  },
+  async take (message) {
+    try {
+      await core.append(message.blocks.map(bytes), { signature: bytes(message.signature) })
+    } catch (error) {
+      return { refused: error.code }
+    }
+    return state()
+  },
+  async proof (message) {
+    const { proof } = require('hypercore/lib/fully-remote-proof')
+    const options = message.block === null ? {} : { index: message.block, block: await core.get(message.block, { raw: true }) }
+    return { proof: hex(await proof(core, options)) }
+  },
+  async check (message) {
+    const { verify } = require('hypercore/lib/fully-remote-proof')
+    const told = await verify(core.state.storage.store, bytes(message.proof))
+    return told && { length: told.length, newer: told.newer, block: told.block && hex(told.block.value) }
+  },
   async seek (message) {
     return core.seek(message.bytes)
   },
   // The names of hypercore 11.
   async interface () {
-    const Newest = require('hypercore')
     const own = ['length', 'name', 'prototype', 'constructor']
-    const names = [...Object.getOwnPropertyNames(Newest), ...Object.getOwnPropertyNames(Newest.prototype)]
+    const names = [...Object.getOwnPropertyNames(Hypercore11), ...Object.getOwnPropertyNames(Hypercore11.prototype)]
     return names.filter((name) => !name.startsWith('_') && !own.includes(name)).concat('length')
   },
   async read () {
