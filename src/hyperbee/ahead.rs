@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use super::cursor::{Cursor, Frame, Range};
 use super::{Bee, Log, Spot, child};
 use crate::base::{Cx, Malformed, Time, limits};
-use crate::wire::hyperbee::{AskGet, AskRange, Extension, Hint};
+use crate::wire::hyperbee::{AskGet, AskRange, Envelope, Extension, Hint};
 use crate::wire::{decode, encode};
 
 /// The name of the core extension that these messages go by.
@@ -79,7 +79,7 @@ impl Ahead {
     pub fn ask_get(&mut self, version: u64, key: &[u8]) -> Vec<u8> {
         self.hoped = (self.hoped + 4 * PIECE).min(limits::HYPERBEE_HINTS_MAX);
         let get = AskGet { version, key: Some(key.to_vec()) };
-        encode(&Extension { get: Some(get), ..Extension::default() })
+        packed(&Extension { get: Some(get), ..Extension::default() })
     }
 
     /// The question for all peers that helps a read along; None if it was asked, or if there is none.
@@ -110,7 +110,7 @@ impl Ahead {
 
     fn ask_walk(&mut self, range: AskRange) -> Vec<u8> {
         self.hoped = (self.hoped + ACTIVE).min(limits::HYPERBEE_HINTS_MAX);
-        encode(&Extension { iterator: Some(range), ..Extension::default() })
+        packed(&Extension { iterator: Some(range), ..Extension::default() })
     }
 
     /// Takes a peer's message, be it a question or an answer. (hyperbee.58)
@@ -121,7 +121,8 @@ impl Ahead {
         log: &mut impl Log,
         message: &[u8],
     ) -> Result<Told, Malformed> {
-        let Extension { cache, get, iterator } = decode(message)?;
+        let Envelope { message } = decode(message)?;
+        let Extension { cache, get, iterator } = decode(&message)?;
         let mut told = Told::default();
         if let Some(hint) = cache {
             told.wanted = self.hints(log, &hint);
@@ -218,7 +219,12 @@ fn answer(blocks: &[u64]) -> Vec<u8> {
     let start = blocks.iter().min().copied().unwrap_or(0);
     let end = blocks.iter().max().map_or(0, |last| last + 1);
     let cache = Hint { start, end, blocks: blocks.to_vec() };
-    encode(&Extension { cache: Some(cache), ..Extension::default() })
+    packed(&Extension { cache: Some(cache), ..Extension::default() })
+}
+
+/// hyperbee.62
+fn packed(extension: &Extension) -> Vec<u8> {
+    encode(&Envelope { message: encode(extension) })
 }
 
 /// A look at what a walk will come to. (hyperbee.61)

@@ -7,7 +7,7 @@ use super::{Cursor, Format, Wire, format};
 use crate::base::{Malformed, Reason, limits};
 
 pub const FORMATS: &[Format] =
-    &[format::<Header>(), format::<Node>(), format::<Index>(), format::<Extension>()];
+    &[format::<Header>(), format::<Node>(), format::<Index>(), format::<Extension>(), format::<Envelope>()];
 
 /// Block 0.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -52,6 +52,21 @@ pub struct Level {
     pub keys: Keys,
     /// Block and place in its index, flat, of each child. One child more than keys, or none at all.
     pub children: Children,
+}
+
+/// How an `Extension` goes in a message of the core's channel: with its length, as all extensions of the real package
+/// whose encoding is its default.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Envelope {
+    pub message: Vec<u8>,
+}
+
+impl Wire for Envelope {
+    const NAME: &'static str = "hyperbee.envelope";
+    const RULE: &'static str = "hyperbee.62";
+    fn walk(&mut self, c: &mut Cursor<'_>) -> Result<(), Malformed> {
+        c.buffer("message", &mut self.message, limits::EXTENSION_MAX)
+    }
 }
 
 /// A message of the core extension `hyperbee`: which blocks will a read need?

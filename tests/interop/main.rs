@@ -14,6 +14,7 @@ mod corestore;
 mod dht_rpc;
 mod differential;
 mod hyperbee;
+mod hyperbee_ahead;
 mod hypercore;
 mod hyperdht;
 mod hyperswarm;

@@ -30,13 +30,13 @@ struct Conn {
 }
 
 /// Our core with its connections.
-struct Ours {
-    live: Live,
+pub struct Ours {
+    pub live: Live,
     conns: Vec<Conn>,
     disk: RamDisk,
     entropy: Seeded,
     start: Instant,
-    events: Vec<Event>,
+    pub events: Vec<Event>,
     closes: Vec<Close>,
 }
 
@@ -61,12 +61,16 @@ fn made(n: u64, size: usize) -> Vec<u8> {
 }
 
 impl Ours {
-    fn new(open: Open) -> Ours {
+    pub fn new(open: Open) -> Ours {
         let (mut entropy, mut disk) = (Seeded::new(5), RamDisk::new());
         let cx = &mut Cx { now: Time::ZERO, entropy: &mut entropy, disk: &mut disk, trace: &mut NoTrace };
         let live = Live::new(Hypercore::open(cx, "core", open).expect("it opens"));
         let (start, events, closes) = (Instant::now(), Vec::new(), Vec::new());
         Ours { live, conns: Vec::new(), disk, entropy, start, events, closes }
+    }
+
+    pub fn with<T>(&mut self, act: impl FnOnce(&mut Cx<'_>, &mut Live) -> T) -> T {
+        act(cx!(self), &mut self.live)
     }
 
     fn writer(compat: bool) -> Ours {
@@ -86,7 +90,7 @@ impl Ours {
         self.live.append(cx!(self), &blocks).expect("a writer");
     }
 
-    fn connect(&mut self, opened: &Value, initiator: bool) {
+    pub fn connect(&mut self, opened: &Value, initiator: bool) {
         let port = opened["port"].as_u64().expect("a port") as u16;
         let tcp = TcpStream::connect(("127.0.0.1", port)).expect("node listens");
         tcp.set_nodelay(true).expect("a socket");
@@ -98,7 +102,7 @@ impl Ours {
     }
 
     /// One round of everything. True if something moved.
-    fn turn(&mut self) -> bool {
+    pub fn turn(&mut self) -> bool {
         let mut moved = false;
         if self.live.poll_timeout().is_some_and(|deadline| deadline.at <= cx!(self).now) {
             self.live.handle_timeout(cx!(self));

@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::hyperbee::ahead::{Ahead, EXTENSION, Told};
-use crate::wire::hyperbee::{Extension, Hint};
+use crate::wire::hyperbee::{Envelope, Extension, Hint};
 
 fn tree(keys: u64) -> Tree {
     let mut tree = Tree::new();
@@ -167,7 +167,8 @@ fn questions_cost_a_bounded_amount() {
     };
     let mut blocks = Vec::new();
     for message in told(&mut whole, &mut helper, &question(version)).answers {
-        let extension: Extension = decode(&message).expect("an answer");
+        let envelope: Envelope = decode(&message).expect("an answer");
+        let extension: Extension = decode(&envelope.message).expect("an answer");
         let hint = extension.cache.expect("an answer");
         assert!(hint.blocks.len() <= 128);
         let (low, high) = (hint.blocks.iter().min(), hint.blocks.iter().max());
@@ -202,7 +203,8 @@ fn hints_that_nobody_asked_for_are_passed_over() {
     let mut reader = empty(&whole);
     let hint = |blocks: Vec<u64>| {
         let cache = Hint { start: 0, end: 1, blocks };
-        encode(&Extension { cache: Some(cache), ..Extension::default() })
+        let message = encode(&Extension { cache: Some(cache), ..Extension::default() });
+        encode(&Envelope { message })
     };
     let mut ahead = Ahead::default();
     assert_eq!(told(&mut reader, &mut ahead, &hint(vec![1, 2, 3])), Told::default());
@@ -216,7 +218,7 @@ fn hints_that_nobody_asked_for_are_passed_over() {
     let mut whole = whole;
     for _ in 0..3000 {
         let message: Extension = crate::wire::invent(&mut entropy);
-        let mut bytes = encode(&message);
+        let mut bytes = encode(&Envelope { message: encode(&message) });
         if entropy.chance(500) && !bytes.is_empty() {
             let at = entropy.below(bytes.len() as u64) as usize;
             bytes[at] ^= 1 << entropy.below(8);
