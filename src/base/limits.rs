@@ -256,6 +256,8 @@ pub const REPLICATION_REQUESTS_MAX: usize = 4096;
 pub const REPLICATION_OUT_MAX: usize = 8192;
 /// Events of one core's replication that wait to be taken; further ones are dropped and counted.
 pub const REPLICATION_EVENTS_MAX: usize = 1 << 16;
+/// Requests to one peer at one time, however the window is set.
+pub const INFLIGHT_MAX: usize = 4096;
 /// Jobs of one core that are waited for (blocks, seeks, ranges); one more is refused.
 pub const JOBS_MAX: usize = 1 << 14;
 /// Blocks of one core that are waited for; one more is refused.

@@ -11,17 +11,14 @@ use super::flat_tree::Walk;
 use super::jobs::{Job, JobId};
 use super::proof::{self, Held};
 use super::remote::Has;
-use super::replicate::{Event, Fault, Peer, PeerId, Replicator};
+use super::replicate::{Event, Fault, Peer, PeerId, Replicator, Timer};
 use super::{Change, Hypercore, Upgrade};
-use crate::base::{Cx, Error, Span, trace};
+use crate::base::{Cx, Error, Span, Time, trace};
 use crate::wire::hypercore::{
     Cancel, Data, Grow, INVALID_REQUEST, NOT_AVAILABLE, NoData, Request, Seek, Want, Wanted, kind,
 };
 use crate::wire::manifest::Manifest;
 
-/// Requests at one time to a near peer with large blocks, and to a far one or with small blocks. (replication.82)
-const WINDOW_MIN: usize = 16;
-const WINDOW_MAX: usize = 512;
 /// Up to this round trip time a peer is near.
 const NEAR: Span = Span::from_millis(50);
 /// Bytes of blocks that are asked of a peer at one time, where that is more than the least window.
@@ -105,6 +102,10 @@ pub(super) struct Asking {
     not_available: u32,
     invalid: u32,
     empty: u32,
+    /// When it answered last, or was asked after it had answered all.
+    pub(super) heard: Time,
+    /// It has not answered for long: nothing is expected of it.
+    pub(super) silent: bool,
     /// Of a higher fork: what the peer was asked for last, and did not give yet.
     pub(super) refused_fork: Option<(u64, Option<u64>)>,
 }
@@ -119,6 +120,11 @@ impl Asking {
         self.next = self.next.min(from);
         self.dry = false;
         self.cursors.clear();
+    }
+
+    /// All that is asked for.
+    pub(super) fn all(&self) -> Vec<Asked> {
+        self.asked.values().cloned().collect()
     }
 
     pub(super) fn forget_range(&mut self, range: JobId) {
@@ -136,14 +142,18 @@ impl Asking {
         self.cursors.clear();
     }
 
-    fn window(&self, peers: usize) -> usize {
-        let mean = if self.mean_bytes == 0 { 1 << 16 } else { self.mean_bytes.max(64) };
-        let bytes = (WINDOW_BYTES / mean) as usize;
-        let mut far = WINDOW_MIN as u64;
+    /// Bytes of a block of the peer, about.
+    fn mean(&self) -> u64 {
+        if self.mean_bytes == 0 { 1 << 16 } else { self.mean_bytes.max(64) }
+    }
+
+    fn window(&self, peers: usize, (least, most): (usize, usize)) -> usize {
+        let bytes = (WINDOW_BYTES / self.mean()) as usize;
+        let mut far = least as u64;
         if self.rtt > NEAR {
             far = far.saturating_mul(self.rtt.as_millis()) * 2 / (50 * peers.max(2) as u64);
         }
-        bytes.max(far.min(WINDOW_MAX as u64) as usize).clamp(WINDOW_MIN, WINDOW_MAX)
+        bytes.max(far.min(most as u64) as usize).clamp(least, most)
     }
 
     /// The lowest id that is not in use.
@@ -216,13 +226,26 @@ impl Replicator {
 
     /// Asks a peer for as much as it may be asked. (replication.80)
     pub(super) fn update_peer(&mut self, cx: &mut Cx<'_>, core: &mut Hypercore, id: PeerId) {
-        if self.stalled || core.read_only() {
+        let asked = |replicator: &Replicator| replicator.peers.get(&id).map_or(0, |peer| peer.asking.len());
+        let before = asked(self);
+        self.ask_peer(cx, core, id);
+        if asked(self) > before {
+            self.watch(cx, id, before == 0);
+        }
+    }
+
+    fn ask_peer(&mut self, cx: &mut Cx<'_>, core: &mut Hypercore, id: PeerId) {
+        if let Some(at) = self.download_pace.wait(cx.now) {
+            return self.timers.set(Timer::Download, at); // replication.106
+        }
+        if self.stalled || self.push_only || core.read_only() {
             return;
         }
         let count = self.peers.len();
         while let Some(peer) = self.peers.get_mut(&id) {
-            let room = peer.asking.len() < peer.asking.window(count);
-            if !room || peer.paused || !peer.synced || !peer.sync.uploading {
+            let most = self.download_pace.ahead(peer.asking.mean());
+            let room = peer.asking.len() < peer.asking.window(count, self.window).min(most);
+            if !room || peer.paused || peer.asking.silent || !peer.synced || !peer.sync.uploading {
                 return;
             }
             let asked = self.ask_manifest(cx, core, id)
@@ -456,8 +479,13 @@ impl Replicator {
     fn ask_twice(&mut self, cx: &mut Cx<'_>, core: &mut Hypercore, id: PeerId) -> bool {
         let count = self.peers.len();
         let Some(peer) = self.peers.get(&id) else { return false };
-        let most = WINDOW_MIN.max(peer.asking.window(count) / 2);
-        if peer.paused || !peer.synced || peer.asking.len() >= most || self.inflight.is_empty() {
+        let most = self.window.0.max(peer.asking.window(count, self.window) / 2);
+        if peer.paused
+            || peer.asking.silent
+            || !peer.synced
+            || peer.asking.len() >= most
+            || self.inflight.is_empty()
+        {
             return false;
         }
         let others = self.inflight.iter().rev().take(HOTSWAP_LOOK).filter(|(index, asked)| {
@@ -540,6 +568,7 @@ impl Replicator {
         let Some(peer) = self.peers.get_mut(&id) else { return };
         let gone = peer.asking.cancel_others(fork);
         peer.asking.refused_fork = None;
+        peer.pushed = 0;
         for chunk in std::mem::take(&mut peer.asking.chunks) {
             peer.send(kind::UNWANT, chunk_of(chunk));
         }
@@ -566,7 +595,7 @@ impl Replicator {
     }
 
     /// What was asked is no longer asked of this peer, and did not come: others may be asked.
-    fn ask_again(&mut self, id: PeerId, asked: &Asked) {
+    pub(super) fn ask_again(&mut self, id: PeerId, asked: &Asked) {
         self.forget(id, asked);
         if let Some(index) = asked.block
             && !self.inflight.contains_key(&index)
@@ -627,6 +656,8 @@ impl Replicator {
         let Some(peer) = self.peers.get_mut(&id) else { return };
         let Some(asked) = peer.asking.take(no_data.request) else { return };
         self.stats.no_data += 1;
+        self.heard(cx, id);
+        let Some(peer) = self.peers.get_mut(&id) else { return };
         if asked.fork != peer.sync.fork {
             // replication.67
             self.give_up(id, &asked);
@@ -649,7 +680,13 @@ impl Replicator {
     pub(super) fn on_data(&mut self, cx: &mut Cx<'_>, core: &mut Hypercore, id: PeerId, data: Data) {
         let Some(peer) = self.peers.get_mut(&id) else { return };
         let asked = if data.request == 0 { None } else { peer.asking.take(data.request) };
-        let Some(asked) = asked else { return self.on_unasked(cx, core, id, &data) };
+        let Some(asked) = asked else {
+            return match data.block {
+                Some(_) if data.request == 0 && self.allow_push => self.on_push(cx, core, id, data),
+                _ => self.on_unasked(cx, core, id, &data),
+            };
+        };
+        self.heard(cx, id);
         let mut answers = vec![(asked, data)];
         while let Some((asked, data)) = answers.pop() {
             if !self.take_answer(cx, core, id, asked, data, &mut answers) {
@@ -748,9 +785,17 @@ impl Replicator {
     }
 
     /// A block is here: nobody else needs to send it.
-    fn on_block(&mut self, cx: &mut Cx<'_>, core: &mut Hypercore, from: PeerId, index: u64, bytes: u64) {
+    pub(super) fn on_block(
+        &mut self,
+        cx: &mut Cx<'_>,
+        core: &mut Hypercore,
+        from: PeerId,
+        index: u64,
+        bytes: u64,
+    ) {
         self.stats.blocks_received += 1;
         self.stats.bytes_received += bytes;
+        self.download_pace.take(cx.now, bytes);
         self.job_block(core, index);
         if let Some(peer) = self.peers.get_mut(&from) {
             let mean = &mut peer.asking.mean_bytes;

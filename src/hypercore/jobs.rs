@@ -1,5 +1,5 @@
-//! What programs wait for: a block, the place of a byte, a range of blocks, a longer core. Each ends once, with an event.
-//! Follows replication.98 to replication.104; what is asked of peers for them is in `fetch.rs` and `seeking.rs`.
+//! What programs wait for: a block, the place of a byte, a range of blocks, a longer core. Each ends once, with an
+//! event. Follows replication.98 to replication.104; what is asked of peers for them is in `fetch.rs` and `seeking.rs`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -390,6 +390,7 @@ impl Replicator {
             let same = sync.fork == core.fork();
             let longer = sync.length > core.length();
             !peer.paused
+                && !peer.asking.silent
                 && (!peer.synced
                     || (sync.fork > core.fork()
                         && sync.length > 0

@@ -2,6 +2,7 @@
 
 use super::Hypercore;
 use super::jobs::{Download, JobId};
+use super::manners::Exchange;
 use super::replicate::{Event, Input, Output, PeerId, PeerInfo, Replicator, Timer, capability};
 use super::told::Told;
 use crate::base::{Cx, Deadline, Error, Machine, Span, trace};
@@ -110,6 +111,16 @@ impl Live {
     /// See `Replicator::set_finding_peers`.
     pub fn set_finding_peers(&mut self, finding: bool) {
         self.replicator.set_finding_peers(finding);
+    }
+
+    /// See `Replicator::set_exchange`.
+    pub fn set_exchange(&mut self, how: Exchange) {
+        self.replicator.set_exchange(how);
+    }
+
+    /// See `Replicator::push`.
+    pub fn push(&mut self, cx: &mut Cx<'_>, index: u64) -> usize {
+        self.replicator.push(cx, &mut self.core, index)
     }
 
     /// See `Replicator::set_allow_fork`.

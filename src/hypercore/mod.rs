@@ -20,6 +20,7 @@ mod given;
 mod hints;
 pub mod jobs;
 pub mod live;
+pub mod manners;
 pub mod multisig;
 pub mod oplog;
 mod peers;

@@ -8,6 +8,7 @@ use super::extension::Said;
 use super::fetch::Asking;
 use super::fork::Fork;
 use super::jobs::{Done, JobId, Jobs, Undone};
+use super::manners::{LINGER, Pace, WINDOW};
 use super::peers::Peers;
 use super::proof;
 use super::remote::{Has, Wants};
@@ -184,6 +185,10 @@ pub struct Stats {
     pub no_data: u64,
     /// Events that nobody took in time.
     pub events_dropped: u64,
+    /// Blocks that were sent to peers who had not asked.
+    pub pushes: u64,
+    /// How often a peer that had been asked fell silent.
+    pub silent: u64,
     /// How often a peer was followed to a higher fork.
     pub reorgs: u64,
     /// Messages of names that are not registered.
@@ -213,6 +218,12 @@ pub(super) enum Timer {
     Linger,
     /// Wait for something no longer.
     Job(JobId),
+    /// Wait for a peer no longer.
+    Silent(PeerId),
+    /// Give more.
+    Upload,
+    /// Ask for more.
+    Download,
 }
 
 impl Timer {
@@ -223,6 +234,9 @@ impl Timer {
             Timer::Stall => "try to store again",
             Timer::Linger => "say that we no longer download",
             Timer::Job(_) => "wait for something no longer",
+            Timer::Silent(_) => "wait for a peer no longer",
+            Timer::Upload => "give more",
+            Timer::Download => "ask for more",
         }
     }
 
@@ -232,13 +246,16 @@ impl Timer {
             Timer::Stall => "replication.92",
             Timer::Linger => "replication.16",
             Timer::Job(_) => "replication.104",
+            Timer::Silent(_) => "replication.105",
+            Timer::Upload | Timer::Download => "replication.106",
         }
     }
 
     fn peer(self) -> PeerName {
         match self {
             Timer::Refuse(peer, _) => PeerName(Some(peer)),
-            Timer::Stall | Timer::Linger | Timer::Job(_) => PeerName(None),
+            Timer::Silent(peer) => PeerName(Some(peer)),
+            Timer::Stall | Timer::Linger | Timer::Job(_) | Timer::Upload | Timer::Download => PeerName(None),
         }
     }
 }
@@ -270,6 +287,9 @@ pub(super) struct Peer {
     pub(super) paused: bool,
     /// It answers requests with a seek.
     pub(super) seeks: bool,
+    /// The length that was pushed to it.
+    pub(super) pushed: u64,
+    pub(super) bad_pushes: u32,
     /// So much waits to be taken that something was left out.
     pub(super) slow: bool,
     pub(super) sync_due: bool,
@@ -294,6 +314,8 @@ impl Peer {
             full_told: 0,
             paused: false,
             seeks: false,
+            pushed: 0,
+            bad_pushes: 0,
             slow: false,
             sync_due: true,
             speaking: false,
@@ -322,11 +344,17 @@ pub struct Replicator {
     pub(super) jobs: Jobs,
     /// Longer trees are followed as soon as they are heard of.
     pub(super) eager_upgrade: bool,
+    pub(super) window: (usize, usize),
+    pub(super) linger: Span,
+    pub(super) upload: Pace,
+    pub(super) download_pace: Pace,
+    pub(super) allow_push: bool,
+    pub(super) push_only: bool,
     /// Who was asked for a longer tree.
     pub(super) upgrading: Option<PeerId>,
     pub(super) manifest_from: Option<PeerId>,
     pub(super) download: bool,
-    active: bool,
+    pub(super) active: bool,
     pub(super) stalled: bool,
     told_stalled: bool,
     pub(super) seen: (u64, u64),
@@ -352,6 +380,12 @@ impl Default for Replicator {
             inflight: BTreeMap::new(),
             jobs: Jobs::default(),
             eager_upgrade: true,
+            window: WINDOW,
+            linger: LINGER,
+            upload: Pace::default(),
+            download_pace: Pace::default(),
+            allow_push: false,
+            push_only: false,
             upgrading: None,
             manifest_from: None,
             download: false,
@@ -378,8 +412,6 @@ pub fn capability(key: &Key, handshake_hash: &[u8; 64], initiator: bool) -> Key 
     hash::keyed_256(handshake_hash, &[&namespace, key])
 }
 
-/// How long after the end of downloading peers are told so.
-const LINGER: Span = Span::from_secs(30);
 /// How long after a failed write it is tried again.
 pub(super) const STALL: Span = Span::from_secs(5);
 
@@ -404,9 +436,15 @@ impl Replicator {
     /// Whether we say that we download at all. Switching off takes effect after a while; then channels on which neither
     /// side downloads are closed. (replication.16)
     pub fn set_active(&mut self, cx: &mut Cx<'_>, active: bool) {
+        if self.allow_push {
+            let all: Vec<PeerId> = self.peers.keys().copied().collect();
+            for id in all {
+                self.peers.get_mut(&id).into_iter().for_each(|peer| peer.sync_due = true);
+            }
+        }
         self.timers.clear(Timer::Linger);
         if !active {
-            self.timers.set(Timer::Linger, cx.now + LINGER);
+            self.timers.set(Timer::Linger, cx.now + self.linger);
             return;
         }
         if !std::mem::replace(&mut self.active, true) {
@@ -518,6 +556,7 @@ impl Replicator {
             trace!(cx, State, "hypercore", part: id, rule: "replication.16", "closed by the peer");
         }
         self.forget_requests(id, &mut peer);
+        self.timers.clear(Timer::Silent(id));
         for request in peer.answering.refused() {
             self.timers.clear(Timer::Refuse(id, request));
         }
@@ -627,6 +666,13 @@ impl Replicator {
             match timer {
                 Timer::Refuse(id, request) => self.refuse(id, request),
                 Timer::Job(job) => self.end_job(job, Err(Undone::TimedOut)),
+                Timer::Silent(id) => self.on_silence(cx, core, id),
+                Timer::Download => self.update_all(cx, core),
+                Timer::Upload => {
+                    // Whoever is touched is looked at again.
+                    let all: Vec<PeerId> = self.peers.keys().copied().collect();
+                    all.iter().for_each(|id| drop(self.peers.get_mut(id)));
+                }
                 Timer::Stall => {
                     self.stalled = false;
                     self.restart();

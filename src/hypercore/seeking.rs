@@ -1,4 +1,4 @@
-//! Finding the block with a given byte without having it: hashes of a path near the byte, from peers, until the place is
+//! Finding the block with a given byte without having it: hashes of a path near the byte, from peers, until it is
 //! known. Follows replication.99, replication.101.
 //!
 //! A hash alone does not prove its size (replication.36): where only two blocks are left, one of them is fetched.

@@ -117,7 +117,19 @@ impl Replicator {
             if !peer.answering.writable {
                 return None;
             }
-            let request = peer.answering.next()?;
+            if let Some(at) = self.upload.wait(cx.now) {
+                self.timers.set(Timer::Upload, at); // replication.106
+                return None;
+            }
+            let mut request = peer.answering.next()?;
+            if let Some(upgrade) = request.upgrade.as_mut().filter(|_| peer.sync.allow_push) {
+                // replication.107: what follows a push goes on where it ended.
+                let end = upgrade.start.saturating_add(upgrade.length);
+                if (upgrade.start..end).contains(&peer.pushed) {
+                    (upgrade.start, upgrade.length) = (peer.pushed, end - peer.pushed);
+                }
+                peer.pushed = peer.pushed.max(end);
+            }
             let paused = peer.paused;
             let mut bytes = Vec::new();
             match answer(cx, core, &request) {
@@ -125,6 +137,7 @@ impl Replicator {
                 Answer::Data(mut data) => {
                     if let Some(block) = &data.block {
                         self.stats.blocks_sent += 1;
+                        self.upload.take(cx.now, block.value.len() as u64);
                         self.stats.bytes_sent += block.value.len() as u64;
                         self.tell(Event::Uploaded { peer: id, index: block.index });
                         bytes.reserve(block.value.len() + 40 * block.nodes.len() + 64);

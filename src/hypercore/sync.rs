@@ -176,7 +176,7 @@ impl Replicator {
 
     /// The SYNC that is due to a peer. (replication.40)
     pub(super) fn sync_of(&mut self, core: &Hypercore, id: PeerId) -> Option<Sync> {
-        let downloading = self.downloading();
+        let (downloading, allow_push) = (self.downloading(), self.takes_pushes());
         let peer = self.peers.get_mut(&id)?;
         if !std::mem::take(&mut peer.sync_due) {
             return None;
@@ -191,7 +191,7 @@ impl Replicator {
             uploading: true,
             downloading,
             has_manifest: core.auth().is_some_and(|auth| !auth.is_compat()),
-            allow_push: false,
+            allow_push,
         })
     }
 }

@@ -1,7 +1,7 @@
 //! What a program does with a core beyond reading and appending: messages beside it, what is fetched of it.
 
 use super::net::Net;
-use super::{CoreId, Download, JobId, PeerId};
+use super::{CoreId, Download, Exchange, JobId, PeerId};
 use crate::base::{Cx, Error, Span, trace};
 use crate::hypercore::live::Live;
 
@@ -97,6 +97,19 @@ impl Net<'_> {
             live.cancel(cx, job);
             Ok(())
         })
+    }
+
+    /// How a core is exchanged from now on: windows, limits, forks, pushes.
+    pub fn set_exchange(&mut self, core: CoreId, how: Exchange) -> Result<(), Error> {
+        self.with_core(core, |live, _| {
+            live.set_exchange(how);
+            Ok(())
+        })
+    }
+
+    /// Sends a block to all peers of a core that take pushes and lack it. Gives how many. (replication.107)
+    pub fn push(&mut self, core: CoreId, index: u64) -> Result<usize, Error> {
+        self.with_core(core, |live, cx| Ok(live.push(cx, index)))
     }
 
     /// Downloads everything of a core no longer.

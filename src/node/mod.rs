@@ -33,6 +33,7 @@ pub use crate::crypto::sign::KeyPair;
 pub use crate::dht_rpc::Config as DhtConfig;
 pub use crate::hyperbee::{Bee, Change, Cursor, Diff, Difference, Entry, Extent, History, Range};
 pub use crate::hypercore::jobs::{Done, Download, JobId, Undone};
+pub use crate::hypercore::manners::Exchange;
 pub use crate::hypercore::replicate::{PeerId, Stats as CoreStats};
 pub use crate::hypercore::{Durability, Hypercore};
 pub use crate::hyperdht::{

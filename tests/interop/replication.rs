@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use seckel::base::{Cx, Machine, NoTrace, Seeded, Time, hex};
 use seckel::crypto::KeyPair;
+use seckel::hypercore::jobs::{Done, Download, JobId, Undone};
 use seckel::hypercore::live::Live;
+use seckel::hypercore::manners::Exchange;
 use seckel::hypercore::replicate::{ALIAS, Close, Event, Input, Output, PROTOCOL, PeerId};
 use seckel::hypercore::{Hypercore, Open};
 use seckel::protomux::{self, ChannelId, Protomux};
@@ -597,6 +599,131 @@ fn extensions_go_both_ways() {
         assert_eq!(told(&ours), wanted, "v10: {v10}");
         node.finish();
     }
+}
+
+/// What a job of ours came to.
+fn ended(ours: &Ours, id: JobId) -> Option<Result<Done, Undone>> {
+    ours.events.iter().find_map(|event| match event {
+        Event::Job { job, result } if *job == id => Some(*result),
+        _ => None,
+    })
+}
+
+/// Seeks, ranges, lists and a live range at a Node that has all, and one that has a part.
+// proves replication.99, replication.100
+#[test]
+fn we_seek_and_download_at_node() {
+    if skipped("we_seek_and_download_at_node") {
+        return;
+    }
+    for kind in kinds() {
+        let (mut node, opened) = start(kind);
+        node.ask(&json!({"append": {"from": 0, "count": 500}}));
+        let mut ours = Ours::replica(&opened);
+        ours.live.download_all(cx!(ours), false);
+        ours.connect(&opened, true);
+        ours.until("the tree", |ours| ours.live.core.length() == 500);
+        let mut at = 0;
+        for index in 0..500 {
+            let size = made(index, 0).len() as u64;
+            if index % 29 == 0 {
+                for (bytes, offset) in [(at, 0), (at + size - 1, size - 1)] {
+                    let job = ours.live.seek(cx!(ours), bytes, 0, None).expect("room");
+                    ours.until("a seek", |ours| ended(ours, job).is_some());
+                    assert_eq!(ended(&ours, job), Some(Ok(Done::Sought { index, offset })));
+                }
+            }
+            at += size;
+        }
+        let here = |ours: &Ours| (0..500).filter(|index| ours.live.core.has(*index)).count();
+        assert!(here(&ours) < 40, "a seek fetches a path and a block: {}", here(&ours));
+        let range = Download { start: 100, end: Some(160), ..Download::default() };
+        let list = Download { blocks: Some(vec![3, 499, 77]), ..Download::default() };
+        for what in [range, list] {
+            let job = ours.live.download(cx!(ours), what, None).expect("room");
+            ours.until("blocks", |ours| ended(ours, job) == Some(Ok(Done::Range)));
+        }
+        assert!((100..160).chain([3, 499, 77]).all(|index| ours.live.core.has(index)));
+        ours.live.download(cx!(ours), Download { start: 490, ..Download::default() }, None).expect("room");
+        node.ask(&json!({"append": {"from": 500, "count": 30}}));
+        ours.until("what is new", |ours| (490..530).all(|index| ours.live.core.has(index)));
+        let late = std::time::Duration::from_millis(200);
+        let late = seckel::base::Span::from_millis(late.as_millis() as u64);
+        let job = ours.live.fetch(cx!(ours), 900, Some(late)).expect("room");
+        ours.until("a deadline", |ours| ended(ours, job) == Some(Err(Undone::TimedOut)));
+        let (node, state) = ours.ask(node, json!({"state": {}}));
+        assert_eq!(state["errors"], json!([]));
+        node.finish();
+    }
+}
+
+/// A Node that asks us: ranges without end, what we cleared, seeks over what is left.
+// proves replication.47
+#[test]
+fn node_downloads_live_and_around_what_we_cleared() {
+    if skipped("node_downloads_live_and_around_what_we_cleared") {
+        return;
+    }
+    let mut ours = Ours::writer(false);
+    ours.append(0, 400, 0);
+    ours.live.clear(cx!(ours), 50, 300).expect("a writer");
+    let (node, there) = start(json!({"key": hex::encode(ours.live.core.key())}));
+    ours.connect(&there, true);
+    let (node, _) = ours.ask(node, json!({"update": {"length": 400}}));
+    let (node, said) = ours.ask(node, json!({"missing": {"index": 70}}));
+    assert_eq!(said, json!({"code": "REQUEST_TIMEOUT"}));
+    let (node, _) = ours.ask(node, json!({"check": {"from": 300, "count": 100}}));
+    let (node, _) = ours.ask(node, json!({"check": {"from": 0, "count": 50}}));
+    let bytes: usize = (0..320).map(|n| made(n, 0).len()).sum();
+    let (node, said) = ours.ask(node, json!({"seek": {"bytes": bytes + 2}}));
+    assert_eq!(said, json!({"at": [320, 2]}));
+    let (mut node, _) = ours.ask(node, json!({"live": {"start": 380}}));
+    let mut total = 400;
+    for count in [1, 60, 3] {
+        ours.append(total, count, 0);
+        total += count;
+        (node, _) = ours.ask(node, json!({"has": {"start": 380, "end": total}}));
+    }
+    let (node, state) = ours.ask(node, json!({"state": {}}));
+    assert_eq!(state["errors"], json!([]));
+    node.finish();
+}
+
+/// Pushes, ours to a Node and a Node's to us.
+// proves replication.107
+#[test]
+fn pushes_go_both_ways() {
+    if skipped("pushes_go_both_ways") {
+        return;
+    }
+    let mut ours = Ours::writer(false);
+    ours.append(0, 5, 0);
+    let (mut node, there) = start(json!({"key": hex::encode(ours.live.core.key())}));
+    node.ask(&json!({"push": {"allow": true}}));
+    ours.connect(&there, true);
+    let (mut node, _) = ours.ask(node, json!({"update": {"length": 5}}));
+    for index in [1, 5, 9] {
+        if index >= 5 {
+            ours.append(ours.live.core.length(), 4, 0);
+        }
+        assert_eq!(ours.live.push(cx!(ours), index), 1, "block {index}");
+        (node, _) = ours.ask(node, json!({"has": {"start": index, "end": index + 1}}));
+    }
+    let (node, state) = ours.ask(node, json!({"state": {}}));
+    assert_eq!(state["errors"], json!([]));
+    node.finish();
+
+    let (mut node, opened) = start(json!({"seed": hex::encode(&SEED)}));
+    node.ask(&json!({"append": {"from": 0, "count": 5}}));
+    let mut ours = Ours::replica(&opened);
+    ours.live.download_all(cx!(ours), false);
+    ours.live.set_exchange(Exchange { push: true, ..Exchange::default() });
+    ours.connect(&opened, true);
+    ours.until("the tree", |ours| ours.live.core.length() == 5);
+    let (node, _) = ours.ask(node, json!({"pushed": {"index": 3}}));
+    ours.until("a push", |ours| ours.live.core.has(3));
+    assert_eq!(ours.live.core.bits().count(0, 5), 1);
+    node.finish();
 }
 
 #[test]

@@ -1,6 +1,7 @@
 mod conflict;
 mod fork;
 mod jobs;
+mod manners;
 mod rules;
 mod world;
 

@@ -110,6 +110,38 @@ const steps = {
     while (heard.length < count) await new Promise((resolve) => setTimeout(resolve, 20))
     return heard
   },
+  // A range without an end, which follows the core.
+  live ({ start }) {
+    core.download({ start, end: -1 })
+    return {}
+  },
+  async has ({ start, end }) {
+    while (!(await core.has(start, end))) await new Promise((resolve) => setTimeout(resolve, 20))
+    return {}
+  },
+  async missing ({ index }) {
+    try {
+      await core.get(index, { timeout: 300 })
+      return { code: null }
+    } catch (err) {
+      return { code: err.code }
+    }
+  },
+  async connect ({ port }) {
+    const socket = net.connect(port, '127.0.0.1')
+    const stream = new SecretStream(true, socket)
+    stream.on('error', (err) => errors.push(err.message))
+    core.replicate(stream)
+    return {}
+  },
+  push ({ allow }) {
+    core.replicator.setAllowPush(allow)
+    return {}
+  },
+  async pushed ({ index }) {
+    await core.replicator.push(index)
+    return {}
+  },
   async clear ({ start, end }) {
     await core.clear(start, end)
     return {}

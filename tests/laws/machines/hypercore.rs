@@ -2,6 +2,8 @@
 
 use seckel::base::{Cx, Entropy, Machine, Span};
 use seckel::crypto::sign::KeyPair;
+use seckel::hypercore::jobs::Download;
+use seckel::hypercore::manners::Exchange;
 use seckel::hypercore::replicate::{Event, Input, Output, PeerId, capability};
 use seckel::hypercore::{Hypercore, Live, Open};
 use seckel::wire;
@@ -50,6 +52,47 @@ impl Subject for Core {
             21 => drop(live.wait_for(cx, draw.below(10))),
             22 => drop(live.update(cx)),
             23 => live.set_active(cx, draw.chance(500)),
+            24 => {
+                let timeout = draw.chance(500).then(|| Span::from_millis(draw.below(900)));
+                let job = match draw.below(4) {
+                    0 => live.fetch(cx, draw.below(10), timeout),
+                    1 => live.seek(cx, draw.below(200), draw.below(3), timeout),
+                    2 => live.wait_for_update(cx, timeout),
+                    _ => {
+                        let (start, linear) = (draw.below(9), draw.chance(500));
+                        let end = draw.chance(700).then(|| draw.below(12));
+                        let blocks = draw.chance(300).then(|| vec![draw.below(9), draw.below(9)]);
+                        live.download(cx, Download { start, end, linear, blocks }, timeout)
+                    }
+                };
+                if let (Ok(job), true) = (job, draw.chance(200)) {
+                    live.cancel(cx, job);
+                }
+            }
+            25 => {
+                let mut rate = || draw.chance(300).then(|| draw.below(9000));
+                let (upload, download) = (rate(), rate());
+                live.set_exchange(Exchange {
+                    eager_upgrade: draw.chance(800),
+                    allow_fork: draw.chance(800),
+                    push: draw.chance(500),
+                    push_only: draw.chance(100),
+                    inflight: (draw.below(20) as usize, draw.below(600) as usize),
+                    linger: Span::from_millis(draw.below(900)),
+                    upload,
+                    download,
+                });
+            }
+            26 => drop(live.push(cx, draw.below(5))),
+            27 => {
+                let _ = live.register_extension("seckel");
+                let _ = live.broadcast_extension("seckel", &bytes(draw, 20));
+            }
+            28 => {
+                let length = live.core.length();
+                let _ = live.truncate(cx, draw.below(length + 1));
+            }
+            29 => drop(live.clear(cx, draw.below(9), draw.below(9))),
             _ => {
                 const NAMES: [&str; 10] = [
                     "sync",
