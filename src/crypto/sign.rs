@@ -2,23 +2,34 @@
 
 use core::fmt;
 
-use ed25519_dalek::{Signature, Signer, SigningKey, Verifier, VerifyingKey};
+use ed25519_dalek::hazmat::{ExpandedSecretKey, raw_sign};
+use ed25519_dalek::{Sha512, Signature, SigningKey, Verifier, VerifyingKey};
 
 use super::curve;
 use crate::base::{Entropy, Key};
 
-/// A signing key and its public key. The seed is wiped when this is dropped, and never shown.
-#[derive(Clone)]
+/// A signing key and its public key. The secrets are wiped when this is dropped, and never shown.
 pub struct KeyPair {
     pub public: Key,
     secret: SigningKey,
+    /// What signing takes from the seed, so that it is not hashed for each signature.
+    expanded: ExpandedSecretKey,
+}
+
+impl Clone for KeyPair {
+    fn clone(&self) -> KeyPair {
+        let ExpandedSecretKey { scalar, hash_prefix } = self.expanded;
+        let expanded = ExpandedSecretKey { scalar, hash_prefix };
+        KeyPair { public: self.public, secret: self.secret.clone(), expanded }
+    }
 }
 
 impl KeyPair {
     /// The pair that belongs to 32 seed bytes. (crypto.5)
     pub fn from_seed(seed: [u8; 32]) -> KeyPair {
         let secret = SigningKey::from_bytes(&seed);
-        KeyPair { public: secret.verifying_key().to_bytes(), secret }
+        let expanded = ExpandedSecretKey::from(secret.as_bytes());
+        KeyPair { public: secret.verifying_key().to_bytes(), secret, expanded }
     }
 
     /// A new pair.
@@ -38,7 +49,7 @@ impl KeyPair {
 
     /// The signature of `message`; always the same for the same message. (crypto.6)
     pub fn sign(&self, message: &[u8]) -> [u8; 64] {
-        self.secret.sign(message).to_bytes()
+        raw_sign::<Sha512>(&self.expanded, message, self.secret.as_ref()).to_bytes()
     }
 }
 

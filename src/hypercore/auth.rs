@@ -5,7 +5,7 @@ use crate::crypto::hash;
 use crate::crypto::sign::{self, KeyPair};
 use crate::wire::hypercore::Node;
 use crate::wire::manifest::{DEFAULT_NAMESPACE, Manifest, MultiSignature, MultiSignatureV0, Proof, Signer};
-use crate::wire::{decode, encode};
+use crate::wire::{decode, encode, encode_of_about};
 
 use super::{proof, tree};
 
@@ -94,7 +94,8 @@ impl Auth {
 
     /// What a signer signs. (hypercore.18, hypercore.19)
     fn signable(&self, signer: &Signer, tree: &TreeState<'_>) -> Vec<u8> {
-        let mut bytes = tree_namespace().to_vec();
+        let mut bytes = Vec::with_capacity(112);
+        bytes.extend_from_slice(&tree_namespace());
         if !self.compat {
             bytes.extend_from_slice(if self.manifest.version == 0 { &signer.namespace } else { &self.key });
         }
@@ -124,7 +125,7 @@ impl Auth {
             return Ok(signature.to_vec());
         }
         let proofs = vec![Proof { signer: 0, signature, patch: 0 }];
-        Ok(encode(&MultiSignature { proofs, patch: Vec::new() }))
+        Ok(encode_of_about(72, MultiSignature { proofs, patch: Vec::new() }))
     }
 
     /// True if `keys` may sign alone.

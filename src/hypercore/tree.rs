@@ -156,6 +156,9 @@ impl Roots {
     /// Adds blocks as `append` does one by one, with the same nodes in the same order; their hashes are made level by
     /// level, four at a time. (hypercore.5)
     pub fn extend<B: AsRef<[u8]>>(&mut self, blocks: &[B], made: &mut Vec<Node>) {
+        if let [block] = blocks {
+            return self.append(block.as_ref(), made);
+        }
         let mut level = leaves(self.length, blocks);
         let mut levels = Vec::new();
         while let Some(first) = level.first() {

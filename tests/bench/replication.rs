@@ -6,7 +6,9 @@ use std::path::Path;
 
 use serde_json::json;
 
-use seckel::base::{Bytes, Cx, Key, Machine, hex};
+use seckel::base::{Bytes, Cx, Disk, Key, Machine, Mode, Seeded, hex};
+use seckel::crypto::hash;
+use seckel::crypto::secretstream::{BEHIND, FRONT, OVERHEAD, Pull, Push};
 use seckel::crypto::sign::KeyPair;
 use seckel::edge::host::Host;
 use seckel::hypercore::replicate::{self, PeerId};
@@ -170,6 +172,38 @@ fn in_process(count: u64, size: usize) -> Timed {
     took
 }
 
+/// What copying 64 KiB blocks in one thread is made of at least: each is read, hashed by both sides, sealed, opened and
+/// written; in MB/s.
+fn limit_64k(count: u64) -> f64 {
+    let tmp = Tmp::new("limit");
+    let mut disk = Bench::open(tmp.path()).disk;
+    let file = disk.open("plain", Mode::Write).expect("opens");
+    let base = fill(65_536, 3);
+    for at in 0..count {
+        disk.write_at(file, at * 65_536, &base).expect("writes");
+    }
+    let copy = disk.open("copy", Mode::Write).expect("opens");
+    let (mut push, header) = Push::new(&mut Seeded::new(1), &[7; 32]);
+    let mut pull = Pull::new(&[7; 32], &header);
+    let mut block = vec![0; 65_536];
+    let (took, ()) = timed(|| {
+        for at in 0..count {
+            disk.read_at(file, at * 65_536, &mut block).expect("reads");
+            std::hint::black_box(hash::blake2b_256(&[&block]));
+            let mut sealed = Vec::with_capacity(FRONT + block.len() + OVERHEAD + BEHIND);
+            sealed.resize(FRONT + 1, 0);
+            sealed.extend_from_slice(&block);
+            push.seal(&mut sealed);
+            let opened = pull.pull(&sealed[FRONT..]).expect("opens");
+            std::hint::black_box(hash::blake2b_256(&[&opened]));
+            disk.write_at(copy, at * 65_536, &opened).expect("writes");
+        }
+    });
+    disk.close(file);
+    disk.close(copy);
+    count as f64 * 65_536.0 / 1e6 / took.s
+}
+
 fn server(opts: &Args) -> ! {
     let (count, size) = (opts.number("n", 1), opts.number("size", 100) as usize);
     let mut program = Program::join(opts.value("bootstrap"));
@@ -264,6 +298,7 @@ pub fn run(args: &Args) -> Report {
     let pair = in_process(big, 65_536);
     report.figure("pair_64k_mb_s", bytes / 1e6 / pair.s);
     report.figure("pair_64k_cpu_s_gb", pair.cpu / bytes * 1e9);
+    report.figure("limit_pair_64k_mb_s", limit_64k(big));
     if args.number("swarm", 1) == 0 {
         return report;
     }
