@@ -59,6 +59,9 @@ pub enum Turn<T> {
     Waiting,
 }
 
+/// What is done whenever something happened.
+type Act<'a, T> = dyn FnMut(&mut Net<'_>, &Exchange) -> Result<Turn<T>, Bad> + 'a;
+
 /// A node that exchanges cores.
 pub struct Online {
     pub joined: Joined,
@@ -81,6 +84,10 @@ impl Online {
         let folder = reach.storage.clone().unwrap_or_else(scratch);
         let keeping = Keeping { unsynced: reach.storage.is_none() };
         let mut online = Online::open_in(&folder, reach, &[key], false, keeping)?;
+        if reach.storage.is_none() {
+            // What is said of it names the core: the folder is nobody's business.
+            online.folder = PathBuf::from(hex::encode(&key));
+        }
         let core = online.exchange.core();
         let set = online.joined.net().set_encryption(core, cipher.get());
         set.map_err(|error| online.bad(error))?;
@@ -130,10 +137,7 @@ impl Online {
     }
 
     /// Lets `act` do what it can whenever something happened, until it is done. None: Ctrl-C.
-    pub fn run<T>(
-        &mut self,
-        act: &mut dyn FnMut(&mut Net<'_>, &Exchange) -> Result<Turn<T>, Bad>,
-    ) -> Result<Option<T>, Bad> {
+    pub fn run<T>(&mut self, act: &mut Act<'_, T>) -> Result<Option<T>, Bad> {
         loop {
             match act(&mut self.joined.net(), &self.exchange)? {
                 Turn::Done(done) => return Ok(Some(done)),
