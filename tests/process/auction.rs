@@ -1,9 +1,12 @@
 //! What users of the auction notice: servers that are killed and come back, one-shots, JSON, watchers, copies of
 //! copies.
 
-use std::process::Command;
+use std::io::Write;
+use std::process::{Command, Stdio};
 
 use ::seckel::base::{Entropy, Seeded};
+use ::seckel::wire;
+use ::seckel::wire::auction::{Bid, Entry, Step};
 use serde_json::Value;
 
 use super::network;
@@ -171,7 +174,7 @@ fn what_was_answered_outlives_hard_kills() {
     let mut amount = 0;
     let mut taken = Vec::new();
     let mut own = None;
-    for _ in 0..20 {
+    for _ in 0..12 {
         let mut bidder = scene.client("bob");
         let key = ask(&mut bidder, "whoami");
         assert_eq!(*own.get_or_insert(key.clone()), key, "the key outlives a hard kill");
@@ -193,10 +196,9 @@ fn what_was_answered_outlives_hard_kills() {
     let shown = scene.once("bob", &["show", "1", "--json"]).json();
     let there: Vec<u64> =
         shown["bids"].as_array().expect("bids").iter().filter_map(|b| b["amount"].as_u64()).collect();
-    assert!(taken.len() > 30, "{}", taken.len());
-    // `show` has the last hundred.
-    let least = there.first().copied().expect("some");
-    for amount in taken.iter().filter(|amount| **amount >= least) {
+    assert!(taken.len() > 15, "{}", taken.len());
+    // `show` has the last hundred, and there are no more.
+    for amount in &taken {
         assert!(there.contains(amount), "{amount} is gone");
     }
     assert_eq!(shown["auction"]["highest"]["key"], own.expect("a key").as_str());
@@ -310,4 +312,50 @@ fn a_storage_is_for_one_process() {
     assert_eq!(second.status.code(), Some(4));
     assert!(String::from_utf8_lossy(&second.stderr).contains("in use by another process"));
     server.interrupt();
+}
+
+/// Whoever has the server's key can write a bid that nobody made: it shows as one, and does not verify.
+#[test]
+fn a_bid_that_nobody_signed_does_not_verify() {
+    let (scene, server) = Scene::new();
+    assert_eq!(scene.done("alice", &["create", "A pear"]), "Created: 1 \"A pear\"");
+    assert_eq!(scene.done("bob", &["bid", "1", "5"]), "Bid: 5 on 1 \"A pear\"");
+    server.interrupt();
+    let append = |block: &[u8]| {
+        let mut core = Command::new(env!("CARGO_BIN_EXE_seckel"))
+            .args(["core", "append", &scene.folder.join("server"), "--name", "auction"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("it starts");
+        core.stdin.take().expect("piped").write_all(block).expect("it reads");
+        assert!(core.wait().expect("it ends").success());
+    };
+    let bid = Bid { auction: 1, amount: 1000, signature: [7; 64] };
+    append(&wire::encode(&Entry { time: u64::MAX >> 12, step: Step::Bid { key: [7; 32], bid } }));
+    let server = scene.server();
+    assert_eq!(scene.done("alice", &["list"]), "1 \"A pear\": 1000 bid, 2 bids");
+    let said = scene.once("alice", &["verify", "1", "--json"]);
+    let verdict = said.json();
+    assert_eq!((said.code, &verdict["result"]), (Some(1), &Value::from("not verified")));
+    assert_eq!(verdict["faults"], serde_json::json!([{ "seq": 3, "error": "The signature does not hold" }]));
+    let said = scene.once("alice", &["verify", "1"]);
+    assert!(said.text.starts_with("1 \"A pear\": does not hold"), "{}", said.text);
+    server.interrupt();
+
+    // What is no entry at all is against the rules: the server does not start on it.
+    append(b"junk");
+    let output = Command::new(env!("CARGO_BIN_EXE_seckel"))
+        .args([
+            "auction",
+            "server",
+            "--bootstrap",
+            &scene.bootstrap,
+            "--storage",
+            &scene.folder.join("server"),
+        ])
+        .output()
+        .expect("it runs");
+    assert_eq!(output.status.code(), Some(4));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("against the rules"));
 }

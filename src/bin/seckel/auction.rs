@@ -65,7 +65,8 @@ Examples:
 Exit codes: 0 done, 1 the answer is no (too low, closed, not yours, no such auction, does not verify), 2 wrong command
 line, 3 no answer (server unreachable, never synced), 4 the storage is in use or damaged.
 With --json one object a line: {\"result\":\"bid\",\"amount\":60,\"auction\":{..}},
-{\"result\":\"refused\",\"error\":..}, ..; \"stale\":true if the server was not reachable. Times are milliseconds of Unix time.";
+{\"result\":\"refused\",\"error\":..}, ..; \"stale\":true if the server was not reachable.
+Times in JSON are milliseconds of Unix time.";
 
 #[derive(Args, Debug)]
 pub struct Create {
