@@ -3,18 +3,21 @@
 use core::ops::Bound;
 
 use seckel::base::{Cx, Entropy, Error, NoTrace, Seeded, Time, hex};
-use seckel::hyperbee::{Bee, Log, Range};
+use seckel::hyperbee::{Bee, Change, Entry, Extent, Log, Range, Sub};
 use seckel::sim::ramdisk::RamDisk;
 use serde_json::{Value, json};
 
 use super::support::{Node, skipped};
 
 #[derive(Default)]
-struct Memory(Vec<Vec<u8>>);
+struct Memory(Vec<Vec<u8>>, u64);
 
 impl Log for Memory {
     fn len(&self) -> u64 {
         self.0.len() as u64
+    }
+    fn fork(&self) -> u64 {
+        self.1
     }
     fn block(&mut self, _: &mut Cx<'_>, seq: u64) -> Result<Option<Vec<u8>>, Error> {
         Ok(self.0.get(seq as usize).cloned())
@@ -31,18 +34,28 @@ struct Twin {
     log: Memory,
     ops: Vec<Value>,
     entropy: Seeded,
+    /// Lengths at which a step ended: versions of the tree.
+    ends: Vec<u64>,
 }
 
 #[derive(Clone, Copy, PartialEq)]
 enum Kind {
     Put,
     Refused,
+    /// A put that is refused if it changes nothing.
+    Changed,
     Del,
 }
 
 impl Twin {
     fn new(seed: u64) -> Twin {
-        Twin { bee: Bee::new(), log: Memory::default(), ops: Vec::new(), entropy: Seeded::new(seed) }
+        Twin {
+            bee: Bee::new(),
+            log: Memory::default(),
+            ops: Vec::new(),
+            entropy: Seeded::new(seed),
+            ends: Vec::new(),
+        }
     }
 
     fn with<T>(&mut self, act: impl FnOnce(&mut Cx<'_>, &mut Bee, &mut Memory) -> Result<T, Error>) -> T {
@@ -58,7 +71,11 @@ impl Twin {
         if self.entropy.below(10) < deleting {
             return (Kind::Del, key, None);
         }
-        let kind = if self.entropy.chance(50) { Kind::Refused } else { Kind::Put };
+        let kind = match self.entropy.below(20) {
+            0 => Kind::Refused,
+            1 => Kind::Changed,
+            _ => Kind::Put,
+        };
         let value = match self.entropy.below(10) {
             0 => None,
             1 => Some(Vec::new()),
@@ -76,6 +93,9 @@ impl Twin {
                 Kind::Del => bee.del(cx, log, &key).map(|_| ()),
                 Kind::Put => bee.put(cx, log, &key, value.as_deref()).map(|_| ()),
                 Kind::Refused => bee.put_if(cx, log, &key, value.as_deref(), |_| false).map(|_| ()),
+                Kind::Changed => {
+                    bee.put_if(cx, log, &key, value.as_deref(), |old| old.value != value).map(|_| ())
+                }
             });
         }
         let count = 1 + self.entropy.below(30);
@@ -91,9 +111,49 @@ impl Twin {
                     Kind::Del => batch.del(cx, bee, log, key).map(|_| ())?,
                     Kind::Put => batch.put(cx, bee, log, key, value).map(|_| ())?,
                     Kind::Refused => batch.put_if(cx, bee, log, key, value, &mut |_| false).map(|_| ())?,
+                    Kind::Changed => {
+                        let differs = &mut |old: &Entry| old.value.as_deref() != value;
+                        batch.put_if(cx, bee, log, key, value, differs).map(|_| ())?;
+                    }
                 }
             }
             batch.flush(cx, bee, log)
+        });
+    }
+
+    /// A single operation in a part of the tree, or a cut back to an older version.
+    fn odd_step(&mut self, keys: u64) {
+        if !self.ends.is_empty() && self.entropy.chance(100) {
+            let at = self.ends.len() - 1 - self.entropy.below(self.ends.len().min(20) as u64) as usize;
+            let length = self.ends[at];
+            self.ends.truncate(at + 1);
+            if length < self.log.len() {
+                self.log.0.truncate(length as usize);
+                self.log.1 += 1;
+                self.ops.push(json!(["cut", length]));
+            }
+            return;
+        }
+        let (kind, key, value) = self.draw(keys, 3);
+        let (mut sub, mut names) = (Sub::whole(), Vec::new());
+        for _ in 0..=self.entropy.below(2) {
+            let name = format!("s{}", self.entropy.below(3)).into_bytes();
+            let separator = self.entropy.chance(300).then_some(&b"!"[..]);
+            sub = separator.map_or_else(|| sub.sub(&name), |separator| sub.sub_with(&name, separator));
+            names.push((name, separator));
+        }
+        let inner = told(kind, &key, value.as_deref());
+        self.ops.push(names.iter().rev().fold(inner, |inner, (name, separator)| {
+            json!(["sub", hex::encode(name), separator.map(hex::encode), inner])
+        }));
+        let key = sub.key(&key);
+        self.with(|cx, bee, log| match kind {
+            Kind::Del => bee.del(cx, log, &key).map(|_| ()),
+            Kind::Put => bee.put(cx, log, &key, value.as_deref()).map(|_| ()),
+            Kind::Refused => bee.put_if(cx, log, &key, value.as_deref(), |_| false).map(|_| ()),
+            Kind::Changed => {
+                bee.put_if(cx, log, &key, value.as_deref(), |old| old.value != value).map(|_| ())
+            }
         });
     }
 
@@ -106,6 +166,7 @@ fn told(kind: Kind, key: &[u8], value: Option<&[u8]>) -> Value {
     let kind = match kind {
         Kind::Put => "put",
         Kind::Refused => "refused",
+        Kind::Changed => "changed",
         Kind::Del => "del",
     };
     json!([kind, hex::encode(key), value.map(hex::encode)])
@@ -133,6 +194,137 @@ fn random_sequences_write_equal_blocks() {
             assert_eq!(ours, theirs.as_str().expect("hex"), "seed {seed}: block {n}");
         }
         assert_eq!(twin.log.0.len(), theirs.len(), "seed {seed}: number of blocks");
+    }
+    node.finish();
+}
+
+/// Parts of a tree, comparisons, and cuts back to older versions between the other operations.
+#[test]
+fn parts_and_cuts_write_equal_blocks() {
+    if skipped("hyperbee::parts_and_cuts_write_equal_blocks") {
+        return;
+    }
+    let mut node = Node::start("hyperbee.js", &[]);
+    for seed in 40..44 {
+        let mut twin = Twin::new(seed);
+        for _ in 0..500 {
+            if twin.entropy.chance(400) {
+                twin.odd_step(60);
+            } else {
+                twin.step(100, 3);
+            }
+            twin.ends.push(twin.log.len());
+        }
+        let answer = node.ask(&json!({ "do": "blocks", "ops": twin.ops }));
+        assert_eq!(answer["blocks"], json!(twin.blocks()), "seed {seed}");
+    }
+    node.finish();
+}
+
+fn shown(entry: &Entry) -> Value {
+    json!([entry.seq, hex::encode(&entry.key), entry.value.as_ref().map(|value| hex::encode(value))])
+}
+
+/// Differences of drawn versions, histories in drawn parts, and parts of trees, as the real package gives them.
+// proves hyperbee.40
+// proves hyperbee.43
+#[test]
+fn the_real_package_finds_the_same_differences_and_histories() {
+    if skipped("hyperbee::the_real_package_finds_the_same_differences_and_histories") {
+        return;
+    }
+    let mut node = Node::start("hyperbee.js", &[]);
+    for seed in 60..66 {
+        let mut twin = Twin::new(seed);
+        for step in 0..250 {
+            if step % 4 == 3 {
+                twin.odd_step(40)
+            } else {
+                twin.step(150, if step < 150 { 2 } else { 6 })
+            }
+            twin.ends.push(twin.log.len());
+        }
+        node.ask(&json!({ "do": "load", "blocks": twin.blocks() }));
+        for _ in 0..25 {
+            let mut version = || twin.ends[twin.entropy.below(twin.ends.len() as u64) as usize];
+            let (left, right) = (version(), version());
+            let (mut range, mut told) = (Range::all(), json!({}));
+            let key = |entropy: &mut Seeded| format!("{:x}", entropy.below(150)).into_bytes();
+            if twin.entropy.chance(400) {
+                let key = key(&mut twin.entropy);
+                let inclusive = twin.entropy.chance(500);
+                told[if inclusive { "gte" } else { "gt" }] = hex::encode(&key).into();
+                range = if inclusive { range.gte(&key) } else { range.gt(&key) };
+            }
+            if twin.entropy.chance(400) {
+                let key = key(&mut twin.entropy);
+                let inclusive = twin.entropy.chance(500);
+                told[if inclusive { "lte" } else { "lt" }] = hex::encode(&key).into();
+                range = if inclusive { range.lte(&key) } else { range.lt(&key) };
+            }
+            if twin.entropy.chance(300) {
+                told["limit"] = 5.into();
+                range = range.limit(5);
+            }
+            let ours = twin.with(|cx, bee, log| {
+                let mut diff = bee.diff(left, right, range);
+                let mut found = Vec::new();
+                while let Some(one) = diff.next(cx, bee, log)? {
+                    found.push(json!([one.left.as_ref().map(shown), one.right.as_ref().map(shown)]));
+                }
+                Ok(found)
+            });
+            let ask = json!({ "do": "diff", "left": left, "right": right, "range": told });
+            assert_eq!(node.ask(&ask)["found"], Value::Array(ours), "seed {seed}: {ask}");
+        }
+        let version = twin.log.len() as i64;
+        for _ in 0..25 {
+            let mut bound = || {
+                let at = twin.entropy.below(2 * version as u64 - 1) as i64 - (version - 1);
+                twin.entropy.chance(350).then_some(at)
+            };
+            let (gt, gte, lt, lte) = (bound(), bound(), bound(), bound());
+            let limit = twin.entropy.chance(300).then_some(6);
+            let extent = Extent { gt, gte, lt, lte, limit, reverse: twin.entropy.chance(500), live: false };
+            let mut told = json!({ "reverse": extent.reverse });
+            for (name, bound) in [("gt", gt), ("gte", gte), ("lt", lt), ("lte", lte)] {
+                if let Some(bound) = bound {
+                    told[name] = bound.into();
+                }
+            }
+            if let Some(limit) = limit {
+                told["limit"] = limit.into();
+            }
+            let ours = twin.with(|cx, bee, log| {
+                let mut history = bee.history_in(log.len(), &extent)?;
+                let mut found = Vec::new();
+                while let Some(change) = history.next(cx, bee, log)? {
+                    let kind = if matches!(change, Change::Put(_)) { "put" } else { "del" };
+                    let mut one = vec![json!(kind)];
+                    one.extend(shown(change.entry()).as_array().expect("a list").iter().cloned());
+                    found.push(Value::Array(one));
+                }
+                Ok(found)
+            });
+            let ask = json!({ "do": "history", "extent": told });
+            assert_eq!(node.ask(&ask)["found"], Value::Array(ours), "seed {seed}: {ask}");
+        }
+        for names in [vec!["s0"], vec!["s1", "s2"]] {
+            let sub = names.iter().fold(Sub::whole(), |sub, name| sub.sub(name.as_bytes()));
+            let range = sub.range(Range::all());
+            let ours = twin.with(|cx, bee, log| {
+                let mut cursor = bee.range(log.len(), range);
+                let mut found = Vec::new();
+                while let Some(entry) = cursor.next(cx, bee, log)? {
+                    let key = sub.strip(&entry.key).expect("of this part").to_vec();
+                    found.push(shown(&Entry { key, ..entry }));
+                }
+                Ok(found)
+            });
+            let names: Vec<String> = names.iter().map(|name| hex::encode(name.as_bytes())).collect();
+            let ask = json!({ "do": "sub", "names": names, "range": {} });
+            assert_eq!(node.ask(&ask)["found"], Value::Array(ours), "seed {seed}: {ask}");
+        }
     }
     node.finish();
 }

@@ -24,16 +24,53 @@ async function open () {
   await bee.ready()
 }
 
-async function apply (target, [kind, key, value]) {
+async function apply (target, [kind, key, value, op]) {
   if (kind === 'put') return target.put(bytes(key), bytes(value))
   if (kind === 'refused') return target.put(bytes(key), bytes(value), { cas: () => false })
+  if (kind === 'changed') return target.put(bytes(key), bytes(value), { cas: (old) => hex(old.value) !== value })
   if (kind === 'del') return target.del(bytes(key))
+  if (kind === 'sub') return apply(target.sub(bytes(key), value === null ? {} : { sep: bytes(value) }), op)
+  if (kind === 'cut') return core.truncate(key)
   const batch = target.batch()
   for (const op of key) await apply(batch, op)
   await batch.flush()
 }
 
+const options = (range) => {
+  const options = { ...range }
+  for (const name of ['gt', 'gte', 'lt', 'lte']) if (range[name]) options[name] = bytes(range[name])
+  return options
+}
+
+const shown = (entry) => entry && [entry.seq, hex(entry.key), hex(entry.value)]
+
 const commands = {
+  // A log with these blocks, for what follows.
+  async load ({ blocks }) {
+    await open()
+    await core.append(blocks.map(bytes))
+    return {}
+  },
+  async diff ({ left, right, range }) {
+    const found = []
+    const tree = bee.checkout(left)
+    for await (const one of tree.createDiffStream(right, options(range))) {
+      found.push([shown(one.left), shown(one.right)])
+    }
+    await tree.close()
+    return { found }
+  },
+  async history ({ extent }) {
+    const found = []
+    for await (const one of bee.createHistoryStream(extent)) found.push([one.type, ...shown(one)])
+    return { found }
+  },
+  async sub ({ names, range }) {
+    const found = []
+    const sub = names.reduce((tree, name) => tree.sub(bytes(name)), bee)
+    for await (const one of sub.createReadStream(options(range))) found.push(shown(one))
+    return { found }
+  },
   // A fresh tree; all operations; all blocks.
   async blocks ({ ops }) {
     await open()
