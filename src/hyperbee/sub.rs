@@ -169,6 +169,9 @@ pub struct TypedEntry<K, V> {
     pub value: Option<V>,
 }
 
+/// What a `Typed` of two codecs reads.
+pub type EntryOf<K, V> = TypedEntry<<K as Codec>::Item, <V as Codec>::Item>;
+
 impl<K: Codec, V: Codec> Typed<K, V> {
     /// The tree's name for a key.
     pub fn key(&self, key: &K::Item) -> Vec<u8> {
@@ -177,7 +180,7 @@ impl<K: Codec, V: Codec> Typed<K, V> {
 
     /// Reads an entry of the tree, be it of a get, a range, a difference or a history. `Error::Corrupt`,
     /// `Error::Malformed`: it is of another kind; `Ok(None)`: it is of another part.
-    pub fn read(&self, entry: &Entry) -> Result<Option<TypedEntry<K::Item, V::Item>>, Error> {
+    pub fn read(&self, entry: &Entry) -> Result<Option<EntryOf<K, V>>, Error> {
         let Some(key) = self.sub.strip(&entry.key) else { return Ok(None) };
         let value = entry.value.as_ref().map(|value| self.values.decode(value)).transpose()?;
         Ok(Some(TypedEntry { seq: entry.seq, key: self.keys.decode(key)?, value }))
@@ -196,7 +199,7 @@ impl<K: Codec, V: Codec> Typed<K, V> {
         bee: &mut Bee,
         log: &mut impl Log,
         key: &K::Item,
-    ) -> Result<Option<TypedEntry<K::Item, V::Item>>, Error> {
+    ) -> Result<Option<EntryOf<K, V>>, Error> {
         let entry = bee.get(cx, log, &self.key(key))?;
         entry.map_or(Ok(None), |entry| self.read(&entry))
     }
