@@ -314,3 +314,7 @@ pub const BLIND_RELAY_PAIRS_MAX: usize = 1024;
 pub const BLIND_RELAY_WAITING_MAX: usize = 4096;
 /// Cuts of a core that are remembered for its snapshots.
 pub const SNAPSHOT_CUTS_MAX: usize = 256;
+/// Bytes of a draft's name.
+pub const DRAFT_NAME_MAX: usize = 100;
+/// Bytes of the blocks that a draft is given at once.
+pub const DRAFT_RECORD_MAX: usize = 64 << 20;

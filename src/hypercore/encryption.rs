@@ -105,9 +105,14 @@ impl Hypercore {
 
     /// Blocks as they are to be appended now. None if they are not encrypted. (hypercore.92)
     pub(super) fn sealed<B: AsRef<[u8]>>(&self, blocks: &[B]) -> Option<Vec<Vec<u8>>> {
+        self.sealed_at(self.length(), blocks)
+    }
+
+    /// Blocks as they are at a place.
+    pub(super) fn sealed_at<B: AsRef<[u8]>>(&self, first: u64, blocks: &[B]) -> Option<Vec<Vec<u8>>> {
         let cipher = self.cipher.as_ref()?;
         let seal = |(index, block): (u64, &B)| cipher.seal(index, self.fork, block.as_ref());
-        Some((self.length()..).zip(blocks).map(seal).collect())
+        Some((first..).zip(blocks).map(seal).collect())
     }
 
     /// A block as it was before it was encrypted.

@@ -10,6 +10,7 @@ pub mod auth;
 pub mod bitfield;
 mod conflict;
 mod damage;
+pub mod draft;
 pub mod encryption;
 mod extension;
 pub mod fetch;
@@ -38,6 +39,7 @@ mod sync;
 mod told;
 pub mod tree;
 
+pub use draft::Draft;
 pub use encryption::Encryption;
 pub use live::Live;
 
@@ -132,6 +134,8 @@ pub struct Change {
 /// command fails with `NotOpen`; dropping a core without `close` leaks its file handles in the `Disk`.
 /// (hypercore.57)
 pub struct Hypercore {
+    /// The folder of its files.
+    dir: String,
     /// As it will be written at the next flush, except for `tree` and `contiguous_length`.
     header: Header,
     discovery_key: Key,
@@ -183,6 +187,7 @@ impl Hypercore {
             }
         };
         let mut core = Hypercore {
+            dir: dir.to_owned(),
             header: Header::default(),
             discovery_key: [0; 32],
             auth: None,

@@ -286,7 +286,7 @@ impl Oplog {
 }
 
 /// Fills in the frame at the front of `record`.
-fn seal(record: &mut [u8], partial: bool, bit: bool) -> Result<(), Error> {
+pub(super) fn seal(record: &mut [u8], partial: bool, bit: bool) -> Result<(), Error> {
     let len = record.len() - Frame::BYTES;
     if len >= 1 << 30 {
         return Err(Error::Invalid("an oplog record of 2^30 bytes or more"));
@@ -299,7 +299,7 @@ fn seal(record: &mut [u8], partial: bool, bit: bool) -> Result<(), Error> {
 }
 
 /// The record at `at`, if it is whole within `room` bytes. (hypercore.31)
-fn read_frame(
+pub(super) fn read_frame(
     disk: &mut dyn Disk,
     file: FileId,
     at: u64,

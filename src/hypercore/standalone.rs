@@ -72,7 +72,7 @@ impl Hypercore {
         signable.ok_or(Error::Refused("there is not one thing that is signed"))
     }
 
-    fn roots_at(&mut self, cx: &mut Cx<'_>, length: u64) -> Result<super::Roots, Error> {
+    pub(super) fn roots_at(&mut self, cx: &mut Cx<'_>, length: u64) -> Result<super::Roots, Error> {
         self.check_open()?;
         if length > self.length() {
             return Err(Error::Invalid("longer than the core"));

@@ -7,6 +7,7 @@ use serde_json::Value;
 mod encryption;
 mod manifest;
 mod proofs;
+mod sessions;
 mod snapshots;
 mod streams;
 

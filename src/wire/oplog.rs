@@ -12,6 +12,7 @@ pub const FORMATS: &[Format] = &[
     super::format::<Header>(),
     super::format::<Entry>(),
     super::format::<StoredNode>(),
+    super::format::<DraftRecord>(),
 ];
 
 /// What stands in front of a header or an entry.
@@ -298,6 +299,34 @@ impl Wire for StoredNode {
     fn walk(&mut self, c: &mut Cursor<'_>) -> Result<(), Malformed> {
         c.u64("size", &mut self.size)?;
         c.fixed("hash", &mut self.hash)
+    }
+}
+
+/// A change of a draft: it has `length` blocks, and then these more. Ours.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct DraftRecord {
+    pub length: u64,
+    /// Of the tree of that length.
+    pub hash: Key,
+    pub blocks: Vec<Vec<u8>>,
+}
+
+impl DraftRecord {
+    /// Bytes in front of a block of `len` bytes.
+    pub fn prefix(len: usize) -> u64 {
+        super::compact::uint_bytes(len as u64).1 as u64
+    }
+}
+
+impl Wire for DraftRecord {
+    const NAME: &'static str = "oplog.draft";
+    const RULE: &'static str = "hypercore.104";
+    fn walk(&mut self, c: &mut Cursor<'_>) -> Result<(), Malformed> {
+        c.uint("length", &mut self.length)?;
+        c.fixed("tree hash", &mut self.hash)?;
+        c.list("blocks", &mut self.blocks, limits::APPEND_MAX, 1, |c, block| {
+            c.buffer("block", block, limits::BLOCK_MAX)
+        })
     }
 }
 

@@ -33,6 +33,7 @@ const NOT_COMPARED: &[(&str, &str)] = &[
     ("hypercore.node", "a part of hypercore.data"),
     ("oplog.frame", "with its checksum only"),
     ("oplog.node", "a place in a file"),
+    ("oplog.draft", "our own"),
     ("registry.", "our own"),
 ];
 

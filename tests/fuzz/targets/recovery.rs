@@ -3,11 +3,11 @@
 //! As long as nothing was damaged the core holds what a plain list holds, also after the power was off. After damage
 //! opening may fail, and the auditor knows why; a core that opens gives the same tree when it is opened once more.
 
-use seckel::base::{Cx, Key, NoTrace, Seeded, Time};
+use seckel::base::{Cx, Error, Key, NoTrace, Seeded, Time};
 use seckel::corestore::Corestore;
 use seckel::crypto::sign::KeyPair;
 use seckel::hypercore::audit::{Audit, Verdict, audit};
-use seckel::hypercore::{Hypercore, Open};
+use seckel::hypercore::{Draft, Hypercore, Open};
 use seckel::sim::ramdisk::RamDisk;
 use seckel::wire::oplog::{BitfieldUpdate, Entry, Frame, Header, TreeUpgrade};
 use seckel::wire::{self, oplog};
@@ -137,6 +137,7 @@ impl Shelf {
                 let at = if draw.chance(500) { draw.below(300) } else { draw.u64() };
                 let _ =
                     self.on_core(|core, cx| (core.seek(cx, at), core.byte_offset(cx, at), core.get(cx, at)));
+                let _ = self.on_core(|core, cx| on_draft(core, cx, at));
             }
             REOPEN => self.reopen(),
             10 => {
@@ -383,4 +384,17 @@ fn entry(draw: &mut dyn Draw) -> Entry {
         entry.bitfield = Some(BitfieldUpdate { drop: draw.chance(400), start, length });
     }
     entry
+}
+
+/// A draft of the core, as far as its file can be read.
+fn on_draft(core: &mut Hypercore, cx: &mut Cx<'_>, at: u64) -> Result<(), Error> {
+    let mut draft = Draft::open(cx, core, "draft")?;
+    let mut act = || {
+        draft.append(cx, core, &[at.to_le_bytes()])?;
+        (0..draft.length().min(30)).try_for_each(|n| draft.get(cx, core, n).map(|_| ()))?;
+        draft.truncate(cx, core, at % (draft.length() + 1))
+    };
+    let done = act();
+    draft.close(cx);
+    done
 }
