@@ -1,4 +1,4 @@
-//! Many cores in one folder, and key pairs from names. Follows corestore.1 to corestore.13.
+//! Many cores in one folder, and key pairs from names. Follows corestore.1 to corestore.13 and corestore.19.
 //!
 //! The layout is that of corestore 6 (`primary-key`, `cores/aa/bb/<discovery key>/`), the keys of new cores are those
 //! of corestore 7 (the hash of a version 1 manifest).

@@ -63,7 +63,8 @@ use tree::Roots;
 /// What an acknowledged append outlives.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Durability {
-    /// A crash of the machine: the files are synced before the node next hands out anything.
+    /// A crash of the machine: the files are synced before the node next hands out anything, once for all that was
+    /// changed until then. (corestore.19)
     #[default]
     Flush,
     /// A crash of the process only; a crash of the machine can take appends, or the core.
@@ -892,6 +893,7 @@ fn check_block(
 #[cfg(test)]
 mod crash;
 #[cfg(test)]
+#[path = "tests/damaged.rs"]
 mod damaged;
 #[cfg(test)]
 mod tests;

@@ -13,21 +13,21 @@ use crate::support::{Node, skipped};
 
 const SEED: [u8; 32] = [7; 32];
 
-struct Folder {
+pub struct Folder {
     root: PathBuf,
-    disk: Files,
+    pub disk: Files,
     entropy: Seeded,
 }
 
 impl Folder {
-    fn new(name: &str) -> Folder {
+    pub fn new(name: &str) -> Folder {
         let root = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("core-{}-{name}", std::process::id()));
         let _ = std::fs::remove_dir_all(&root);
         let disk = Files::open(&root).expect("a folder");
         Folder { root, disk, entropy: Seeded::new(1) }
     }
 
-    fn with<T>(&mut self, act: impl FnOnce(&mut Cx<'_>) -> T) -> T {
+    pub fn with<T>(&mut self, act: impl FnOnce(&mut Cx<'_>) -> T) -> T {
         let mut cx = Cx {
             now: Time::default(),
             entropy: &mut self.entropy,
@@ -37,15 +37,15 @@ impl Folder {
         act(&mut cx)
     }
 
-    fn open(&mut self, open: Open) -> Hypercore {
+    pub fn open(&mut self, open: Open) -> Hypercore {
         self.with(|cx| Hypercore::open(cx, "core", open)).expect("opens")
     }
 
-    fn path(&self) -> Value {
+    pub fn path(&self) -> Value {
         json!(self.root.join("core"))
     }
 
-    fn node(&self) -> Node {
+    pub fn node(&self) -> Node {
         Node::start("hypercore.js", &[])
     }
 
@@ -54,7 +54,7 @@ impl Folder {
     }
 
     /// The same as the script's `state`.
-    fn state(&mut self, core: &mut Hypercore) -> Value {
+    pub fn state(&mut self, core: &mut Hypercore) -> Value {
         let blocks: Vec<Option<String>> = (0..core.length())
             .map(|n| self.with(|cx| core.get(cx, n)).expect("reads").map(|block| hex::encode(&block)))
             .collect();

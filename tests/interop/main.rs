@@ -13,6 +13,7 @@ mod cores;
 mod corestore;
 mod dht_rpc;
 mod differential;
+mod files;
 mod hyperbee;
 mod hyperbee_ahead;
 mod hypercore;

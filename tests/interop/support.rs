@@ -70,6 +70,28 @@ impl Node {
         Node { child, input, output }
     }
 
+    /// The program of the Rust crate in `tests/interop/FOLDER`, built on first use below `target`.
+    pub fn crate_of(folder: &str) -> Node {
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop").join(folder);
+        let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("interop").join(folder);
+        let built = Command::new(env!("CARGO"))
+            .args(["build", "--locked", "--quiet"])
+            .current_dir(&source)
+            .env("CARGO_TARGET_DIR", &target)
+            .output()
+            .expect("cargo runs");
+        assert!(built.status.success(), "{folder}: {}", String::from_utf8_lossy(&built.stderr));
+        let mut child = Command::new(target.join("debug").join(format!("{folder}-interop")))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit())
+            .spawn()
+            .expect("it was built");
+        let input = child.stdin.take();
+        let output = BufReader::new(child.stdout.take().expect("piped"));
+        Node { child, input, output }
+    }
+
     /// Writes one JSON line to the process.
     pub fn say(&mut self, value: &Value) {
         let input = self.input.as_mut().expect("not ended");

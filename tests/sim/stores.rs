@@ -2,6 +2,7 @@
 
 use seckel::base::{Cx, Error, Span};
 use seckel::node::{Bee, Event, Hypercore, KeyPair, Namespace, Range, Want};
+use seckel::node::{Durability, StoreOptions};
 use seckel::sim::{Line, Step, World};
 
 use crate::support::{joining, network, seed, wait};
@@ -94,6 +95,49 @@ fn a_core_that_nobody_holds_is_closed() {
     opened += run(&mut world, 1);
     assert_eq!(opened, 4, "two at first, one again, and the copy");
     assert!(world.net(host).store("store").is_ok());
+}
+
+/// Flushed before it is acknowledged: however many wait in one turn, the two files of the core are synced once for all
+/// of them. Handed to the kernel: nothing is synced. Then the power fails, and what was acknowledged is there.
+// proves corestore.19
+#[test]
+fn one_flush_serves_all_who_wait() {
+    const WRITERS: u64 = 64;
+    for (durability, syncs) in [(Durability::Flush, 2), (Durability::Kernel, 0)] {
+        let mut world = World::new(seed(15));
+        let host = world.add([30, 0, 2, 1]);
+        world.start(host, joining());
+        let mut net = world.net(host);
+        let options = StoreOptions { durability, ..StoreOptions::default() };
+        let store = net.store_with("store", &options).expect("a store");
+        let core = net.core(store, "log").expect("a core");
+        run(&mut world, 2);
+        let before = world.disk(host).syncs();
+        for n in 0..WRITERS {
+            world.net(host).append(core, &[&n.to_le_bytes()]).expect("an append");
+        }
+        assert_eq!(world.disk(host).syncs(), before, "no append waits by itself");
+        // Something leaves the node: that is the acknowledgement.
+        let own = KeyPair::from_seed([1; 32]);
+        world.net(host).connect([9; 32], &own, true).expect("connecting");
+        run(&mut world, 2);
+        assert_eq!(world.disk(host).syncs() - before, syncs, "{durability:?}");
+        if durability == Durability::Flush {
+            for crash in 0..20 {
+                let mut disk = world.disk(host).clone();
+                disk.crash(crash);
+                let mut again = World::new(seed(15));
+                let host = again.add([30, 0, 2, 1]);
+                *again.disk(host) = disk;
+                again.start(host, joining());
+                let mut net = again.net(host);
+                let store = net.store("store").expect("a store");
+                let core = net.core(store, "log").expect("a core");
+                assert_eq!(net.core_info(core).map(|info| info.length), Ok(WRITERS));
+                assert_eq!(net.block(core, 63), Ok(Some(63_u64.to_le_bytes().to_vec())));
+            }
+        }
+    }
 }
 
 /// On a long line many blocks must be under way at once: what is asked follows the round trip time.
@@ -193,7 +237,8 @@ fn all_cores_go_over_one_connection() {
     assert_eq!(world.net(taker).conns().len(), 1);
 }
 
-/// Reads the tree on `core` at `host` until `read` has its answer; gives it with the blocks that came meanwhile, and how
+/// Reads the tree on `core` at `host` until `read` has its answer; gives it with the blocks that came
+/// meanwhile, and how
 /// long it took.
 fn read_tree<T>(
     world: &mut World,
