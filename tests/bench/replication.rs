@@ -42,6 +42,8 @@ struct Side {
 }
 
 const PEER: PeerId = PeerId(1);
+/// Bytes that a side says before the other side is heard: a connection takes no more at once either.
+const TURN_BYTES: usize = 256 << 10;
 
 impl Side {
     fn new(folder: &Path, key: Option<Key>, initiator: bool) -> Side {
@@ -94,9 +96,13 @@ impl Side {
             }
         }
         moved |= take_mux(cx, mux, live, hash, *initiator);
-        while let Some(output) = live.poll_output(cx) {
+        let mut sent = 0;
+        while sent < TURN_BYTES
+            && let Some(output) = live.poll_output(cx)
+        {
             moved = true;
             if let (replicate::Output::Message { kind, bytes, .. }, Some(channel)) = (output, *channel) {
+                sent += bytes.len();
                 let _ = mux.send(cx, channel, kind, &bytes);
             }
         }
