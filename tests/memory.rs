@@ -13,8 +13,9 @@ use seckel::node::{Config, DhtConfig, Event, KeyPair};
 
 const BLOCK: usize = 64 << 10;
 const MIB: u64 = 1 << 20;
-/// How much more of it the peak may be when everything is done than after a small part. Kilobytes.
-const GROWTH: u64 = 2 << 10;
+/// How much higher the peak may be when everything is done than after an eighth of it, in kilobytes: what is under way
+/// between the two nodes comes and goes.
+const GROWTH: u64 = 8 << 10;
 
 struct Folder(PathBuf);
 
@@ -125,6 +126,8 @@ fn memory_does_not_grow_with_a_core() {
         assert!(host.net(reader).block(copy, n).is_ok_and(|found| found == Some(block(n))), "block {n}");
     }));
     if cfg!(not(debug_assertions)) {
-        assert!(peaks.iter().all(|peak| *peak < 16 << 10), "below 16 MiB: {peaks:?} KiB");
+        // Both ends of the copying are in this process.
+        let bounds = [16 << 10, 16 << 10, 32 << 10, 32 << 10];
+        assert!(peaks.iter().zip(bounds).all(|(peak, bound)| *peak < bound), "{peaks:?} KiB");
     }
 }

@@ -156,8 +156,8 @@ fn look(disk: &RamDisk, model: &Model, what: &str) -> Found {
     found
 }
 
-/// One bit of each byte of each file. Nothing is lost in silence, but for a bit of the file of bits, where a crash, too,
-/// could have left such a bit, and in user data outside a header's slot, which no checksum covers.
+/// One bit of each byte of each file. Nothing is lost in silence, but for a bit of the file of bits, where a crash
+/// could have left such a bit too, and in user data outside a header's slot, which no checksum covers.
 // proves hypercore.150, hypercore.151
 #[test]
 fn each_rotten_byte_is_found_or_mended() {
