@@ -95,7 +95,7 @@ impl Hypercore {
     /// not here, `Invalid` if no tree could answer that. (hypercore.98)
     pub fn proof(&mut self, cx: &mut Cx<'_>, request: &Request) -> Result<Data, Error> {
         self.check_open()?;
-        let request = Request { fork: self.fork(), ..request.clone() };
+        let request = Request { fork: self.fork(), ..*request };
         let prologue = self.manifest().and_then(|manifest| manifest.prologue).map(|prologue| prologue.length);
         let made = proof::prove(self.length(), prologue, &mut |index| self.tree_node(cx, index), &request);
         let mut data = made.map_err(|refusal| match refusal {

@@ -34,7 +34,8 @@ fn every_snapshot_of_a_drawn_history_is_right() {
     let mut draw = Seeded::new(77);
     let mut bench = Bench::new();
     let mut core = bench.create();
-    let (mut now, mut taken): (Vec<Vec<u8>>, Vec<(Snapshot, Vec<Vec<u8>>)>) = (Vec::new(), Vec::new());
+    let mut now: Vec<Vec<u8>> = Vec::new();
+    let mut taken: Vec<(Snapshot, Vec<Vec<u8>>)> = Vec::new();
     for step in 0..600_u64 {
         match draw.below(4) {
             0 | 1 => {
