@@ -671,7 +671,9 @@ impl Replicator {
                 Timer::Upload => {
                     // Whoever is touched is looked at again.
                     let all: Vec<PeerId> = self.peers.keys().copied().collect();
-                    all.iter().for_each(|id| drop(self.peers.get_mut(id)));
+                    for id in &all {
+                        self.peers.get_mut(id);
+                    }
                 }
                 Timer::Stall => {
                     self.stalled = false;
