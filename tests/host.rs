@@ -145,8 +145,8 @@ fn a_fast_sender_waits_for_the_network() {
     });
 }
 
-/// The same on a line so slow that the socket's buffer is full in the middle of a turn: what did not fit leaves once the
-/// kernel has room.
+/// The same on a line so slow that the socket's buffer is full in the middle of a turn: what did not fit leaves once
+/// the kernel has room.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_fast_sender_waits_for_a_slow_line() {

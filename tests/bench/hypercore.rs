@@ -1,6 +1,6 @@
 //! Appends and random reads of a core on disk. What is appended reaches the kernel, as with the Node.js packages;
-//! figures with `_sync_` in their name are of appends that outlive a crash of the machine. Figures named `limit_` are of
-//! the machine: what a row is made of at least, measured beside it.
+//! figures with `_sync_` in their name are of appends that outlive a crash of the machine. Figures named `limit_` are
+//! of the machine: what a row is made of at least, measured beside it.
 
 use std::time::Instant;
 

@@ -35,6 +35,7 @@ const NOT_COMPARED: &[(&str, &str)] = &[
     ("oplog.node", "a place in a file"),
     ("oplog.draft", "our own"),
     ("registry.", "our own"),
+    ("auction.", "our own"),
 ];
 
 /// Format or package (with its dot), what differs (`*` is anything), and the rule of the notes about which *Not

@@ -488,7 +488,9 @@ fn signatures_of_several_are_taken_on_both_sides() {
             .collect();
         let mut node = theirs.node();
         let hexes: Vec<String> = seeds.iter().map(|seed| hex::encode(seed)).collect();
-        let several = json!({"do": "several", "folder": theirs.path(), "seeds": hexes, "version": version, "quorum": 2});
+        let folder = theirs.path();
+        let several =
+            json!({"do": "several", "folder": folder, "seeds": hexes, "version": version, "quorum": 2});
         assert_eq!(node.ask(&several)["key"], hex::encode(core.key()));
         let auth = core.auth().expect("known").clone();
         let all: Vec<Vec<u8>> = (0..400_u64).map(|n| n.to_le_bytes()[..(n % 8) as usize].to_vec()).collect();

@@ -177,7 +177,9 @@ const formats = {
   'oplog.entry 10': entry(hypercore10),
   'hyperbee.header': protobuf(hyperbee.Header),
   'hyperbee.node': protobuf(hyperbee.Node),
-  'hyperbee.index': protobuf(hyperbee.YoloIndex)
+  'hyperbee.index': protobuf(hyperbee.YoloIndex),
+  'hyperbee.extension': protobuf(hyperbee.Extension),
+  'hyperbee.envelope': compact(c.buffer)
 }
 
 serve(({ format, inputs }) => {

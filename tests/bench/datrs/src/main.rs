@@ -3,8 +3,8 @@
 //! needs; `hyperbee` wants `protoc` for that.
 //!
 //! `cargo run --release --features hypercore -- hypercore [--one N] [--batch N] [--gets N] [--big N] [--biggets N]`,
-//! `cargo run --release --features hyperbee -- hyperbee [--one N] [--n N] [--gets N] [--dels N]`. What those crates cannot do is left out: hyperbee has
-//! no batches.
+//! `cargo run --release --features hyperbee -- hyperbee [--one N] [--n N] [--gets N] [--dels N]`. What those crates
+//! cannot do is left out: hyperbee has no batches.
 
 #[cfg(feature = "hyperbee")]
 mod bee;
