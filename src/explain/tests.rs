@@ -83,6 +83,39 @@ fn a_fault_is_named_and_what_stands_before_it_is_shown() {
 }
 
 #[test]
+fn what_a_hyperbee_asks_of_its_peers_is_opened() {
+    let ask = wire::hyperbee::AskGet { version: 7, key: Some(b"pear".to_vec()) };
+    let message = wire::hyperbee::Extension { get: Some(ask), ..Default::default() };
+    let message = wire::encode(&wire::hyperbee::Envelope { message: wire::encode(&message) });
+    let told = |name: &str| {
+        let extension = wire::hypercore::Extension { name: name.to_owned(), message: message.clone() };
+        let bytes = wire::encode(&extension);
+        let mut sections = Vec::new();
+        values::replication(&mut sections, 0, &bytes, wire::hypercore::kind::EXTENSION);
+        assert_covers(&bytes, &sections);
+        sections.iter().map(|section| section.format).collect::<Vec<_>>()
+    };
+    assert_eq!(told("hyperbee"), ["hypercore.extension", "hyperbee.envelope", "hyperbee.extension"]);
+    assert_eq!(told("another"), ["hypercore.extension"]);
+}
+
+#[test]
+fn calls_of_the_auction_are_opened_and_those_that_only_have_its_names_are_not() {
+    let formats = |value: Vec<u8>| {
+        let value = wire::encode(&wire::protomux_rpc::Buffer(value));
+        let request = wire::protomux_rpc::Request { id: 1, method: "bid".to_owned(), value };
+        let bytes = wire::encode(&request);
+        let mut sections = Vec::new();
+        values::request(&mut sections, 0, &bytes);
+        assert_covers(&bytes, &sections);
+        sections.iter().map(|section| section.format).collect::<Vec<_>>()
+    };
+    let bid = wire::encode(&wire::auction::Bid { auction: 1, amount: 9, ..Default::default() });
+    assert_eq!(formats(bid), ["protomux_rpc.request", "protomux_rpc.buffer", "auction.bid"]);
+    assert_eq!(formats(b"no".to_vec()), ["protomux_rpc.request", "protomux_rpc.buffer"]);
+}
+
+#[test]
 fn every_byte_is_accounted_for_whatever_comes() {
     let mut entropy = Seeded::new(7);
     let formats = wire::formats();

@@ -3,13 +3,46 @@
 use super::section::Section;
 use crate::wire::hypercore::{self, kind};
 use crate::wire::manifest::MultiSignature;
-use crate::wire::{self, Wire, format, hyperbee, protomux_rpc, registry};
+use crate::wire::{self, Format, Wire, auction, format, hyperbee, protomux_rpc, registry};
 
 /// The protocol name of a core's channel, and its alias. replication.11
 pub const HYPERCORE: &str = "hypercore/alpha";
 pub const HYPERCORE_OLD: &str = "hypercore";
-/// Methods of the registry. registry.1
-const REGISTRY: [&str; 2] = ["register", "delete"];
+/// The core extension of hyperbees. hyperbee.35
+const HYPERBEE: &str = "hyperbee";
+
+/// What the bytes of a value are, if they are that.
+type Known = fn(&[u8]) -> Option<Format>;
+
+/// A known method: what the value of a call holds, and that of its answer.
+struct Method {
+    name: &'static str,
+    request: Known,
+    answer: Known,
+}
+
+/// registry.1, auction.3
+const METHODS: [Method; 5] = [
+    Method { name: "register", request: always::<registry::Request>, answer: always::<registry::Answer> },
+    Method { name: "delete", request: always::<registry::Request>, answer: always::<registry::Answer> },
+    Method { name: "create", request: whole::<auction::Create>, answer: text },
+    Method { name: "bid", request: whole::<auction::Bid>, answer: text },
+    Method { name: "close", request: whole::<auction::Close>, answer: text },
+];
+
+fn always<T: Wire + Default + Clone>(_: &[u8]) -> Option<Format> {
+    Some(format::<T>())
+}
+
+/// If the bytes are that format to the last one: others have methods of such names, too.
+fn whole<T: Wire + Default + Clone>(bytes: &[u8]) -> Option<Format> {
+    wire::decode::<T>(bytes).is_ok().then(format::<T>)
+}
+
+fn text(bytes: &[u8]) -> Option<Format> {
+    let known = ["OK", "IDEMPOTENT", "ERR:"].iter().any(|start| bytes.starts_with(start.as_bytes()));
+    known.then(format::<auction::Answer>)
+}
 
 /// A request, or an event.
 pub fn request(sections: &mut Vec<Section>, at: usize, body: &[u8]) {
@@ -18,8 +51,8 @@ pub fn request(sections: &mut Vec<Section>, at: usize, body: &[u8]) {
     let value = section.bytes("value").map(|(at, bytes)| (at, bytes.to_vec()));
     sections.push(tidy(section));
     if let Some((at, value)) = value {
-        let of_registry = method.is_some_and(|method| REGISTRY.contains(&&method[..]));
-        buffer::<registry::Request>(sections, at, &value, of_registry);
+        let known = METHODS.iter().find(|known| method.as_deref() == Some(known.name));
+        buffer(sections, at, &value, known.map(|known| known.request));
     }
 }
 
@@ -32,8 +65,8 @@ pub fn response(sections: &mut Vec<Section>, at: usize, body: &[u8], method: Opt
     let value = section.bytes("value").map(|(at, bytes)| (at, bytes.to_vec()));
     sections.push(tidy(section));
     if let Some((at, value)) = value {
-        let of_registry = method.is_some_and(|method| REGISTRY.contains(&method));
-        buffer::<registry::Answer>(sections, at, &value, of_registry);
+        let known = METHODS.iter().find(|known| method == Some(known.name));
+        buffer(sections, at, &value, known.map(|known| known.answer));
     }
 }
 
@@ -44,11 +77,12 @@ fn tidy(mut section: Section) -> Section {
 }
 
 /// A value in the usual encoding (protomux_rpc.5), if it is whole so; else it is in the method's own.
-fn buffer<T: Wire + Default + Clone>(sections: &mut Vec<Section>, at: usize, value: &[u8], known: bool) {
+fn buffer(sections: &mut Vec<Section>, at: usize, value: &[u8], known: Option<Known>) {
     let Ok((inner, [])) = wire::decode_head::<protomux_rpc::Buffer>(value) else { return };
     sections.push(Section::read::<protomux_rpc::Buffer>(at, value));
-    if known && !inner.0.is_empty() {
-        sections.push(Section::read::<T>(at + value.len() - inner.0.len(), &inner.0));
+    let inside = known.filter(|_| !inner.0.is_empty()).and_then(|known| known(&inner.0));
+    if let Some(format) = inside {
+        sections.push(Section::of(&format, at + value.len() - inner.0.len(), &inner.0));
     }
 }
 
@@ -100,7 +134,13 @@ pub fn replication(sections: &mut Vec<Section>, at: usize, body: &[u8], number: 
         _ => (None, None),
     };
     let index = section.number("index");
+    let message = own(&section, "message").filter(|_| number == kind::EXTENSION);
     sections.push(section);
+    if let Some((at, message)) = message
+        && wire::decode::<hypercore::Extension>(body).is_ok_and(|told| told.name == HYPERBEE)
+    {
+        extension(sections, at, &message);
+    }
     if let Some((at, value)) = value {
         sections.extend(block(at, &value, index));
     }
@@ -108,6 +148,14 @@ pub fn replication(sections: &mut Vec<Section>, at: usize, body: &[u8], number: 
     if let Some((at, signature)) = signature.filter(|(_, signature)| signature.len() > 64) {
         sections.push(Section::read::<MultiSignature>(at, &signature));
     }
+}
+
+/// hyperbee.62: with its length.
+fn extension(sections: &mut Vec<Section>, at: usize, message: &[u8]) {
+    let section = Section::read::<hyperbee::Envelope>(at, message);
+    let inner = own(&section, "message").filter(|(_, inner)| !inner.is_empty());
+    sections.push(section);
+    sections.extend(inner.map(|(at, inner)| tidy(Section::read::<hyperbee::Extension>(at, &inner))));
 }
 
 fn own(section: &Section, field: &str) -> Option<(usize, Vec<u8>)> {
