@@ -41,9 +41,9 @@ pub const HYPERBEE_HINTS_MAX: usize = 4096;
 /// Blocks of a hyperbee that peers' questions may make us read at once; asked for more, we are silent for a while.
 pub const HYPERBEE_ASKED_MAX: u64 = 0x4000;
 /// Blocks of a hyperbee kept decoded; the oldest reading makes room.
-pub const HYPERBEE_CACHE_BLOCKS: usize = 0x4000;
+pub const HYPERBEE_CACHE_BLOCKS: usize = 0x1_0000;
 /// Bytes of those blocks, about; the oldest reading makes room.
-pub const HYPERBEE_CACHE_BYTES: usize = 0x80_0000;
+pub const HYPERBEE_CACHE_BYTES: usize = 0x100_0000;
 /// Bytes of a protomux message, and of a corked batch with one message in it, so that either fits the 24-bit length of
 /// a secret stream; a longer one is refused when sent.
 pub const MUX_MESSAGE_MAX: usize = 0xff_ffff - 64;

@@ -204,7 +204,7 @@ impl Batch {
             let mut index = Index { levels };
             let operation = &mut self.operations[n];
             let mut node = Node {
-                index: Vec::with_capacity(64),
+                index: Vec::with_capacity(96 * index.levels.len()),
                 key: core::mem::take(&mut operation.key),
                 value: operation.value.take(),
             };
