@@ -4,7 +4,6 @@ use super::auth::TreeState;
 use super::{Error, Hypercore, TreeUpgrade};
 use crate::base::Cx;
 use crate::crypto::sign::KeyPair;
-use std::collections::BTreeMap;
 
 impl Hypercore {
     /// Signs with that pair from now on, or with None not at all. It is not stored.
@@ -59,7 +58,7 @@ impl Hypercore {
         if fork <= self.fork {
             return Err(Error::Invalid("a fork that is not higher"));
         }
-        let roots = self.gather(cx, length, &BTreeMap::new())?;
+        let roots = self.gather(cx, length, &Default::default())?;
         let state = TreeState { roots: roots.nodes(), length, fork };
         let signature = self.vouch(&state, given)?;
         self.cut(cx, TreeUpgrade { fork, ancestors: length, length, signature }, Vec::new(), roots)

@@ -43,7 +43,7 @@ pub use draft::Draft;
 pub use encryption::Encryption;
 pub use live::Live;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use crate::base::disk::join;
 use crate::base::{Cx, Error, Key, Mode, limits, trace};
@@ -57,7 +57,7 @@ use bitfield::Bitfield;
 use encryption::Cipher;
 use oplog::Oplog;
 use snapshot::Cuts;
-use store::Store;
+use store::{Fresh, Store};
 use tree::Roots;
 
 /// What an acknowledged append outlives.
@@ -497,7 +497,7 @@ impl Hypercore {
     pub fn apply(&mut self, cx: &mut Cx<'_>, change: Change) -> Result<(), Error> {
         self.check_change()?;
         let auth = self.check_manifest(change.manifest.as_ref(), change.upgrade.is_some())?;
-        let fresh: BTreeMap<u64, Node> = change.nodes.iter().map(|node| (node.index, *node)).collect();
+        let fresh = Fresh::new(&change.nodes);
         let roots = match &change.upgrade {
             Some(upgrade) if upgrade.fork != self.fork => return Err(Error::Refused("another fork")),
             Some(upgrade) if upgrade.length <= self.length() => return Err(Error::Refused("not longer")),
@@ -505,7 +505,7 @@ impl Hypercore {
             None => None,
         };
         let grown = roots.as_ref().unwrap_or(&self.roots);
-        if fresh.keys().any(|index| flat_tree::right_span(*index) >= 2 * grown.length()) {
+        if change.nodes.iter().any(|node| flat_tree::right_span(node.index) >= 2 * grown.length()) {
             return Err(Error::Refused("a node beyond the tree"));
         }
         let block = change.block.filter(|(index, _)| !self.bits.get(*index));
@@ -591,11 +591,11 @@ impl Hypercore {
         }
     }
 
-    fn gather(&mut self, cx: &mut Cx<'_>, length: u64, fresh: &BTreeMap<u64, Node>) -> Result<Roots, Error> {
+    fn gather(&mut self, cx: &mut Cx<'_>, length: u64, fresh: &Fresh) -> Result<Roots, Error> {
         if length > limits::BLOCKS_MAX {
             return Err(Error::Refused("a tree that is too long"));
         }
-        let found = Roots::gather(length, |index| match fresh.get(&index) {
+        let found = Roots::gather(length, |index| match fresh.get(index) {
             Some(node) => Ok(Some(*node)),
             None => self.store.node(cx, index),
         })?;
@@ -631,14 +631,14 @@ impl Hypercore {
         if upgrade.fork <= self.fork || ancestors > self.length().min(upgrade.length) {
             return Err(Error::Refused("not a later fork of this core"));
         }
-        let fresh: BTreeMap<u64, Node> = change.nodes.iter().map(|node| (node.index, *node)).collect();
-        if fresh.keys().any(|index| flat_tree::right_span(*index) >= 2 * upgrade.length) {
+        let fresh = Fresh::new(&change.nodes);
+        if change.nodes.iter().any(|node| flat_tree::right_span(node.index) >= 2 * upgrade.length) {
             return Err(Error::Refused("a node beyond the tree"));
         }
         if upgrade.length > limits::BLOCKS_MAX {
             return Err(Error::Refused("a tree that is too long"));
         }
-        let roots = Roots::gather(upgrade.length, |index| match fresh.get(&index) {
+        let roots = Roots::gather(upgrade.length, |index| match fresh.get(index) {
             Some(node) => Ok(Some(*node)),
             None if flat_tree::right_span(index) < 2 * ancestors => self.store.node(cx, index),
             None => Ok(None),
@@ -873,14 +873,14 @@ fn check_block(
     cx: &mut Cx<'_>,
     store: &mut Store,
     roots: &Roots,
-    fresh: &BTreeMap<u64, Node>,
+    fresh: &Fresh,
     index: u64,
     len: u64,
 ) -> Result<(), Error> {
     if index >= roots.length() || len > limits::STORED_BLOCK_MAX {
         return Err(Error::Refused("a block beyond the tree, or too long"));
     }
-    let leaf = match fresh.get(&(2 * index)) {
+    let leaf = match fresh.get(2 * index) {
         Some(leaf) => Some(*leaf),
         None => store.node(cx, 2 * index)?,
     };

@@ -29,6 +29,28 @@ const WINDOW_STEP: u64 = 4096;
 /// The first bytes of a tree file of hypercore 9.
 const OLD_TREE: [u8; 4] = [0x05, 0x02, 0x57, 0x02];
 
+/// Nodes that are not stored yet, found by their index. They are few, mostly one or two: a sorted list.
+#[derive(Default)]
+pub struct Fresh(Vec<Node>);
+
+impl Fresh {
+    pub fn new(nodes: &[Node]) -> Fresh {
+        let mut sorted = nodes.to_vec();
+        sorted.sort_by_key(|node| node.index);
+        Fresh(sorted)
+    }
+
+    /// The last that was given with this index.
+    pub fn get(&self, index: u64) -> Option<&Node> {
+        let behind = self.0.partition_point(|node| node.index <= index);
+        self.0[..behind].last().filter(|node| node.index == index)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
 /// The files. All methods but `flush` leave durability to the caller.
 pub struct Store {
     /// None: opened for reading, and nothing was ever written there.
@@ -230,7 +252,7 @@ impl Store {
 
     /// Where a block's bytes begin in `data`. `Corrupt` if a node on the way is missing. (hypercore.6)
     pub fn byte_offset(&mut self, cx: &mut Cx<'_>, roots: &Roots, block: u64) -> Result<u64, Error> {
-        self.byte_offset_with(cx, roots, block, &BTreeMap::new())
+        self.byte_offset_with(cx, roots, block, &Fresh::default())
     }
 
     /// The same, with nodes that are not stored yet.
@@ -239,7 +261,7 @@ impl Store {
         cx: &mut Cx<'_>,
         roots: &Roots,
         block: u64,
-        fresh: &BTreeMap<u64, Node>,
+        fresh: &Fresh,
     ) -> Result<u64, Error> {
         const MISSING: Error = Error::Corrupt("tree: a node is missing");
         if let Some((last, end)) = self.last
@@ -257,7 +279,7 @@ impl Store {
             if target < at {
                 at = left;
             } else {
-                let node = match fresh.get(&left) {
+                let node = match fresh.get(left) {
                     Some(node) => *node,
                     None => self.node(cx, left)?.ok_or(MISSING)?,
                 };
