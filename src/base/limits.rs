@@ -254,6 +254,9 @@ pub const REPLICATION_REQUESTS_MAX: usize = 4096;
 /// Messages to a replication peer that wait to be taken; beyond, answers to its wants are left out, and one that should
 /// hear of a new block is closed.
 pub const REPLICATION_OUT_MAX: usize = 8192;
+/// Bytes of messages to replication peers that are taken before the connection below takes them in turn, plus one
+/// message. A connection that is full is only noticed then.
+pub const CORE_TAKEN_MAX: usize = 128 << 10;
 /// Events of one core's replication that wait to be taken; further ones are dropped and counted.
 pub const REPLICATION_EVENTS_MAX: usize = 1 << 16;
 /// Requests to one peer at one time, however the window is set.

@@ -3,7 +3,7 @@
 use super::conn::Use;
 use super::{Closed, Event, Node};
 use crate::base::hex::Short;
-use crate::base::{Cx, Error, Id, Key, Kind, Machine, trace};
+use crate::base::{Cx, Error, Id, Key, Kind, Machine, limits, trace};
 use crate::corestore::Corestore;
 use crate::hyperbee::Bee;
 use crate::hyperbee::ahead::{Ahead, EXTENSION};
@@ -194,13 +194,8 @@ impl Node {
 
     /// core → its channels, core → the program.
     pub(super) fn settle_core(&mut self, cx: &mut Cx<'_>, id: CoreId) {
+        self.send_to_peers(cx, id);
         let Some(state) = self.cores.get_mut(id) else { return };
-        let mut outputs = Vec::new();
-        cx.within(id.place(), |cx| {
-            while let Some(output) = state.live.poll_output(cx) {
-                outputs.push(output);
-            }
-        });
         let mut events = Vec::new();
         while let Some(event) = state.live.poll_event() {
             events.push(event);
@@ -237,41 +232,55 @@ impl Node {
                 replicate::Event::Uploaded { .. } | replicate::Event::Resumed => {}
             }
         }
-        self.send_to_peers(cx, outputs);
         self.watch_idle(cx, id);
     }
 
-    fn send_to_peers(&mut self, cx: &mut Cx<'_>, outputs: Vec<replicate::Output>) {
-        for output in outputs {
-            let peer = match &output {
-                replicate::Output::Message { peer, .. }
-                | replicate::Output::Close { peer, .. }
-                | replicate::Output::Open { peer } => *peer,
+    /// core → its channels. An answer is made when it is taken: what was taken goes down before much more is, so that
+    /// a connection that is full says so.
+    fn send_to_peers(&mut self, cx: &mut Cx<'_>, id: CoreId) {
+        let mut bytes = 0;
+        loop {
+            let Some(state) = self.cores.get_mut(id) else { return };
+            let Some(output) = cx.within(id.place(), |cx| state.live.poll_output(cx)) else { return };
+            let (peer, length) = match &output {
+                replicate::Output::Message { peer, bytes, .. } => (*peer, bytes.len()),
+                replicate::Output::Close { peer, .. } | replicate::Output::Open { peer } => (*peer, 0),
             };
-            let Some(place) = self.peers.get_mut(&peer) else { continue };
-            let Some(conn) = self.conns.get_mut(&place.conn) else { continue };
-            let (id, core, channel) = (place.conn, place.core, place.channel);
-            match (output, channel, &mut conn.mux) {
-                (replicate::Output::Message { kind, bytes, .. }, Some(channel), Some(mux)) => {
-                    let room = cx.within(id.place(), |cx| mux.send(cx, channel, kind, &bytes));
-                    if room == Ok(false) {
-                        self.tell_core(cx, core, replicate::Input::Writable { peer, writable: false });
-                    }
-                }
-                (replicate::Output::Close { why, .. }, Some(channel), Some(mux)) => {
-                    place.channel = None;
-                    let _ = cx.within(id.place(), |cx| mux.close(cx, channel));
-                    conn.channels.remove(&channel);
-                    if let replicate::Close::Fault(_) = why {
-                        conn.why.get_or_insert(Closed::Replication);
-                        cx.within(id.place(), |cx| conn.secret.destroy(cx));
-                    }
-                }
-                (replicate::Output::Open { .. }, None, _) => self.attach(cx, id, core),
-                _ => {}
+            let Some(conn) = self.peers.get(&peer).map(|place| place.conn) else { continue };
+            self.send_to_peer(cx, peer, output);
+            bytes += length;
+            if bytes > limits::CORE_TAKEN_MAX {
+                self.settle_conn(cx, conn);
+                self.touch(conn);
+                bytes = 0;
             }
-            self.touched_conns.insert(id);
         }
+    }
+
+    fn send_to_peer(&mut self, cx: &mut Cx<'_>, peer: PeerId, output: replicate::Output) {
+        let Some(place) = self.peers.get_mut(&peer) else { return };
+        let Some(conn) = self.conns.get_mut(&place.conn) else { return };
+        let (id, core, channel) = (place.conn, place.core, place.channel);
+        match (output, channel, &mut conn.mux) {
+            (replicate::Output::Message { kind, bytes, .. }, Some(channel), Some(mux)) => {
+                let room = cx.within(id.place(), |cx| mux.send(cx, channel, kind, &bytes));
+                if room == Ok(false) {
+                    self.tell_core(cx, core, replicate::Input::Writable { peer, writable: false });
+                }
+            }
+            (replicate::Output::Close { why, .. }, Some(channel), Some(mux)) => {
+                place.channel = None;
+                let _ = cx.within(id.place(), |cx| mux.close(cx, channel));
+                conn.channels.remove(&channel);
+                if let replicate::Close::Fault(_) = why {
+                    conn.why.get_or_insert(Closed::Replication);
+                    cx.within(id.place(), |cx| conn.secret.destroy(cx));
+                }
+            }
+            (replicate::Output::Open { .. }, None, _) => self.attach(cx, id, core),
+            _ => {}
+        }
+        self.touched_conns.insert(id);
     }
 
     /// A connection is gone, and with it the peers on it.
