@@ -9,7 +9,9 @@ use super::proof::{Refusal, prove};
 use super::replicate::{Close, Event, Fault, PeerId, Replicator, Timer};
 use crate::base::{Cx, Error, Span, limits, trace};
 use crate::wire::encode_into;
-use crate::wire::hypercore::{Cancel, Data, INVALID_REQUEST, NOT_AVAILABLE, NoData, Request, kind};
+use crate::wire::hypercore::{
+    Cancel, Data, INVALID_REQUEST, NO_REASON, NOT_AVAILABLE, NoData, Request, kind,
+};
 
 /// Requests of a peer that no tree could answer, until the channel is closed. (replication.74)
 const INVALID_MAX: u32 = 64;
@@ -146,7 +148,9 @@ impl Replicator {
                     return Some((kind::DATA, bytes));
                 }
                 Answer::NoData => {
-                    encode_into(&mut NoData { request: request.id, reason: NOT_AVAILABLE }, &mut bytes);
+                    // replication.72: it was asked before our fork was known.
+                    let reason = if request.fork == core.fork() { NOT_AVAILABLE } else { NO_REASON };
+                    encode_into(&mut NoData { request: request.id, reason }, &mut bytes);
                     return Some((kind::NO_DATA, bytes));
                 }
                 Answer::Invalid => self.on_invalid(cx, core, id, &request),

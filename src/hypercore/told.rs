@@ -4,7 +4,7 @@
 use core::fmt::{self, Display, Formatter};
 
 use crate::wire::hypercore::{
-    Bitfield, Cancel, Data, Extension, NOT_AVAILABLE, NoData, Range, Request, Sync, Want, kind,
+    Bitfield, Cancel, Data, Extension, NO_REASON, NOT_AVAILABLE, NoData, Range, Request, Sync, Want, kind,
 };
 use crate::wire::{Wire, decode};
 
@@ -50,7 +50,11 @@ impl Display for Told<'_> {
             }
             kind::DATA => self.with(f, data),
             kind::NO_DATA => self.with(f, |f, no: NoData| {
-                let why = if no.reason == NOT_AVAILABLE { "not available" } else { "refused" };
+                let why = match no.reason {
+                    NO_REASON => "not here",
+                    NOT_AVAILABLE => "not available",
+                    _ => "refused",
+                };
                 write!(f, "NO DATA for request {}: {why} ({})", no.request, no.reason)
             }),
             kind::WANT => self.with(f, |f, want: Want| {

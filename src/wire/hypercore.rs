@@ -20,6 +20,8 @@ pub mod kind {
     pub const EXTENSION: u64 = 9;
 }
 
+/// Reason of a NO_DATA: none that counts against the sender.
+pub const NO_REASON: u64 = 0;
 /// Reason of a NO_DATA: the sender does not have it.
 pub const NOT_AVAILABLE: u64 = 1;
 /// Reason of a NO_DATA: the request makes no sense.

@@ -20,6 +20,8 @@ use serde_json::{Value, json};
 use crate::support::{Node, skipped};
 
 const SEED: [u8; 32] = [0x21; 32];
+/// The message that asks.
+const REQUEST: u64 = 1;
 /// The message that answers.
 const DATA: u64 = 3;
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -27,6 +29,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// One connection: bytes, secret stream, channels.
 struct Conn {
     tcp: TcpStream,
+    /// Whom it leads to.
+    there: Value,
     stream: SecretStream,
     mux: Protomux,
     channel: Option<ChannelId>,
@@ -45,6 +49,12 @@ pub struct Ours {
     closes: Vec<Close>,
     /// Half of the answers have a bit turned.
     lies: Option<Seeded>,
+    /// Connections that broke are made again.
+    again: bool,
+    /// So many answers are given; then the connections are full.
+    answers: Option<usize>,
+    /// Requests that came.
+    requests: usize,
 }
 
 macro_rules! cx {
@@ -73,7 +83,19 @@ impl Ours {
         let cx = &mut Cx { now: Time::ZERO, entropy: &mut entropy, disk: &mut disk, trace: &mut NoTrace };
         let live = Live::new(Hypercore::open(cx, "core", open).expect("it opens"));
         let (start, events, closes) = (Instant::now(), Vec::new(), Vec::new());
-        Ours { live, conns: Vec::new(), disk, entropy, start, events, closes, lies: None }
+        Ours {
+            live,
+            conns: Vec::new(),
+            disk,
+            entropy,
+            start,
+            events,
+            closes,
+            lies: None,
+            again: false,
+            answers: None,
+            requests: 0,
+        }
     }
 
     pub fn with<T>(&mut self, act: impl FnOnce(&mut Cx<'_>, &mut Live) -> T) -> T {
@@ -105,7 +127,8 @@ impl Ours {
         let pair = KeyPair::from_seed([self.conns.len() as u8; 32]);
         let stream = SecretStream::handshake(cx!(self), initiator, &pair);
         let (mux, out) = (Protomux::new(), Vec::new());
-        self.conns.push(Conn { tcp, stream, mux, channel: None, out, closed: false });
+        let there = opened.clone();
+        self.conns.push(Conn { tcp, there, stream, mux, channel: None, out, closed: false });
     }
 
     /// One round of everything. True if something moved.
@@ -116,6 +139,12 @@ impl Ours {
         }
         for number in 0..self.conns.len() {
             if self.conns[number].closed {
+                let there = std::mem::take(&mut self.conns[number].there);
+                if self.again && !there.is_null() {
+                    self.connect(&there, true);
+                } else {
+                    self.conns[number].there = there;
+                }
                 continue;
             }
             moved |= self.read(number);
@@ -134,6 +163,11 @@ impl Ours {
                         let head = 8.min(bytes.len() - 1);
                         let at = head + lies.below((bytes.len() - head) as u64) as usize;
                         bytes[at] ^= 1 << lies.below(8);
+                    }
+                    if let Some(answers) = self.answers.as_mut().filter(|_| kind == DATA) {
+                        *answers = answers.saturating_sub(1);
+                        let writable = *answers > 0;
+                        self.live.handle_input(cx!(self), Input::Writable { peer, writable });
                     }
                     let conn = &mut self.conns[peer.0 as usize];
                     // What follows on the heels of a close is lost.
@@ -243,6 +277,7 @@ impl Ours {
                     self.live.handle_input(cx!(self), input);
                 }
                 protomux::Event::Message { kind, bytes, .. } => {
+                    self.requests += usize::from(kind == REQUEST);
                     self.live.handle_input(cx!(self), Input::Message { peer, kind, bytes: &bytes });
                 }
                 protomux::Event::Closed { .. } => {
@@ -278,12 +313,12 @@ impl Ours {
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(_) => {
-                    conn.closed = true;
-                    break;
+                    self.cut(number);
+                    return true;
                 }
             }
         }
-        let writable = conn.out.len() < 1 << 20;
+        let writable = conn.out.len() < 1 << 20 && self.answers != Some(0);
         let peer = PeerId(number as u64);
         self.live.handle_input(cx!(self), Input::Writable { peer, writable });
         moved
@@ -298,7 +333,8 @@ impl Ours {
             }
             assert!(
                 begin.elapsed() < PATIENCE,
-                "{what}: {:?}, {:?}, {:?}",
+                "{what}: {} requests, {:?}, {:?}, {:?}",
+                self.requests,
                 self.live.replicator.stats(),
                 self.live.peers().collect::<Vec<_>>(),
                 self.events.last()
@@ -533,6 +569,33 @@ fn we_follow_nodes_fork() {
         assert_eq!(state["errors"], json!([]));
         reader.finish();
         writer.finish();
+    }
+}
+
+/// A Node that asked for many blocks when we cut the core goes on with us: it asks no more of who refused it 32 times.
+// proves replication.72
+#[test]
+fn node_follows_a_fork_with_requests_on_the_way() {
+    if skipped("node_follows_a_fork_with_requests_on_the_way") {
+        return;
+    }
+    for v10 in [false, true] {
+        let mut ours = Ours::writer(false);
+        ours.append(0, 400, 0);
+        let (node, there) = start(json!({"key": hex::encode(ours.live.core.key()), "v10": v10}));
+        ours.connect(&there, true);
+        let (node, _) = ours.ask(node, json!({"update": {"length": 400}}));
+        (ours.answers, ours.requests) = (Some(3), 0);
+        let (node, _) = ours.ask(node, json!({"live": {"start": 0}}));
+        ours.until("many requests", |ours| ours.requests > 40);
+        ours.live.truncate(cx!(ours), 300).expect("a writer");
+        ours.append(300, 20, 0);
+        ours.answers = None;
+        let (node, said) = ours.ask(node, json!({"fork": {"fork": 1, "length": 320}}));
+        assert_eq!(said, json!({"length": 320, "fork": 1}));
+        let (node, said) = ours.ask(node, json!({"check": {"from": 0, "count": 320}}));
+        assert_eq!(said, json!({"ok": 320}), "v10: {v10}");
+        node.finish();
     }
 }
 
@@ -779,8 +842,8 @@ fn ask_among(ours: &mut [Ours], node: Node, todo: Value) -> (Node, Value) {
 }
 
 /// Five of us and five Nodes, one of us a liar, connections that break and are made again while the writer appends: all
-/// honest ones end with the same core. (Forks among liars are in the worlds of `replicate/tests/manners.rs`: there a
-/// Node may wait for ever.)
+/// honest ones end with the same core. (Forks are in the test of every fork, and forks among liars in the worlds of
+/// `replicate/tests/manners.rs`.)
 #[test]
 fn a_mixed_swarm_with_a_liar_ends_alike() {
     if skipped("a_mixed_swarm_with_a_liar_ends_alike") {
@@ -879,6 +942,69 @@ fn a_mixed_swarm_ends_alike_on_a_line_that_loses() {
     let lost =
         said.split_once("counter packets ").and_then(|(_, rest)| rest.split(' ').next()?.parse::<u64>().ok());
     assert!(lost.is_some_and(|lost| lost > 50), "hardly anything was lost: {said}");
+}
+
+/// Five of us and five Nodes, each Node joined to two of us; the writer truncates between appends, connections break and
+/// are made again: all end on its fork. No Node is joined to another, and nobody lies: see "Seen upstream" in
+/// replication.md.
+// proves replication.67, replication.72
+#[test]
+fn a_mixed_swarm_follows_every_fork() {
+    if skipped("a_mixed_swarm_follows_every_fork") {
+        return;
+    }
+    let mut draw = Seeded::new(12).fork("swarm");
+    let (mut writer, opened) = start(json!({"seed": hex::encode(&SEED)}));
+    writer.ask(&json!({"append": {"from": 0, "count": 300}}));
+    let mut nodes: Vec<(Option<Node>, Value)> = vec![(Some(writer), opened.clone())];
+    for _ in 1..5 {
+        let (mut node, there) = start(json!({"key": opened["key"]}));
+        node.ask(&json!({"live": {"start": 0}}));
+        nodes.push((Some(node), there));
+    }
+    let mut ours: Vec<Ours> = (0..5).map(|_| Ours::replica(&opened)).collect();
+    for (number, one) in ours.iter_mut().enumerate() {
+        one.connect(&nodes[number].1, true);
+        one.connect(&nodes[(number + 1) % 5].1, true);
+    }
+    let (mut length, mut fork) = (300, 0);
+    for round in 0..8 {
+        let mut writer = nodes[0].0.take().expect("idle");
+        if round % 3 == 2 {
+            (length, fork) = (length - 50 - draw.below(40), fork + 1);
+            writer = ask_among(&mut ours, writer, json!({"truncate": {"length": length}})).0;
+        }
+        let count = 1 + draw.below(40);
+        let append = json!({"append": {"from": length, "count": count}});
+        nodes[0].0 = Some(ask_among(&mut ours, writer, append).0);
+        length += count;
+        let who = draw.below(5) as usize;
+        let last = ours[who].conns.len() - 1 - draw.below(2) as usize;
+        ours[who].cut(last);
+        ours[who].connect(&nodes[draw.below(5) as usize].1, true);
+    }
+    // A Node that is asked while it truncates may end the connection.
+    ours.iter_mut().for_each(|one| one.again = true);
+    for (node, _) in &mut nodes {
+        let todo = json!({"fork": {"fork": fork, "length": length}});
+        let (back, said) = ask_among(&mut ours, node.take().expect("idle"), todo);
+        assert_eq!(said, json!({"length": length, "fork": fork}));
+        let (back, said) = ask_among(&mut ours, back, json!({"check": {"from": 0, "count": length}}));
+        assert_eq!(said, json!({"ok": length}));
+        *node = Some(back);
+    }
+    let begin = Instant::now();
+    while !ours.iter().all(|one| one.live.core.fork() == fork && full(one, length)) {
+        for one in &mut ours {
+            one.turn();
+        }
+        let cores = ours.iter().map(|one| (one.live.core.fork(), one.live.core.contiguous_length()));
+        assert!(begin.elapsed() < PATIENCE, "{:?} of {length}", cores.collect::<Vec<_>>());
+    }
+    for one in &mut ours {
+        one.assert_blocks(length, 0);
+    }
+    nodes.into_iter().for_each(|(node, _)| node.expect("idle").finish());
 }
 
 #[test]

@@ -353,8 +353,8 @@ fn requests_are_answered_in_turn() {
     assert_eq!(said, [(5, 15), (4, 14), (2, 12), (1, 13)]);
     raw.say(1, kind::REQUEST, &Request { fork: 1, ..block(7, 3) });
     raw.say(1, kind::REQUEST, &block(8, 20));
-    let none = |request| NoData { request, reason: NOT_AVAILABLE };
-    assert_eq!(raw.hear::<NoData>(1, kind::NO_DATA), [none(7), none(8)]);
+    let none = |request, reason| NoData { request, reason };
+    assert_eq!(raw.hear::<NoData>(1, kind::NO_DATA), [none(7, NO_REASON), none(8, NOT_AVAILABLE)]);
     raw.say(1, kind::REQUEST, &Request { fork: 1, manifest: true, ..block(9, 3) });
     let said: Vec<Data> = raw.hear(1, kind::DATA);
     assert!(said[0].manifest.is_some() && said[0].block.is_none() && said[0].fork == 0);
