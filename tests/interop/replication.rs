@@ -944,8 +944,8 @@ fn a_mixed_swarm_ends_alike_on_a_line_that_loses() {
     assert!(lost.is_some_and(|lost| lost > 50), "hardly anything was lost: {said}");
 }
 
-/// Five of us and five Nodes, each Node joined to two of us; the writer truncates between appends, connections break and
-/// are made again: all end on its fork. No Node is joined to another, and nobody lies: see "Seen upstream" in
+/// Five of us and five Nodes, each Node joined to two of us; the writer truncates between appends, connections break
+/// and are made again: all end on its fork. No Node is joined to another, and nobody lies: see "Seen upstream" in
 /// replication.md.
 // proves replication.67, replication.72
 #[test]
