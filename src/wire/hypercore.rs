@@ -255,6 +255,8 @@ impl Wire for Data {
     const NAME: &'static str = "hypercore.data";
     const RULE: &'static str = "replication.5";
     const RULES: &'static [(&'static str, &'static str)] = &[
+        // Before it in a `RemoteProof`.
+        ("discovery key", "hypercore.99"),
         ("version", "hypercore.11"),
         ("type", "hypercore.10"),
         ("tree hash", "hypercore.10"),
@@ -313,21 +315,7 @@ pub struct RemoteProof {
 impl Wire for RemoteProof {
     const NAME: &'static str = "hypercore.remote_proof";
     const RULE: &'static str = "replication.5";
-    const RULES: &'static [(&'static str, &'static str)] = &[
-        ("discovery key", "hypercore.99"),
-        ("version", "hypercore.11"),
-        ("type", "hypercore.10"),
-        ("tree hash", "hypercore.10"),
-        ("namespace", "hypercore.10"),
-        ("public key", "hypercore.10"),
-        ("quorum", "hypercore.11"),
-        ("signers", "hypercore.11"),
-        ("prologue hash", "hypercore.11"),
-        ("prologue length", "hypercore.11"),
-        ("linked", "hypercore.11"),
-        ("linked key", "hypercore.11"),
-        ("user data", "hypercore.11"),
-    ];
+    const RULES: &'static [(&'static str, &'static str)] = Data::RULES;
     fn walk(&mut self, c: &mut Cursor<'_>) -> Result<(), Malformed> {
         c.fixed("discovery key", &mut self.discovery_key)?;
         self.data.walk(c)
