@@ -1,5 +1,6 @@
 //! Crashes at every step of drawn work: what was acknowledged is there afterwards, and nothing that never was.
 
+use super::auth::TreeState;
 use super::tests::{Bench, keys};
 use super::*;
 use crate::base::{Disk, Entropy, Seeded};

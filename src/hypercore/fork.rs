@@ -3,8 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::answers::auth;
 use super::auth::TreeState;
-use super::fetch::{Asked, auth};
+use super::fetch::Asked;
 use super::flat_tree::{Walk, left_span, right_span};
 use super::proof::{self, Held};
 use super::replicate::{Event, Fault, PeerId, Replicator};

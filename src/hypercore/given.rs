@@ -1,9 +1,10 @@
 //! Signatures that somebody else made, and cuts to a fork of one's own choice. Follows hypercore.95, hypercore.96.
 
+use super::Hypercore;
 use super::auth::TreeState;
-use super::{Error, Hypercore, TreeUpgrade};
-use crate::base::Cx;
+use crate::base::{Cx, Error};
 use crate::crypto::sign::KeyPair;
+use crate::wire::oplog::TreeUpgrade;
 
 impl Hypercore {
     /// Signs with that pair from now on, or with None not at all. It is not stored.

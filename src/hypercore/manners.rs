@@ -2,7 +2,7 @@
 //! peers that have fallen silent. Follows replication.105 to replication.107.
 
 use super::Hypercore;
-use super::fetch::check;
+use super::answers::check;
 use super::replicate::{PeerId, Replicator, Timer};
 use super::serve::{Answer, answer};
 use crate::base::{Cx, Error, Span, Time, limits, trace};

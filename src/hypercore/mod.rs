@@ -5,10 +5,12 @@
 //! written into `tree` and `bitfield`, and a new header replaces its entries. In memory are the roots, the bits, the
 //! nodes since the last flush and a small cache of others.
 
+mod answers;
 pub mod audit;
 pub mod auth;
 pub mod bitfield;
 mod conflict;
+mod cut;
 mod damage;
 pub mod draft;
 pub mod encryption;
@@ -18,6 +20,7 @@ pub mod flat_tree;
 mod fork;
 mod freeze;
 mod given;
+mod grow;
 mod hints;
 pub mod jobs;
 pub mod live;
@@ -50,14 +53,14 @@ use crate::base::{Cx, Error, Key, Mode, limits, trace};
 use crate::crypto::sign::KeyPair;
 use crate::wire::hypercore::Node;
 use crate::wire::manifest::Manifest;
-use crate::wire::oplog::{BitfieldUpdate, Entry, Header, Reorg, StoredKeys, TreeUpgrade, UserData};
+use crate::wire::oplog::{BitfieldUpdate, Entry, Header, StoredKeys, UserData};
 
-use auth::{Auth, TreeState};
+use auth::Auth;
 use bitfield::Bitfield;
 use encryption::Cipher;
 use oplog::Oplog;
 use snapshot::Cuts;
-use store::{Fresh, Store};
+use store::Store;
 use tree::Roots;
 
 /// What an acknowledged append outlives.
@@ -398,166 +401,6 @@ impl Hypercore {
         })
     }
 
-    /// Adds blocks behind the last, signed once. Returns the index of the first; an empty batch changes nothing.
-    ///
-    /// `Refused` if the core is not writable, `Invalid` for more than `limits::APPEND_MAX` blocks or one longer than
-    /// `limits::BLOCK_MAX` bytes. After an error the core is as before.
-    pub fn append<B: AsRef<[u8]>>(&mut self, cx: &mut Cx<'_>, blocks: &[B]) -> Result<u64, Error> {
-        match self.sealed(blocks) {
-            Some(sealed) => self.put(cx, &sealed, None),
-            None => self.put(cx, blocks, None),
-        }
-    }
-
-    /// Adds blocks as they are, also to an encrypted core.
-    pub fn append_raw<B: AsRef<[u8]>>(&mut self, cx: &mut Cx<'_>, blocks: &[B]) -> Result<u64, Error> {
-        self.put(cx, blocks, None)
-    }
-
-    fn put<B: AsRef<[u8]>>(
-        &mut self,
-        cx: &mut Cx<'_>,
-        blocks: &[B],
-        given: Option<&[u8]>,
-    ) -> Result<u64, Error> {
-        self.check_change()?;
-        let first = self.length();
-        if blocks.is_empty() {
-            return Ok(first);
-        }
-        let (roots, nodes, signature) = self.prepare(blocks, given)?;
-        let entry = Entry {
-            user_data: None,
-            nodes,
-            upgrade: Some(TreeUpgrade {
-                fork: self.fork,
-                ancestors: first,
-                length: roots.length(),
-                signature: signature.clone(),
-            }),
-            bitfield: Some(BitfieldUpdate { drop: false, start: first, length: blocks.len() as u64 }),
-        };
-        let start = self.roots.byte_length();
-        let added = roots.byte_length() - start;
-        // hypercore.43: blocks first, then the entry that vouches for them.
-        match blocks {
-            [block] => self.store.write_data(cx, start, block.as_ref())?,
-            _ => {
-                let mut bytes = Vec::with_capacity(added as usize);
-                blocks.iter().for_each(|block| bytes.extend_from_slice(block.as_ref()));
-                self.store.write_data(cx, start, &bytes)?;
-            }
-        }
-        let entry = self.add_entry(cx, entry)?;
-        self.store.put_nodes(&entry.nodes);
-        if let Some(update) = entry.bitfield {
-            self.set_bits(update);
-        }
-        self.roots = roots;
-        self.signature = signature;
-        self.unflushed += added;
-        let (count, length) = (blocks.len(), self.length());
-        trace!(cx, State, "hypercore", part: "", rule: "hypercore.43", "{count} blocks appended, length {length}");
-        self.written(cx);
-        Ok(first)
-    }
-
-    /// The tree with `blocks` behind the last, its new nodes and its signature.
-    fn prepare<B: AsRef<[u8]>>(
-        &self,
-        blocks: &[B],
-        given: Option<&[u8]>,
-    ) -> Result<(Roots, Vec<Node>, Vec<u8>), Error> {
-        if blocks.len() > limits::APPEND_MAX {
-            return Err(Error::Invalid("too many blocks at once"));
-        }
-        if blocks.iter().any(|block| block.as_ref().len() > limits::BLOCK_MAX) {
-            return Err(Error::Invalid("a block is too long"));
-        }
-        if self.length() + blocks.len() as u64 > limits::BLOCKS_MAX {
-            return Err(Error::Full);
-        }
-        let mut roots = self.roots.clone();
-        let mut nodes = Vec::with_capacity(2 * blocks.len());
-        let added = blocks.iter().map(|block| block.as_ref().len() as u64).sum();
-        if limits::LENGTH_MAX - roots.byte_length() < added {
-            return Err(Error::Full);
-        }
-        roots.extend(blocks, &mut nodes);
-        let state = TreeState { roots: roots.nodes(), length: roots.length(), fork: self.fork };
-        let signature = self.vouch(&state, given)?;
-        Ok((roots, nodes, signature))
-    }
-
-    /// Stores what a peer proved. Everything in `change` is verified already; here only its shape is checked, so
-    /// that no mistake of a caller can damage what is stored. (hypercore.44)
-    ///
-    /// `Refused`: another fork, a tree that is not longer, a block without its leaf, or a manifest of another key.
-    /// Also `Refused`: a tree of more than `limits::BLOCKS_MAX` blocks. After an error the core is as before.
-    pub fn apply(&mut self, cx: &mut Cx<'_>, change: Change) -> Result<(), Error> {
-        self.check_change()?;
-        let auth = self.check_manifest(change.manifest.as_ref(), change.upgrade.is_some())?;
-        let fresh = Fresh::new(&change.nodes);
-        let roots = match &change.upgrade {
-            Some(upgrade) if upgrade.fork != self.fork => return Err(Error::Refused("another fork")),
-            Some(upgrade) if upgrade.length <= self.length() => return Err(Error::Refused("not longer")),
-            Some(upgrade) => Some(self.gather(cx, upgrade.length, &fresh)?),
-            None => None,
-        };
-        let grown = roots.as_ref().unwrap_or(&self.roots);
-        if change.nodes.iter().any(|node| flat_tree::right_span(node.index) >= 2 * grown.length()) {
-            return Err(Error::Refused("a node beyond the tree"));
-        }
-        let block = change.block.filter(|(index, _)| !self.bits.get(*index));
-        if let Some((index, bytes)) = &block {
-            check_block(cx, &mut self.store, grown, &fresh, *index, bytes.len() as u64)?;
-            let at = self.store.byte_offset_with(cx, grown, *index, &fresh)?;
-            self.store.write_data(cx, at, bytes)?;
-            self.unflushed += bytes.len() as u64;
-        }
-        let ancestors = self.length();
-        let entry = Entry {
-            user_data: None,
-            nodes: change.nodes,
-            upgrade: change.upgrade.map(|upgrade| TreeUpgrade {
-                fork: upgrade.fork,
-                ancestors,
-                length: upgrade.length,
-                signature: upgrade.signature,
-            }),
-            bitfield: block.map(|(start, _)| BitfieldUpdate { drop: false, start, length: 1 }),
-        };
-        self.learn(cx, auth)?;
-        if entry != Entry::default() {
-            let entry = self.add_entry(cx, entry)?;
-            if let Some(tree) = &entry.upgrade {
-                let (from, to) = (tree.ancestors, tree.length);
-                trace!(cx, State, "hypercore", part: "", rule: "hypercore.44", "length {from} to {to}, proved");
-            }
-            if let Some(bits) = &entry.bitfield {
-                trace!(cx, State, "hypercore", part: "", rule: "hypercore.44", "block {} stored", bits.start);
-            }
-            self.commit(entry, roots);
-            self.written(cx);
-        }
-        Ok(())
-    }
-
-    /// hypercore.45: only a header can hold a manifest, so it is written before the tree that it vouches for.
-    fn learn(&mut self, cx: &mut Cx<'_>, auth: Option<Auth>) -> Result<(), Error> {
-        let Some(auth) = auth else { return Ok(()) };
-        self.header.manifest = Some(auth.manifest().clone());
-        let flushed = self.flush(cx);
-        match flushed {
-            Ok(()) => {
-                self.auth = Some(auth);
-                self.rekey();
-            }
-            Err(_) => self.header.manifest = None,
-        }
-        flushed
-    }
-
     /// Takes an entry that is in the oplog into memory.
     fn commit(&mut self, entry: Entry, roots: Option<Roots>) {
         self.store.put_nodes(&entry.nodes);
@@ -589,107 +432,6 @@ impl Hypercore {
         } else if update.start <= contiguous && contiguous < end {
             self.contiguous_length = self.bits.first_unset(contiguous);
         }
-    }
-
-    fn gather(&mut self, cx: &mut Cx<'_>, length: u64, fresh: &Fresh) -> Result<Roots, Error> {
-        if length > limits::BLOCKS_MAX {
-            return Err(Error::Refused("a tree that is too long"));
-        }
-        let found = Roots::gather(length, |index| match fresh.get(index) {
-            Some(node) => Ok(Some(*node)),
-            None => self.store.node(cx, index),
-        })?;
-        match found {
-            Some(roots) => Ok(roots),
-            None => Err(Error::Refused("a root is missing, or too large")),
-        }
-    }
-
-    /// Who may sign, if that is news: what a peer says, or for a tree without a manifest the key itself.
-    fn check_manifest(&self, manifest: Option<&Manifest>, tree: bool) -> Result<Option<Auth>, Error> {
-        if self.auth.is_some() || (manifest.is_none() && !tree) {
-            return Ok(None);
-        }
-        let auth = Auth::learn(self.header.key, manifest);
-        auth.map(Some).ok_or(Error::Refused("the manifest is not that of the key"))
-    }
-
-    /// Cuts the core to `length` blocks and signs that, with the next fork number. (hypercore.46)
-    pub fn truncate(&mut self, cx: &mut Cx<'_>, length: u64) -> Result<(), Error> {
-        let fork = self.fork.checked_add(1).ok_or(Error::Full)?;
-        self.truncate_to(cx, length, fork)
-    }
-
-    /// Replaces the core's tree by one of a higher fork that shares `ancestors` blocks with it, as its writer signed
-    /// it; what `change` says was verified. (hypercore.46)
-    pub fn reorg(&mut self, cx: &mut Cx<'_>, ancestors: u64, change: Change) -> Result<(), Error> {
-        self.check_change()?;
-        let Some(upgrade) = change.upgrade else {
-            return Err(Error::Invalid("a reorganisation needs a tree"));
-        };
-        let auth = self.check_manifest(change.manifest.as_ref(), true)?;
-        if upgrade.fork <= self.fork || ancestors > self.length().min(upgrade.length) {
-            return Err(Error::Refused("not a later fork of this core"));
-        }
-        let fresh = Fresh::new(&change.nodes);
-        if change.nodes.iter().any(|node| flat_tree::right_span(node.index) >= 2 * upgrade.length) {
-            return Err(Error::Refused("a node beyond the tree"));
-        }
-        if upgrade.length > limits::BLOCKS_MAX {
-            return Err(Error::Refused("a tree that is too long"));
-        }
-        let roots = Roots::gather(upgrade.length, |index| match fresh.get(index) {
-            Some(node) => Ok(Some(*node)),
-            None if flat_tree::right_span(index) < 2 * ancestors => self.store.node(cx, index),
-            None => Ok(None),
-        })?;
-        let roots = roots.ok_or(Error::Refused("a root is missing"))?;
-        self.learn(cx, auth)?;
-        let Upgrade { fork, length, signature } = upgrade;
-        self.cut(cx, TreeUpgrade { fork, ancestors, length, signature }, change.nodes, roots)?;
-        match change.block {
-            Some(block) => self.apply(cx, Change { block: Some(block), ..Change::default() }),
-            None => Ok(()),
-        }
-    }
-
-    fn cut(
-        &mut self,
-        cx: &mut Cx<'_>,
-        upgrade: TreeUpgrade,
-        nodes: Vec<Node>,
-        roots: Roots,
-    ) -> Result<(), Error> {
-        let (ancestors, old) = (upgrade.ancestors, self.length());
-        let drop = BitfieldUpdate { drop: true, start: ancestors, length: old - ancestors };
-        let to = upgrade.fork;
-        let length = upgrade.length;
-        trace!(
-            cx, State, "hypercore", part: "", rule: "hypercore.46",
-            "length {old} cut to {ancestors}, then {length}, fork {to}"
-        );
-        let entry = Entry { user_data: None, nodes, upgrade: Some(upgrade), bitfield: Some(drop) };
-        let entry = self.add_entry(cx, entry)?;
-        self.store.cut_nodes(ancestors);
-        self.keep_reorg(old, to, ancestors);
-        self.cuts.add(Reorg { from: self.fork, to, ancestors });
-        self.remote_contiguous = self.remote_contiguous.min(ancestors);
-        self.commit(entry, Some(roots));
-        self.sync_later(cx);
-        self.try_flush(cx);
-        Ok(())
-    }
-
-    /// Remembers a truncation of a core of `length` blocks, as a hint; four at most.
-    fn keep_reorg(&mut self, length: u64, to: u64, ancestors: u64) {
-        if length == 0 {
-            return;
-        }
-        let reorgs = &mut self.header.reorgs;
-        let excess = (reorgs.len() + 1).saturating_sub(4);
-        reorgs.drain(..excess);
-        reorgs.retain(|hint| hint.ancestors <= ancestors);
-        reorgs.push(Reorg { from: self.fork, to, ancestors });
     }
 
     /// Forgets the blocks of `start..end`; their nodes stay, so that other blocks can still be proved.
@@ -866,28 +608,6 @@ impl Hypercore {
         self.check_open()?;
         if self.read_only { Err(Error::Refused("the core was opened for reading only")) } else { Ok(()) }
     }
-}
-
-/// A block that came with `fresh` nodes: its leaf is known, and as long as it.
-fn check_block(
-    cx: &mut Cx<'_>,
-    store: &mut Store,
-    roots: &Roots,
-    fresh: &Fresh,
-    index: u64,
-    len: u64,
-) -> Result<(), Error> {
-    if index >= roots.length() || len > limits::STORED_BLOCK_MAX {
-        return Err(Error::Refused("a block beyond the tree, or too long"));
-    }
-    let leaf = match fresh.get(2 * index) {
-        Some(leaf) => Some(*leaf),
-        None => store.node(cx, 2 * index)?,
-    };
-    if leaf.is_none_or(|leaf| leaf.size != len) {
-        return Err(Error::Refused("a block without its leaf"));
-    }
-    Ok(())
 }
 
 #[cfg(test)]

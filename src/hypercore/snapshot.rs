@@ -1,7 +1,8 @@
 //! A core as it was at one moment, for reading. Follows hypercore.101.
 
-use super::{Hypercore, Reorg};
+use super::Hypercore;
 use crate::base::{Cx, Error, limits};
+use crate::wire::oplog::Reorg;
 
 /// What a core was: not longer when it grows, and readable up to where it was cut since.
 #[derive(Clone, PartialEq, Eq, Debug)]

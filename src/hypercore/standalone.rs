@@ -3,7 +3,7 @@
 
 use super::auth::TreeState;
 use super::proof::{self, Fault, Refusal};
-use super::{Hypercore, fetch};
+use super::{Hypercore, answers};
 use crate::base::{Cx, Error, Key};
 use crate::wire::hypercore::{Data, Grow, RemoteProof, Request, Wanted};
 use crate::wire::{decode, encode};
@@ -118,7 +118,7 @@ impl Hypercore {
     /// Stores what an answer proves, if it is good and of this fork. (hypercore.44, hypercore.98)
     pub fn apply_proof(&mut self, cx: &mut Cx<'_>, data: Data) -> Result<(), Fault> {
         self.check_change().map_err(Fault::Storage)?;
-        let mut change = fetch::check(cx, self, &data)?;
+        let mut change = answers::check(cx, self, &data)?;
         change.block = data.block.map(|block| (block.index, block.value));
         self.apply(cx, change).map_err(Fault::Storage)
     }
@@ -126,7 +126,7 @@ impl Hypercore {
     /// Checks an answer that proves a tree from block 0 on, with nothing that is here but the manifest: its length.
     /// (hypercore.98)
     pub fn verify_alone(&self, data: &Data) -> Result<u64, Fault> {
-        let auth = fetch::auth(self, data.manifest.as_ref()).ok_or(Fault::Manifest)?;
+        let auth = answers::auth(self, data.manifest.as_ref()).ok_or(Fault::Manifest)?;
         let prologue = auth.manifest().prologue.map(|prologue| (prologue.hash, prologue.length));
         let grown = proof::verify_alone(prologue, data)?;
         let signature = data.upgrade.as_ref().and_then(|upgrade| upgrade.signature.as_deref());

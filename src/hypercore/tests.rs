@@ -1,3 +1,4 @@
+use super::auth::TreeState;
 use super::snapshot::Snapshot;
 use super::*;
 use crate::base::{NoTrace, Seeded, Time, hex};

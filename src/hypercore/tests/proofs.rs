@@ -4,6 +4,7 @@
 use super::*;
 use crate::hypercore::proof::Fault;
 use crate::wire::hypercore::{Grow, Request, Wanted};
+use crate::wire::oplog::Reorg;
 
 fn written(count: u8) -> (Bench, Hypercore) {
     let mut bench = Bench::new();
