@@ -167,17 +167,16 @@ impl Replicator {
         Ok(id)
     }
 
-    /// Looks for the block with byte `bytes` of the core, which need not be here. `padding`: bytes at the front of each
-    /// block that do not count. (replication.99)
+    /// Looks for the block with byte `bytes` of the core, which need not be here. Bytes are those of the program, without
+    /// padding. (replication.99, hypercore.92)
     pub fn seek(
         &mut self,
         cx: &mut Cx<'_>,
         core: &mut Hypercore,
         bytes: u64,
-        padding: u64,
         timeout: Option<Span>,
     ) -> Result<JobId, Error> {
-        let id = self.start_job(cx, Job::Seek(Seeking::new(bytes, padding)), timeout)?;
+        let id = self.start_job(cx, Job::Seek(Seeking::new(bytes)), timeout)?;
         self.jobs.seeks.insert(id);
         self.update_seeks(cx, core);
         self.update_all(cx, core);

@@ -77,14 +77,8 @@ impl Live {
     }
 
     /// See `Replicator::seek`.
-    pub fn seek(
-        &mut self,
-        cx: &mut Cx<'_>,
-        bytes: u64,
-        padding: u64,
-        timeout: Option<Span>,
-    ) -> Result<JobId, Error> {
-        self.replicator.seek(cx, &mut self.core, bytes, padding, timeout)
+    pub fn seek(&mut self, cx: &mut Cx<'_>, bytes: u64, timeout: Option<Span>) -> Result<JobId, Error> {
+        self.replicator.seek(cx, &mut self.core, bytes, timeout)
     }
 
     /// See `Replicator::download`.

@@ -18,7 +18,6 @@ const TRIES: usize = 64;
 /// A byte that is looked for.
 pub(super) struct Seeking {
     bytes: u64,
-    padding: u64,
     /// The node below which it is, the lowest that is known; none: it is not within the core, as far as that is here.
     below: Option<u64>,
     /// Who was asked.
@@ -28,16 +27,12 @@ pub(super) struct Seeking {
 }
 
 impl Seeking {
-    pub(super) fn new(bytes: u64, padding: u64) -> Seeking {
-        Seeking { bytes, padding, below: None, asked: None, refused: None }
+    pub(super) fn new(bytes: u64) -> Seeking {
+        Seeking { bytes, below: None, asked: None, refused: None }
     }
 
     pub(super) fn restart(&mut self) {
         (self.below, self.asked, self.refused) = (None, None, None);
-    }
-
-    fn size(&self, node: &Node) -> u64 {
-        node.size.saturating_sub(self.padding.saturating_mul(leaves(node.index)))
     }
 
     /// Where it is, if what is here tells: block and offset in it.
@@ -47,8 +42,9 @@ impl Seeking {
             return Some((0, 0));
         }
         self.below = None;
+        let padding = core.padding();
         for root in core.roots().to_vec() {
-            let size = self.size(&root);
+            let size = unpadded(&root, padding);
             if left == size {
                 return Some((right_span(root.index) / 2 + 1, 0));
             }
@@ -63,7 +59,7 @@ impl Seeking {
                     self.below = Some(here);
                     return None;
                 };
-                let size = self.size(&child);
+                let size = unpadded(&child, padding);
                 if size == left {
                     return Some((right_span(child.index) / 2 + 1, 0));
                 }
@@ -78,6 +74,11 @@ impl Seeking {
     }
 }
 
+/// Bytes below a node that are the program's. (hypercore.92)
+fn unpadded(node: &Node, padding: u64) -> u64 {
+    node.size.saturating_sub(padding.saturating_mul(leaves(node.index)))
+}
+
 impl Replicator {
     /// Asks a peer for what narrows a seek down. (replication.99, replication.101)
     pub(super) fn ask_seek(&mut self, cx: &mut Cx<'_>, core: &mut Hypercore, id: PeerId) -> bool {
@@ -86,7 +87,7 @@ impl Replicator {
             if seeking.asked.is_some() || seeking.refused == Some((id, seeking.below)) {
                 continue;
             }
-            let seek = Seek { bytes: seeking.bytes, padding: seeking.padding };
+            let seek = Seek { bytes: seeking.bytes, padding: core.padding() };
             let asked = match seeking.below {
                 None => self.may_upgrade(core, id) && self.ask_upgrade_for(cx, core, id, job, seek),
                 Some(below) => self.ask_below(cx, core, id, job, below, seek),

@@ -723,7 +723,7 @@ fn we_seek_and_download_at_node() {
             let size = made(index, 0).len() as u64;
             if index % 29 == 0 {
                 for (bytes, offset) in [(at, 0), (at + size - 1, size - 1)] {
-                    let job = ours.live.seek(cx!(ours), bytes, 0, None).expect("room");
+                    let job = ours.live.seek(cx!(ours), bytes, None).expect("room");
                     ours.until("a seek", |ours| ended(ours, job).is_some());
                     assert_eq!(ended(&ours, job), Some(Ok(Done::Sought { index, offset })));
                 }

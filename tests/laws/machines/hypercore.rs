@@ -56,7 +56,7 @@ impl Subject for Core {
                 let timeout = draw.chance(500).then(|| Span::from_millis(draw.below(900)));
                 let job = match draw.below(4) {
                     0 => live.fetch(cx, draw.below(10), timeout),
-                    1 => live.seek(cx, draw.below(200), draw.below(3), timeout),
+                    1 => live.seek(cx, draw.below(200), timeout),
                     2 => live.wait_for_update(cx, timeout),
                     _ => {
                         let (start, linear) = (draw.below(9), draw.chance(500));

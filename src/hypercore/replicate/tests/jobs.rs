@@ -4,8 +4,10 @@
 use super::world::World;
 use super::{NEAR, SOON, blocks};
 use crate::base::{Entropy, Seeded, Span};
+use crate::crypto::sign::KeyPair;
 use crate::hypercore::jobs::{Done, Download, JobId, Undone};
 use crate::hypercore::replicate::*;
+use crate::hypercore::{Encryption, Open};
 use crate::wire::hypercore::kind;
 
 fn outcome(world: &World, node: usize, id: JobId) -> Option<Result<Done, Undone>> {
@@ -41,7 +43,7 @@ fn fetch(world: &mut World, node: usize, index: u64, timeout: Option<Span>) -> J
 
 fn seek(world: &mut World, node: usize, bytes: u64) -> JobId {
     let now = world.now;
-    world.nodes[node].with(now, |live, cx| live.seek(cx, bytes, 0, None).expect("room"))
+    world.nodes[node].with(now, |live, cx| live.seek(cx, bytes, None).expect("room"))
 }
 
 fn download(world: &mut World, node: usize, what: Download) -> JobId {
@@ -132,6 +134,38 @@ fn every_byte_is_found() {
             assert_eq!(found, Some(Ok(Done::Sought { index, offset })), "byte {bytes} of {count} blocks");
         }
         assert_eq!(world.faults(reader) + world.faults(writer), 0);
+        assert_eq!(world.nodes[writer].live.replicator.stats().invalid_requests, 0);
+    }
+}
+
+/// Bytes of an encrypted core are those that were encrypted, also for who does not know its manifest yet.
+// proves replication.99, hypercore.92
+#[test]
+fn a_seek_does_not_count_padding() {
+    for compat in [false, true] {
+        let mut world = World::new(41);
+        let encryption = Some(Encryption::new([9; 32]));
+        let pair = Some(KeyPair::from_seed([7; 32]));
+        let writer =
+            world.node(Open { key_pair: pair, compat, encryption: encryption.clone(), ..Open::default() });
+        let all = blocks(0, 40);
+        world.append(writer, &all);
+        let mut at = 0;
+        for (index, block) in (0..).zip(&all) {
+            let key = Some(*world.nodes[writer].live.core.key());
+            let reader = world.node(Open { key, encryption: encryption.clone(), ..Open::default() });
+            let early = seek(&mut world, reader, at + 1);
+            world.join(writer, reader, NEAR);
+            world.run(SOON);
+            let late = seek(&mut world, reader, at);
+            world.run(SOON);
+            let sought = |offset| Some(Ok(Done::Sought { index, offset }));
+            assert_eq!(outcome(&world, reader, early), sought(1), "block {index}");
+            assert_eq!(outcome(&world, reader, late), sought(0), "block {index}");
+            let received = world.nodes[reader].live.replicator.stats().blocks_received;
+            assert!(received <= 3, "{received} blocks for block {index}");
+            at += block.len() as u64;
+        }
         assert_eq!(world.nodes[writer].live.replicator.stats().invalid_requests, 0);
     }
 }
