@@ -251,8 +251,10 @@ pub const REMOTE_PAGES_MAX: usize = 1024;
 pub const REMOTE_RUNS_MAX: usize = 1024;
 /// Requests of a replication peer that wait to be answered; further ones are answered without data.
 pub const REPLICATION_REQUESTS_MAX: usize = 4096;
-/// Messages to a replication peer that wait to be taken; beyond, answers to its wants are left out, and one that should
-/// hear of a new block is closed.
+/// Ranges of blocks of which a replication peer wants to hear and has not yet; further ones are not answered.
+pub const REPLICATION_WANTS_MAX: usize = 1024;
+/// Messages to a replication peer that wait to be taken; beyond, it is asked for nothing more, and one that should hear
+/// of a new block is closed.
 pub const REPLICATION_OUT_MAX: usize = 8192;
 /// Bytes of messages to replication peers that are taken before the connection below takes them in turn, plus one
 /// message. A connection that is full is only noticed then.

@@ -12,7 +12,7 @@ use super::jobs::{Job, JobId};
 use super::proof;
 use super::remote::Has;
 use super::replicate::{Peer, PeerId, Replicator, Timer};
-use crate::base::{Cx, Span, Time};
+use crate::base::{Cx, Span, Time, limits};
 use crate::wire::hypercore::{Cancel, Data, Grow, Request, Seek, Want, Wanted, kind};
 
 /// Up to this round trip time a peer is near.
@@ -239,6 +239,10 @@ impl Replicator {
         while let Some(peer) = self.peers.get_mut(&id) {
             let most = self.download_pace.ahead(peer.asking.mean());
             let room = peer.asking.len() < peer.asking.window(count, self.window).min(most);
+            if peer.out.len() >= limits::REPLICATION_OUT_MAX {
+                peer.held = true; // replication.108
+                return;
+            }
             if !room || peer.paused || peer.asking.silent || !peer.synced || !peer.sync.uploading {
                 return;
             }

@@ -53,7 +53,7 @@ pub enum Input<'a> {
     PeerClosed {
         peer: PeerId,
     },
-    /// Whether the connection takes more bytes; while it does not, answers wait (all else is short).
+    /// Whether the connection takes more bytes; while it does not, all that is to be said waits. (replication.108)
     Writable {
         peer: PeerId,
         writable: bool,
@@ -292,6 +292,8 @@ pub(super) struct Peer {
     pub(super) bad_pushes: u32,
     /// So much waits to be taken that something was left out.
     pub(super) slow: bool,
+    /// It was asked no more because so much waits to be taken.
+    pub(super) held: bool,
     pub(super) sync_due: bool,
     /// It is listed among those that may have something to say.
     pub(super) speaking: bool,
@@ -317,6 +319,7 @@ impl Peer {
             pushed: 0,
             bad_pushes: 0,
             slow: false,
+            held: false,
             sync_due: true,
             speaking: false,
             out: VecDeque::new(),
@@ -586,12 +589,8 @@ impl Replicator {
             kind::CANCEL => decode(bytes).map(|cancel| self.on_cancel(id, cancel)),
             kind::DATA => decode(bytes).map(|data| self.on_data(cx, core, id, data)),
             kind::NO_DATA => decode::<NoData>(bytes).map(|no_data| self.on_no_data(cx, core, id, no_data)),
-            kind::WANT => decode(bytes).map(|want| self.on_want(core, id, want)),
-            kind::UNWANT => decode::<Want>(bytes).map(|want| {
-                if let Some(peer) = self.peers.get_mut(&id) {
-                    peer.wants.remove(&want);
-                }
-            }),
+            kind::WANT => decode(bytes).map(|want| self.on_want(id, want)),
+            kind::UNWANT => decode(bytes).map(|want: Want| self.on_unwant(id, &want)),
             kind::BITFIELD => decode(bytes).map(|bitfield: Bitfield| {
                 if let Some(peer) = self.peers.get_mut(&id) {
                     peer.has.bitfield(bitfield.start, &bitfield.words);
@@ -627,14 +626,23 @@ impl Replicator {
                 self.close(cx, core, id, Close::Fault(Fault::Slow));
                 break;
             }
+            if self.peers.get(&id).is_some_and(|peer| !peer.answering.writable) {
+                self.peers.silent(); // replication.108
+                continue;
+            }
             if let Some(sync) = self.sync_of(core, id) {
                 return Some(Output::Message { peer: id, kind: kind::SYNC, bytes: encode(&sync) });
             }
             if let Some((kind, bytes)) = self.peers.get_mut(&id).and_then(|peer| peer.out.pop_front()) {
                 return Some(Output::Message { peer: id, kind, bytes });
             }
+            if self.peers.get_mut(&id).is_some_and(|peer| std::mem::take(&mut peer.held)) {
+                self.update_peer(cx, core, id);
+                continue;
+            }
             // One answer of each peer in turn.
-            if let Some((kind, bytes)) = self.next_answer(cx, core, id) {
+            let told = self.next_told(core, id);
+            if let Some((kind, bytes)) = told.or_else(|| self.next_answer(cx, core, id)) {
                 self.peers.next_turn();
                 return Some(Output::Message { peer: id, kind, bytes });
             }

@@ -10,7 +10,7 @@ use super::replicate::{Close, Event, Fault, PeerId, Replicator, Timer};
 use crate::base::{Cx, Error, Span, limits, trace};
 use crate::wire::encode_into;
 use crate::wire::hypercore::{
-    Cancel, Data, INVALID_REQUEST, NO_REASON, NOT_AVAILABLE, NoData, Request, kind,
+    Cancel, Data, INVALID_REQUEST, NO_REASON, NOT_AVAILABLE, NoData, Request, Want, kind,
 };
 
 /// Requests of a peer that no tree could answer, until the channel is closed. (replication.74)
@@ -25,6 +25,8 @@ pub(super) struct Answering {
     queue: VecDeque<(u64, u64)>,
     urgent: Vec<(u64, u64)>,
     serial: u64,
+    /// What it wants to hear of, and was not told yet. (replication.108)
+    pub(super) wants: VecDeque<Want>,
     /// Requests that are refused after a while.
     refused: BTreeSet<u64>,
     invalid: u32,
@@ -38,6 +40,7 @@ impl Default for Answering {
             queue: VecDeque::new(),
             urgent: Vec::new(),
             serial: 0,
+            wants: VecDeque::new(),
             refused: BTreeSet::new(),
             invalid: 0,
         }
@@ -78,6 +81,13 @@ impl Answering {
 
     fn cancel(&mut self, id: u64) {
         self.waiting.remove(&id);
+    }
+
+    /// replication.108
+    pub(super) fn want(&mut self, want: Want) {
+        if self.wants.len() < limits::REPLICATION_WANTS_MAX && !self.wants.contains(&want) {
+            self.wants.push_back(want);
+        }
     }
 
     pub(super) fn refused(&self) -> impl Iterator<Item = u64> {

@@ -1,11 +1,14 @@
 //! Telling peers what is here, and hearing what is there. Follows replication.40 to replication.46, replication.57 and
 //! replication.58.
 
+use std::collections::VecDeque;
+
 use super::bitfield::PAGE_BITS;
 use super::replicate::{Close, Event, Peer, PeerId, Replicator};
 use super::{Hypercore, flat_tree};
 use crate::base::{Cx, limits};
 use crate::wire::hypercore::{Bitfield, Range, Sync, Want, kind};
+use crate::wire::{decode, encode};
 
 /// When a peer is told that a range is there although the blocks are old: not at all, unless it is behind this many.
 const LAST_BLOCKS: u64 = 256;
@@ -138,40 +141,67 @@ impl Replicator {
                 return;
             }
         }
+        let range = Range { drop, start, length };
+        if !peer.answering.writable && joined(&mut peer.out, &range) {
+            return;
+        }
         peer.slow |= peer.out.len() >= limits::REPLICATION_OUT_MAX;
         if !peer.slow {
-            peer.send(kind::RANGE, Range { drop, start, length });
+            peer.send(kind::RANGE, range);
         }
     }
 
-    /// Answers a WANT with what is here. (replication.57, replication.58)
-    pub(super) fn on_want(&mut self, core: &Hypercore, id: PeerId, want: Want) {
-        let Some(peer) = self.peers.get_mut(&id) else { return };
-        if !peer.wants.add(&want) || peer.paused || peer.out.len() >= limits::REPLICATION_OUT_MAX {
-            return;
+    pub(super) fn on_want(&mut self, id: PeerId, want: Want) {
+        if let Some(peer) = self.peers.get_mut(&id)
+            && peer.wants.add(&want)
+            && !peer.paused
+        {
+            peer.answering.want(want);
         }
-        let (start, length) = (want.start, core.length());
+    }
+
+    pub(super) fn on_unwant(&mut self, id: PeerId, want: &Want) {
+        if let Some(peer) = self.peers.get_mut(&id) {
+            peer.wants.remove(want);
+            peer.answering.wants.retain(|other| other != want);
+        }
+    }
+
+    /// The next message that tells a peer what is here of what it wants, made now: what waits are the wants, not the
+    /// words. (replication.57, replication.58, replication.108)
+    pub(super) fn next_told(&mut self, core: &Hypercore, id: PeerId) -> Option<(u64, Vec<u8>)> {
+        let peer = self.peers.get_mut(&id).filter(|peer| !peer.paused)?;
+        let length = core.length();
         let known = length.min(core.contiguous_length());
-        let end = start.saturating_add(want.length);
-        if end < known || known == length || (want.any && start < known) {
-            return peer.send(kind::RANGE, Range { drop: false, start: 0, length: known });
-        }
-        let end = end.min(length);
-        if want.any {
-            if let Some(bit) = core.bits().first_set(start).filter(|bit| *bit < end) {
-                peer.send(kind::RANGE, Range { drop: false, start: bit, length: 1 });
+        let range = |start, length| (kind::RANGE, encode(&Range { drop: false, start, length }));
+        while let Some(want) = peer.answering.wants.pop_front() {
+            let start = want.start;
+            let end = start.saturating_add(want.length);
+            if end < known || known == length || (want.any && start < known) {
+                return Some(range(0, known));
             }
-            return;
-        }
-        let mut at = start / 32 * 32;
-        while at < end {
-            let stop = (at / SEGMENT + 1).saturating_mul(SEGMENT).min(end.div_ceil(32) * 32);
-            let words = words(core, at, stop);
-            if !words.is_empty() {
-                peer.send(kind::BITFIELD, Bitfield { start: at, words });
+            let end = end.min(length);
+            if want.any {
+                match core.bits().first_set(start).filter(|bit| *bit < end) {
+                    Some(bit) => return Some(range(bit, 1)),
+                    None => continue,
+                }
             }
-            at = stop;
+            let mut at = start / 32 * 32;
+            while at < end {
+                let stop = (at / SEGMENT + 1).saturating_mul(SEGMENT).min(end.div_ceil(32) * 32);
+                let words = words(core, at, stop);
+                if !words.is_empty() {
+                    if stop < end {
+                        let rest = Want { start: stop, length: end - stop, any: false };
+                        peer.answering.wants.push_front(rest);
+                    }
+                    return Some((kind::BITFIELD, encode(&Bitfield { start: at, words })));
+                }
+                at = stop;
+            }
         }
+        None
     }
 
     /// The SYNC that is due to a peer. (replication.40)
@@ -194,6 +224,19 @@ impl Replicator {
             allow_push,
         })
     }
+}
+
+/// Puts a range to the one that waits last, if they touch and say the same. (replication.108)
+fn joined(out: &mut VecDeque<(u64, Vec<u8>)>, range: &Range) -> bool {
+    let Some((kind::RANGE, bytes)) = out.back_mut() else { return false };
+    let Ok(last) = decode::<Range>(bytes) else { return false };
+    let (last_end, end) = (last.start.saturating_add(last.length), range.start.saturating_add(range.length));
+    if last.drop != range.drop || range.start > last_end || last.start > end {
+        return false;
+    }
+    let start = last.start.min(range.start);
+    *bytes = encode(&Range { drop: last.drop, start, length: last_end.max(end) - start });
+    true
 }
 
 /// Bits of a segment: a bitfield message covers at most one.

@@ -53,6 +53,70 @@ fn appends_reach_everybody() {
     assert!(world.nodes[third].events.contains(&Event::Appended { length: total }));
 }
 
+/// hypercore test/replicate.js: peer-add, append, truncate and download are told, each once and in this order.
+#[test]
+fn peers_appends_and_cuts_are_told() {
+    let mut world = World::new(8);
+    let writer = world.writer(false);
+    world.append(writer, &blocks(0, 2));
+    let replica = world.replica();
+    let link = world.join(writer, replica, NEAR);
+    let peer = PeerId(link as u64);
+    world.run(SOON);
+    let now = world.now;
+    world.nodes[writer].with(now, |live, cx| live.truncate(cx, 1).expect("a writer"));
+    world.run(SOON);
+    world.append(writer, &blocks(5, 2));
+    world.run(SOON);
+    world.cut(link);
+    world.run(SOON);
+    let told = |node: usize| -> Vec<&Event> {
+        let plain = |event: &&Event| !matches!(event, Event::Downloaded { .. } | Event::Uploaded { .. });
+        world.nodes[node].events.iter().filter(plain).collect()
+    };
+    let heard = [
+        &Event::PeerAdded { peer },
+        &Event::Appended { length: 2 },
+        &Event::Truncated { length: 1, fork: 1 },
+        &Event::Appended { length: 3 },
+        &Event::PeerRemoved { peer },
+    ];
+    assert_eq!(told(replica), heard);
+    let (first, rest) = (told(writer)[0].clone(), &told(writer)[1..]);
+    assert_eq!(first, Event::Appended { length: 2 });
+    assert_eq!(rest, [&[heard[0]], &heard[2..]].concat());
+    let downloaded = |event: &&Event| matches!(event, Event::Downloaded { .. });
+    assert_eq!(world.nodes[replica].events.iter().filter(downloaded).count(), 4);
+}
+
+/// The connection ends after any number of messages, and another begins: what came is kept and not sent again.
+#[test]
+fn a_download_goes_on_after_any_disconnect() {
+    let count = 60;
+    for steps in 0..140 {
+        let mut world = World::new(steps);
+        let writer = world.writer(steps % 2 == 0);
+        world.append(writer, &blocks(0, count));
+        let replica = world.replica();
+        for _ in 0..3 {
+            let link = world.join(writer, replica, NEAR);
+            for _ in 0..steps {
+                let until = world.now + SOON;
+                world.step(until);
+            }
+            world.cut(link);
+        }
+        let had: Vec<u64> = (0..count).filter(|n| world.nodes[replica].live.core.has(*n)).collect();
+        let before = world.nodes[writer].live.replicator.stats().blocks_sent;
+        world.join(writer, replica, NEAR);
+        world.run(SOON);
+        world.assert_same(&format!("cut after {steps} steps"));
+        let sent = world.nodes[writer].live.replicator.stats().blocks_sent - before;
+        assert_eq!(sent, count - had.len() as u64, "cut after {steps} steps");
+        assert_eq!(world.faults(writer) + world.faults(replica), 0);
+    }
+}
+
 /// 2 to 6 peers, any links, cut and joined at any time, answers that overtake each other: in the end everybody has the
 /// same verified blocks.
 // proves replication.93

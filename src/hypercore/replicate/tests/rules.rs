@@ -632,6 +632,60 @@ fn what_nobody_takes_is_bounded() {
     assert_eq!(raw.hear::<Sync>(2, kind::SYNC).len(), 1);
 }
 
+/// A peer that reads nothing and sends whatever makes us speak: what waits for it stays small, and is said when it reads.
+// proves replication.108
+#[test]
+fn a_full_connection_holds_little() {
+    let mut raw = Raw::writer(20_000);
+    let now = raw.now;
+    raw.core().with(now, |live, cx| live.core.clear(cx, 1, 2).expect("a disk"));
+    raw.open(1);
+    raw.outputs();
+    raw.input(Input::Writable { peer: PeerId(1), writable: false });
+    for n in 0..20_000 {
+        let chunk = 32 << (n % 4);
+        let start = n % 2000 * chunk;
+        raw.say(1, kind::WANT, &Want { start, length: chunk, any: n % 7 == 0 });
+        raw.sync(1, n % 3, 0);
+        raw.say(1, kind::REQUEST, &block(1 + n % 5000, n));
+        raw.world.append(raw.node, &super::blocks(20_000 + n, u64::from(n % 20 == 0)));
+        assert_eq!(raw.outputs(), [], "it takes nothing");
+    }
+    raw.input(Input::Writable { peer: PeerId(1), writable: true });
+    let said = raw.outputs();
+    let kinds =
+        |wanted| said.iter().filter(|o| matches!(o, Output::Message { kind, .. } if *kind == wanted)).count();
+    let small = said.iter().map(|output| match output {
+        Output::Message { kind: kind::DATA, .. } => 0,
+        Output::Message { bytes, .. } => bytes.len(),
+        other => panic!("{other:?}"),
+    });
+    assert_eq!(kinds(kind::SYNC), 1);
+    let told = kinds(kind::RANGE) + kinds(kind::BITFIELD);
+    assert!((100..1 + limits::REPLICATION_WANTS_MAX).contains(&told), "{told}");
+    assert!(kinds(kind::DATA) <= limits::REPLICATION_REQUESTS_MAX);
+    assert!(small.sum::<usize>() < 1 << 20);
+    let Output::Message { kind: kind::SYNC, .. } = said[0] else { panic!("{:?}", said[0]) };
+    let Output::Message { kind: kind::RANGE, bytes, .. } = &said[1] else { panic!("{:?}", said[1]) };
+    assert_eq!(decode::<Range>(bytes), Ok(Range { drop: false, start: 20_000, length: 1000 }));
+}
+
+/// A want that is taken back before it was answered is not answered.
+// proves replication.108
+#[test]
+fn a_want_is_taken_back() {
+    let mut raw = Raw::writer(400);
+    let now = raw.now;
+    raw.core().with(now, |live, cx| live.core.clear(cx, 1, 2).expect("a disk"));
+    raw.open(1);
+    raw.outputs();
+    let wants = [0, 64, 128].map(|start| Want { start, length: 64, any: false });
+    wants.iter().chain(&wants).for_each(|want| raw.say(1, kind::WANT, want));
+    raw.say(1, kind::UNWANT, &wants[1]);
+    let starts: Vec<u64> = raw.hear::<Bitfield>(1, kind::BITFIELD).iter().map(|bits| bits.start).collect();
+    assert_eq!(starts, [0, 128]);
+}
+
 fn extension(name: &str, message: &[u8]) -> Extension {
     Extension { name: name.to_owned(), message: message.to_owned() }
 }
