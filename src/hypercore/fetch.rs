@@ -21,6 +21,8 @@ const NEAR: Span = Span::from_millis(50);
 const WINDOW_BYTES: u64 = 2 << 20;
 /// How often a block may be asked for at one time. (replication.84)
 const ASKED_MAX: usize = 3;
+/// With fewer blocks missing a download begins at the first. (replication.109)
+const SCATTER: u64 = 512;
 /// Looked at, for one more block to ask twice.
 const HOTSWAP_LOOK: usize = 64;
 /// Blocks of a chunk in a WANT. (replication.86)
@@ -83,8 +85,10 @@ pub(super) struct Asking {
     /// Answers that wait for a promised node: peers answer in any order.
     pub(super) early: BTreeMap<u64, Vec<(Asked, Data)>>,
     pub(super) early_count: usize,
-    /// Blocks before this one are here, asked for, or not at the peer.
+    /// Blocks before this one and not before where the download begins are here, asked for, or not at the peer.
     next: u64,
+    /// The same of blocks before where it begins.
+    behind: u64,
     /// Nothing from `next` on.
     dry: bool,
     /// The same for each range that is downloaded.
@@ -111,7 +115,7 @@ impl Asking {
 
     /// Blocks from this one on may be at the peer now.
     pub(super) fn restart(&mut self, from: u64) {
-        self.next = self.next.min(from);
+        (self.next, self.behind) = (self.next.min(from), self.behind.min(from));
         self.dry = false;
         self.cursors.clear();
     }
@@ -213,6 +217,18 @@ impl Replicator {
         self.peers.quietly().for_each(|peer| peer.asking.restart(0));
     }
 
+    /// Where a download of everything begins: with several peers anywhere, so that readers have something to give each
+    /// other. (replication.109)
+    pub(super) fn scatter(&mut self, cx: &mut Cx<'_>, core: &Hypercore) {
+        let (first, length) = (core.contiguous_length(), core.length());
+        let missing = length.saturating_sub(first);
+        if self.peers.len() < 2 || missing <= SCATTER || (first + 1..length).contains(&self.begin) {
+            return;
+        }
+        self.begin = first + 1 + cx.entropy.below(missing - 1);
+        self.restart();
+    }
+
     pub(super) fn update_all(&mut self, cx: &mut Cx<'_>, core: &mut Hypercore) {
         let ids: Vec<PeerId> = self.peers.keys().copied().collect();
         ids.into_iter().for_each(|id| self.update_peer(cx, core, id));
@@ -303,17 +319,24 @@ impl Replicator {
             return false;
         }
         let end = valid_end(core, peer);
-        let at = peer.asking.next.max(core.contiguous_length());
-        if let Some(at) = find(core, &peer.has, &self.inflight, at, end) {
+        let first = core.contiguous_length();
+        let begin = self.begin.clamp(first, end.max(first));
+        let ahead = find(core, &peer.has, &self.inflight, peer.asking.next.max(begin), end);
+        if ahead.is_none() {
+            peer.asking.next = end;
+        }
+        let behind = || find(core, &peer.has, &self.inflight, peer.asking.behind.max(first), begin);
+        if let Some(at) = ahead.or_else(behind) {
             if self.ask_block(cx, core, id, at, 0) {
                 if let Some(peer) = self.peers.get_mut(&id) {
-                    peer.asking.next = at + 1;
+                    let next = if at >= begin { &mut peer.asking.next } else { &mut peer.asking.behind };
+                    *next = at + 1;
                 }
                 return true;
             }
             return false;
         }
-        peer.asking.next = end;
+        peer.asking.behind = begin;
         peer.asking.dry = true;
         self.want_missing(core, id, core.contiguous_length(), end);
         false

@@ -357,6 +357,8 @@ pub struct Replicator {
     pub(super) upgrading: Option<PeerId>,
     pub(super) manifest_from: Option<PeerId>,
     pub(super) download: bool,
+    /// Where the download of everything begins; before the first missing block: there.
+    pub(super) begin: u64,
     pub(super) active: bool,
     pub(super) stalled: bool,
     told_stalled: bool,
@@ -392,6 +394,7 @@ impl Default for Replicator {
             upgrading: None,
             manifest_from: None,
             download: false,
+            begin: 0,
             active: true,
             stalled: false,
             told_stalled: false,
@@ -519,6 +522,7 @@ impl Replicator {
                 self.peers.insert(id, Peer { seeks: theirs.seeks, ..Peer::new() });
                 self.idle.remove(&id);
                 self.tell(Event::PeerAdded { peer: id });
+                self.scatter(cx, core);
                 trace!(cx, State, "hypercore", part: id, rule: "replication.12", "open");
                 let known = core.length().min(core.contiguous_length());
                 if known > 0 {

@@ -61,6 +61,7 @@ impl Replicator {
             self.tell(Event::Appended { length: now.1 });
         }
         self.job_core(cx, core, cut.then_some(before));
+        self.scatter(cx, core);
         let ids: Vec<PeerId> = self.peers.keys().copied().collect();
         for id in ids {
             let Some(peer) = self.peers.get_mut(&id) else { continue };

@@ -117,6 +117,27 @@ fn a_download_goes_on_after_any_disconnect() {
     }
 }
 
+/// Readers that know each other take from the writer little more than it has: the rest comes from each other.
+// proves replication.109
+#[test]
+fn readers_take_blocks_from_each_other() {
+    let mut world = World::new(11);
+    let writer = world.writer(false);
+    world.append(writer, &blocks(0, 3000));
+    let readers: Vec<usize> = (0..4).map(|_| world.replica()).collect();
+    for (n, &one) in readers.iter().enumerate() {
+        world.join(writer, one, NEAR);
+        for &other in &readers[..n] {
+            world.join(one, other, NEAR);
+        }
+    }
+    world.run(SOON);
+    world.assert_same("all");
+    let sent: Vec<u64> = world.nodes.iter().map(|node| node.live.replicator.stats().blocks_sent).collect();
+    assert!(sent[0] < 8000, "of 12000: {sent:?}");
+    assert!(sent.iter().sum::<u64>() < 14_000, "hardly a block comes twice: {sent:?}");
+}
+
 /// 2 to 6 peers, any links, cut and joined at any time, answers that overtake each other: in the end everybody has the
 /// same verified blocks.
 // proves replication.93

@@ -647,7 +647,7 @@ fn a_full_connection_holds_little() {
         let start = n % 2000 * chunk;
         raw.say(1, kind::WANT, &Want { start, length: chunk, any: n % 7 == 0 });
         raw.sync(1, n % 3, 0);
-        raw.say(1, kind::REQUEST, &block(1 + n % 5000, n));
+        raw.say(1, kind::REQUEST, &block(1 + n % 4000, n));
         raw.world.append(raw.node, &super::blocks(20_000 + n, u64::from(n % 20 == 0)));
         assert_eq!(raw.outputs(), [], "it takes nothing");
     }
