@@ -167,8 +167,8 @@ impl Replicator {
         Ok(id)
     }
 
-    /// Looks for the block with byte `bytes` of the core, which need not be here. Bytes are those of the program, without
-    /// padding. (replication.99, hypercore.92)
+    /// Looks for the block with byte `bytes` of the core, which need not be here. Bytes are those of the program,
+    /// without padding. (replication.99, hypercore.92)
     pub fn seek(
         &mut self,
         cx: &mut Cx<'_>,

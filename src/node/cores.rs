@@ -62,8 +62,8 @@ impl Net<'_> {
         self.with_core(core, |live, cx| live.fetch(cx, index, timeout))
     }
 
-    /// Looks for the block that holds byte `bytes` of a core, here or at peers; `Event::Job` tells. Of an encrypted core
-    /// the bytes are those that were encrypted, once its key is known (`set_encryption`).
+    /// Looks for the block that holds byte `bytes` of a core, here or at peers; `Event::Job` tells. Of an encrypted
+    /// core the bytes are those that were encrypted, once its key is known (`set_encryption`).
     pub fn seek(&mut self, core: CoreId, bytes: u64, timeout: Option<Span>) -> Result<JobId, Error> {
         let (_, cx) = self.parts();
         trace!(cx, Call, "node", id: core, "seek byte {bytes}");

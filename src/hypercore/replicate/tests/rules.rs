@@ -632,7 +632,8 @@ fn what_nobody_takes_is_bounded() {
     assert_eq!(raw.hear::<Sync>(2, kind::SYNC).len(), 1);
 }
 
-/// A peer that reads nothing and sends whatever makes us speak: what waits for it stays small, and is said when it reads.
+/// A peer that reads nothing and sends whatever makes us speak: what waits for it stays small, and is said when it
+/// reads.
 // proves replication.108
 #[test]
 fn a_full_connection_holds_little() {
