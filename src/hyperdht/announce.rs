@@ -112,7 +112,8 @@ impl HyperDht {
 
     /// pitfalls 6.7: before there is a routing table an announcement would reach nobody.
     pub(super) fn start_announcing(&mut self, cx: &mut Cx<'_>, server: ServerId) {
-        if self.bootstrapped && !self.suspended {
+        let asleep = self.servers.get(server).is_none_or(|record| record.asleep);
+        if self.bootstrapped && !asleep {
             self.find_relays(cx, server);
         }
     }
@@ -143,7 +144,8 @@ impl HyperDht {
     }
 
     pub(super) fn announce_due(&mut self, cx: &mut Cx<'_>, server: ServerId) {
-        let (bootstrapped, online) = (self.bootstrapped && !self.suspended, self.online);
+        let asleep = self.servers.get(server).is_none_or(|record| record.asleep);
+        let (bootstrapped, online) = (self.bootstrapped && !asleep, self.online);
         let Some(announcer) = self.announcer(server) else { return };
         match announcer.phase {
             Phase::Waiting if bootstrapped && online => self.find_relays(cx, server),

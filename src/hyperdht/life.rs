@@ -22,19 +22,61 @@ impl HyperDht {
             }
         }
         for server in self.servers.ids() {
-            let Some(record) = self.servers.get_mut(server) else { continue };
-            record.asleep = true;
-            for session in record.sessions.ids() {
-                self.drop_session(cx, server, session);
-                self.clear_session(server, session);
-            }
-            // One that is being closed withdraws already.
-            if self.is_listening(server) {
-                self.stop_announcing(cx, server);
-            }
+            self.lie_down(cx, server);
         }
         self.withdrawing = true;
         self.withdrawn_all();
+    }
+
+    /// Nobody is let in any more by a server, and what is announced of it is withdrawn: `Event::ServerSuspended` tells
+    /// when that is done. Connections stay. Errors: `Gone`. hyperdht.154
+    pub fn suspend_server(&mut self, cx: &mut Cx<'_>, server: ServerId) -> Result<(), crate::Error> {
+        if !self.is_listening(server) {
+            return Err(crate::Error::Gone);
+        }
+        let record = self.servers.get_mut(server).ok_or(crate::Error::Gone)?;
+        if !core::mem::replace(&mut record.resting, true) {
+            record.rest_told = false;
+            trace!(cx, State, "hyperdht", id: server, rule: "hyperdht.154", "is suspended");
+            self.lie_down(cx, server);
+        }
+        Ok(())
+    }
+
+    /// Goes on after `suspend_server`: it is announced again. Errors: `Gone`. hyperdht.154
+    pub fn resume_server(&mut self, cx: &mut Cx<'_>, server: ServerId) -> Result<(), crate::Error> {
+        if !self.is_listening(server) {
+            return Err(crate::Error::Gone);
+        }
+        let record = self.servers.get_mut(server).ok_or(crate::Error::Gone)?;
+        if core::mem::replace(&mut record.resting, false) {
+            trace!(cx, State, "hyperdht", id: server, rule: "hyperdht.154", "goes on");
+            self.rise(cx, server);
+        }
+        Ok(())
+    }
+
+    fn lie_down(&mut self, cx: &mut Cx<'_>, server: ServerId) {
+        let Some(record) = self.servers.get_mut(server) else { return };
+        record.asleep = true;
+        for session in record.sessions.ids() {
+            self.drop_session(cx, server, session);
+            self.clear_session(server, session);
+        }
+        // One that is being closed, or lay down before, withdraws already.
+        if self.is_listening(server) && !self.is_stopping(server) {
+            self.stop_announcing(cx, server);
+        }
+    }
+
+    /// If nothing else keeps it down.
+    fn rise(&mut self, cx: &mut Cx<'_>, server: ServerId) {
+        let suspended = self.suspended;
+        let Some(record) = self.servers.get_mut(server) else { return };
+        record.asleep = suspended || record.resting;
+        if !record.asleep && self.is_listening(server) && !self.is_stopping(server) {
+            self.start_announcing(cx, server);
+        }
     }
 
     /// There is nothing more to do, ever. Connections and sockets are closed before. hyperdht.115
@@ -68,11 +110,7 @@ impl HyperDht {
             self.last_search = Some(cx.now); // hyperdht.134
         }
         for server in self.servers.ids() {
-            let Some(record) = self.servers.get_mut(server) else { continue };
-            record.asleep = false;
-            if self.is_listening(server) && !self.is_stopping(server) {
-                self.start_announcing(cx, server);
-            }
+            self.rise(cx, server);
         }
     }
 
@@ -81,7 +119,11 @@ impl HyperDht {
         let suspended = self.suspended;
         let Some(record) = self.servers.get_mut(server) else { return };
         record.announcer.sleep();
-        if suspended {
+        let resting = record.resting;
+        if resting && !core::mem::replace(&mut record.rest_told, true) {
+            self.events.push_back(Event::ServerSuspended { server });
+        }
+        if suspended || resting {
             self.withdrawn_all();
         } else {
             // It was resumed before that was done.

@@ -29,6 +29,9 @@ pub struct ListenOptions {
 }
 
 impl ListenOptions {
+    /// How long the outcome of a handshake is remembered by default. hyperdht.36
+    pub const CLEAR: Span = super::sessions::CLEAR;
+
     pub fn new(key_pair: KeyPair) -> ListenOptions {
         ListenOptions {
             key_pair,
@@ -39,7 +42,7 @@ impl ListenOptions {
             gate: false,
             veto: None,
             reusable_socket: false,
-            handshake_clear: super::sessions::CLEAR,
+            handshake_clear: ListenOptions::CLEAR,
         }
     }
 }
@@ -56,8 +59,12 @@ pub struct Server {
     pub options: ListenOptions,
     pub target: Key,
     pub announcer: Announcer,
-    /// The node is suspended, or about to be: nobody is let in.
+    /// The node is suspended, or about to be, or this server is: nobody is let in.
     pub(super) asleep: bool,
+    /// `suspend_server`
+    pub(super) resting: bool,
+    /// The program knows that it is announced nowhere.
+    pub(super) rest_told: bool,
     pub(super) denied: BTreeSet<Key>,
     /// Nobody but these is let in, if it is set.
     pub(super) allowed: Option<BTreeSet<Key>>,
@@ -95,6 +102,8 @@ impl HyperDht {
             target,
             announcer: Announcer::new(),
             asleep: self.suspended,
+            resting: false,
+            rest_told: false,
             denied: BTreeSet::new(),
             allowed: None,
             sessions: Slab::new(),

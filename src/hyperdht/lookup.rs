@@ -54,6 +54,8 @@ pub(super) enum What {
     Nodes,
     /// One node: whether it answers.
     Ping,
+    /// Whatever the program asks. See `plugins.rs`.
+    Asked,
     Value(Wanted),
     /// A walk, then this command to the closest. See `values.rs`.
     Store {
@@ -191,6 +193,9 @@ impl HyperDht {
     pub(super) fn lookup_reply(&mut self, id: LookupId, reply: &Reply) {
         let Some(lookup) = self.lookups.get_mut(id) else { return };
         lookup.heard = true;
+        if let What::Asked = lookup.what {
+            return self.events.push_back(Event::Reply { lookup: id, reply: Box::new(reply.clone()) });
+        }
         // pitfalls 3.15: an error of one node is not a result, and not the end.
         if reply.error != 0 {
             return;
@@ -198,7 +203,7 @@ impl HyperDht {
         let value = reply.value.as_deref();
         let peers = match lookup.what {
             What::Value(_) => return self.value_found(id, reply),
-            What::Nodes | What::Ping | What::Store { .. } => return,
+            What::Nodes | What::Ping | What::Asked | What::Store { .. } => return,
             What::FindPeer => {
                 let named = value.and_then(|v| wire::decode::<Peer>(v).ok());
                 // hyperdht.150
@@ -277,6 +282,9 @@ impl HyperDht {
         if let (What::Ping, Ok(reply)) = (&lookup.what, &result) {
             self.events.push_back(Event::Pinged { lookup: id, from: reply.from, seen: reply.to });
         }
+        if let (What::Asked, Ok(reply)) = (&lookup.what, &result) {
+            self.events.push_back(Event::Reply { lookup: id, reply: Box::new(reply.clone()) });
+        }
         let error = result.ok().map(|reply| reply.error);
         if announce && error == Some(0) {
             lookup.taken += 1;
@@ -306,7 +314,7 @@ impl HyperDht {
             return;
         }
         let event = match lookup.what {
-            What::FindPeer | What::Lookup | What::Nodes | What::Ping | What::Value(_) => {
+            What::FindPeer | What::Lookup | What::Nodes | What::Ping | What::Asked | What::Value(_) => {
                 Event::LookupDone { lookup: id, ok: lookup.heard }
             }
             What::Store { .. } => Event::Stored { lookup: id, nodes: lookup.taken, refused: lookup.refused },

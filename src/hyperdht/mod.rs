@@ -30,6 +30,7 @@ mod listen;
 mod lookup;
 mod nat;
 mod payload;
+mod plugins;
 mod policy;
 mod ports;
 mod punch;
@@ -50,6 +51,7 @@ pub use failure::{ConnectError, Met, StoreError};
 pub use knock::Knock;
 pub use listen::ListenOptions;
 pub use nat::{Nat, SAMPLES};
+pub use plugins::Plugin;
 pub use policy::{Punching, Veto};
 pub use ports::{Connected, Counts, Event, Input, Output, Path, Stats};
 pub use through::PATIENCE as RELAY_PATIENCE;
@@ -60,6 +62,7 @@ use cache::Cache;
 use connect::Client;
 use listen::{Server, SessionId};
 use lookup::Lookup;
+use plugins::Plugins;
 use punch::{PunchId, Puncher};
 use records::{Forward, Sizes, Storage};
 use sessions::Census;
@@ -210,7 +213,8 @@ enum Stage {
 
 /// The machine. Commands: `connect`, `destroy`, `listen`, `unlisten`, `refresh`, `set_denied`, `admit`, `deny`,
 /// `find_peer`, `lookup`, `announce`, `unannounce`, `find_nodes`, `ping`, `find_immutable`, `store_immutable`,
-/// `find_mutable`, `store_mutable`, `suspend`, `close_sockets`, `resume`, `end`. Not done: plugins.
+/// `find_mutable`, `store_mutable`, `ask_node`, `ask_all`, `register`, `take_requests`, `answer`, `suspend`,
+/// `close_sockets`, `resume`, `end`.
 #[derive(Debug)]
 pub struct HyperDht {
     config: Config,
@@ -253,6 +257,7 @@ pub struct HyperDht {
     sizes: Sizes,
     /// From the moment that the node is persistent.
     storage: Option<Storage>,
+    plugins: Plugins,
     stats: Stats,
 }
 
@@ -299,6 +304,7 @@ impl HyperDht {
             routes: Cache::new(sizes.relay_addresses),
             sizes,
             storage: None,
+            plugins: Plugins::default(),
             stats: Stats::default(),
         }
     }
@@ -522,6 +528,7 @@ impl HyperDht {
         match request.command {
             wire::hyperdht::command::PEER_HANDSHAKE => self.relay_handshake(cx, request),
             wire::hyperdht::command::PEER_HOLEPUNCH => self.relay_holepunch(cx, request),
+            _ if self.is_the_programs(&request) => {}
             _ => self.serve_storage(cx, request),
         }
     }

@@ -188,6 +188,10 @@ pub enum Event {
     Listening {
         server: ServerId,
     },
+    /// After `suspend_server`: it is announced nowhere. hyperdht.154
+    ServerSuspended {
+        server: ServerId,
+    },
     /// The announcement was withdrawn, or there was nobody to withdraw it from. `server` is gone.
     Unlistened {
         server: ServerId,
@@ -240,6 +244,20 @@ pub enum Event {
         lookup: LookupId,
         from: Addr,
         seen: Addr,
+    },
+    /// A node answered what the program asked. `LookupDone` follows when all have.
+    Reply {
+        lookup: LookupId,
+        reply: Box<Reply>,
+    },
+    /// A request with a command that only the program knows: `HyperDht::answer` it, or be silent. hyperdht.153
+    Request(Box<Request>),
+    /// The same, of a plugin that is registered. hyperdht.151
+    PluginRequest {
+        request: Box<Request>,
+        plugin: String,
+        command: u64,
+        value: Option<Vec<u8>>,
     },
     /// Storing a value has ended: so many nodes took it.
     Stored {

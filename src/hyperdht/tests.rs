@@ -9,6 +9,7 @@ mod api;
 mod formats;
 mod others;
 mod pitfalls;
+mod plugins;
 mod relayed;
 mod searching;
 mod served;

@@ -23,6 +23,7 @@ pub use config::{Config, Firewall, Join};
 pub use connect::keep_new;
 pub use connections::Existing;
 pub use discovery::{Find, TopicStatus};
+pub use peer::PeerInfo;
 pub use ports::{DropReason, Event, Input, Output, Stats};
 pub use retry::Backoffs;
 
@@ -354,6 +355,16 @@ impl Hyperswarm {
     /// Known, queued, being dialled.
     pub fn counts(&self) -> (usize, usize, usize) {
         (self.peers.len(), self.queue.len(), self.connections.dialling())
+    }
+
+    /// What is known of a peer.
+    pub fn peer(&self, key: &Key) -> Option<PeerInfo> {
+        self.peers.get(key).map(|peer| peer.info(*key))
+    }
+
+    /// What is known of all peers.
+    pub fn peers(&self) -> Vec<PeerInfo> {
+        self.peers.iter().map(|(key, peer)| peer.info(*key)).collect()
     }
 
     /// The topics under which a peer was found.

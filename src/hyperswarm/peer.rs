@@ -15,6 +15,45 @@ const NORMAL: usize = 2;
 const HIGH: usize = 3;
 const VERY_HIGH: usize = 4;
 
+/// What a swarm knows of a peer.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PeerInfo {
+    pub key: Key,
+    /// Nodes through which it was said to be reached.
+    pub relays: Vec<Addr>,
+    /// Those that it was found under.
+    pub topics: Vec<Key>,
+    /// The last connection was opened by this side.
+    pub client: bool,
+    /// `Hyperswarm::join_peer`.
+    pub explicit: bool,
+    pub banned: bool,
+    /// False: it is not dialled again when its connection ends.
+    pub reconnecting: bool,
+    /// There was a connection that this side opened.
+    pub proven: bool,
+    /// It is dialled through a blind relay, since no punch came through.
+    pub force_relaying: bool,
+    /// It is to be dialled.
+    pub queued: bool,
+    /// It is dialled again when a timer ends.
+    pub waiting: bool,
+    /// 0 to 4, the latter first; `prioritized` from 2 on.
+    pub priority: usize,
+    /// Attempts that failed and connections that ended since it last got a fresh start.
+    pub attempts: u32,
+    /// When the connection that this side opened began, while it lasts.
+    pub connected: Option<Time>,
+    /// When the last one ended.
+    pub disconnected: Option<Time>,
+}
+
+impl PeerInfo {
+    pub fn prioritized(&self) -> bool {
+        self.priority >= NORMAL
+    }
+}
+
 /// The bulk timers, shortest first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) enum Retry {
@@ -79,6 +118,26 @@ impl Peer {
             topics: BTreeSet::new(),
             attempts: 0,
             priority: NORMAL,
+        }
+    }
+
+    pub fn info(&self, key: Key) -> PeerInfo {
+        PeerInfo {
+            key,
+            relays: self.relays.clone(),
+            topics: self.topics.iter().copied().collect(),
+            client: self.client,
+            explicit: self.explicit,
+            banned: self.banned,
+            reconnecting: self.reconnecting,
+            proven: self.proven,
+            force_relaying: self.force_relaying,
+            queued: self.queued,
+            waiting: self.waiting,
+            priority: self.priority,
+            attempts: self.attempts,
+            connected: self.connected,
+            disconnected: self.disconnected,
         }
     }
 

@@ -190,3 +190,11 @@ pub struct Stats {
     /// Found peers that were ignored because `limits::SWARM_PEERS_MAX` are known.
     pub ignored: u64,
 }
+
+impl Stats {
+    /// How often an attempt began, and a connection opened or ended.
+    pub fn updates(&self) -> u64 {
+        let Stats { client_attempted, client_opened, client_closed, server_opened, server_closed, .. } = self;
+        client_attempted + client_opened + client_closed + server_opened + server_closed
+    }
+}

@@ -167,7 +167,7 @@ impl Net<'_> {
         self.node().rpc.node_count()
     }
 
-    fn asked(&mut self, lookup: LookupId) -> LookupId {
+    pub(super) fn asked(&mut self, lookup: LookupId) -> LookupId {
         let (node, cx) = self.parts();
         node.lookups.insert(lookup);
         node.settle(cx);

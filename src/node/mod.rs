@@ -12,6 +12,7 @@ mod look;
 mod lookups;
 mod net;
 mod pool;
+mod programs;
 mod relays;
 mod route;
 mod serving;
@@ -38,12 +39,13 @@ pub use crate::hypercore::replicate::{PeerId, Stats as CoreStats};
 pub use crate::hypercore::{Durability, Hypercore};
 pub use crate::hyperdht::{
     ConnId, ConnectError, ConnectOptions, FindMutable, Knock, ListenOptions, LookupId, Met, Nat, Path,
-    PingOptions, Punching, SAMPLES, ServerId, Stats as ConnectStats, StoreError, Veto,
+    PingOptions, Plugin, Punching, SAMPLES, ServerId, Stats as ConnectStats, StoreError, Veto,
 };
-pub use crate::hyperswarm::{Backoffs, Firewall, Stats as SwarmStats, TopicStatus};
+pub use crate::hyperswarm::{Backoffs, Firewall, PeerInfo, SessionId, Stats as SwarmStats, TopicStatus};
 pub use crate::protomux_rpc::Failure;
 pub use crate::secret_stream::{Stats as StreamStats, Why as StreamWhy};
 pub use crate::udx::{Packet, Why as TransportWhy};
+pub use crate::wire::dht_rpc::{Ask, Query, Reply, Request, Respond};
 pub use net::{CoreInfo, Net, NetStatus};
 pub use pool::{PoolId, PoolKind};
 pub use serving::ServerAddress;
@@ -224,6 +226,10 @@ pub enum Event {
     Listening {
         server: ServerId,
     },
+    /// After `Net::suspend_server`: it is announced nowhere.
+    ServerSuspended {
+        server: ServerId,
+    },
     /// A server that was closed is unannounced.
     Unlistened {
         server: ServerId,
@@ -361,6 +367,9 @@ pub enum Event {
     Flushed {
         ok: bool,
     },
+    /// The swarm has begun to dial somebody, or a connection of it has opened or ended: `Net::swarm_stats`,
+    /// `Net::connecting` and `Net::peers` say something else than before.
+    SwarmUpdated,
     /// The swarm neither dials that peer from now on nor lets it in.
     Banned {
         key: Key,
@@ -389,6 +398,22 @@ pub enum Event {
         lookup: LookupId,
         from: Addr,
         seen: Addr,
+    },
+    /// A node answered what was asked with `Net::request` or `Net::query`.
+    Reply {
+        lookup: LookupId,
+        reply: Box<Reply>,
+    },
+    /// A node asks with a command that only the program knows (`Net::take_requests`): `Net::respond`, or be silent.
+    Request {
+        request: Box<Request>,
+    },
+    /// A node asks a plugin that is registered (`Net::register`): `Net::respond`, or be silent.
+    PluginRequest {
+        request: Box<Request>,
+        plugin: String,
+        command: u64,
+        value: Option<Vec<u8>>,
     },
     /// A lookup of a value found it, or a newer one.
     Value {

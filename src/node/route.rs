@@ -249,6 +249,7 @@ impl Node {
                 self.swarm_listening(cx, server);
                 self.tell(Event::Listening { server });
             }
+            hyperdht::Event::ServerSuspended { server } => self.tell(Event::ServerSuspended { server }),
             hyperdht::Event::Unlistened { server } => {
                 let serving = self.servers.remove(&server);
                 self.pools.server_gone(server);
@@ -264,6 +265,11 @@ impl Node {
                 }
             }
             hyperdht::Event::Closest { lookup, nodes } => self.swarm_closest(lookup, nodes),
+            hyperdht::Event::Reply { lookup, reply } => self.tell(Event::Reply { lookup, reply }),
+            hyperdht::Event::Request(request) => self.tell(Event::Request { request }),
+            hyperdht::Event::PluginRequest { request, plugin, command, value } => {
+                self.tell(Event::PluginRequest { request, plugin, command, value });
+            }
             hyperdht::Event::Denied { server, key } => self.swarm_denied(server, key),
             hyperdht::Event::Value { lookup, seq, value } => self.tell(Event::Value { lookup, seq, value }),
             hyperdht::Event::LookupDone { lookup, ok } => self.lookup_done(cx, lookup, ok),

@@ -48,6 +48,25 @@ impl Net<'_> {
         Ok(())
     }
 
+    /// Takes back what is announced of a server, and lets nobody in until `resume_server`; connections stay.
+    /// `Event::ServerSuspended` tells when that is done. (hyperdht.154)
+    pub fn suspend_server(&mut self, server: ServerId) -> Result<(), Error> {
+        let (node, cx) = self.parts();
+        trace!(cx, Call, "node", id: server, "suspend the server");
+        node.dht.suspend_server(cx, server)?;
+        node.settle(cx);
+        Ok(())
+    }
+
+    /// Ends `suspend_server`. (hyperdht.154)
+    pub fn resume_server(&mut self, server: ServerId) -> Result<(), Error> {
+        let (node, cx) = self.parts();
+        trace!(cx, Call, "node", id: server, "resume the server");
+        node.dht.resume_server(cx, server)?;
+        node.settle(cx);
+        Ok(())
+    }
+
     /// The key of a server and where its node is.
     pub fn server_address(&self, server: ServerId) -> Option<ServerAddress> {
         let node = self.node();

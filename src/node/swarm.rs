@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Dialing, Event, Node, Path, Serving};
-use crate::base::{Addr, Cx, Deadline, Key, Machine, trace};
+use crate::base::{Addr, Cx, Deadline, Key, Machine, Span, trace};
 use crate::crypto::sign::KeyPair;
 use crate::hyperdht::{self, AnnounceId, ConnId, ConnectError, LookupId, ServerId};
 use crate::hyperswarm::{self, Existing, Find, Hyperswarm, Link, QueryId};
@@ -30,6 +30,10 @@ pub(super) struct SwarmState {
     pub server: Option<ServerId>,
     /// Its connections carry channels, else plain messages.
     pub channels: bool,
+    /// hyperdht.36
+    pub handshake_clear: Span,
+    /// When the program was told that something has changed.
+    updates: u64,
     /// Questions under way, by their number in hyperdht.
     queries: BTreeMap<LookupId, (QueryId, Key)>,
     unannounces: BTreeMap<AnnounceId, Key>,
@@ -53,6 +57,8 @@ impl SwarmState {
             key_pair,
             server: None,
             channels: true,
+            handshake_clear: hyperdht::ListenOptions::CLEAR,
+            updates: 0,
             queries: BTreeMap::new(),
             unannounces: BTreeMap::new(),
             closest: BTreeMap::new(),
@@ -96,6 +102,12 @@ impl Node {
         while let Some(event) = self.swarm.as_mut().and_then(|swarm| swarm.machine.poll_event()) {
             moved = true;
             self.take_swarm_event(cx, event);
+        }
+        if let Some(swarm) = &mut self.swarm {
+            let updates = swarm.machine.stats().updates();
+            if core::mem::replace(&mut swarm.updates, updates) != updates {
+                self.tell(Event::SwarmUpdated);
+            }
         }
         moved
     }
@@ -215,8 +227,11 @@ impl Node {
     fn swarm_listen(&mut self, cx: &mut Cx<'_>) {
         let Some(swarm) = &mut self.swarm else { return };
         let relay_through = swarm.machine.server_relays();
-        let options =
-            hyperdht::ListenOptions { relay_through, ..hyperdht::ListenOptions::new(swarm.key_pair.clone()) };
+        let options = hyperdht::ListenOptions {
+            relay_through,
+            handshake_clear: swarm.handshake_clear,
+            ..hyperdht::ListenOptions::new(swarm.key_pair.clone())
+        };
         let Ok(server) = self.dht.listen(cx, options) else {
             return swarm.machine.handle_input(cx, hyperswarm::Input::ListenFailed);
         };

@@ -90,6 +90,9 @@ pub(super) fn dht_event(cx: &mut Cx<'_>, event: &hyperdht::Event) {
         hyperdht::Event::Listening { server } => {
             trace!(cx, State, "hyperdht", id: server, rule: "hyperdht.54", "can be found");
         }
+        hyperdht::Event::ServerSuspended { server } => {
+            trace!(cx, State, "hyperdht", id: server, rule: "hyperdht.154", "announced nowhere");
+        }
         hyperdht::Event::Unlistened { server } => {
             trace!(cx, State, "hyperdht", id: server, rule: "hyperdht.58", "withdrawn");
         }
@@ -112,6 +115,17 @@ pub(super) fn dht_event(cx: &mut Cx<'_>, event: &hyperdht::Event) {
         }
         hyperdht::Event::Pinged { lookup, from, seen } => {
             trace!(cx, Step, "hyperdht", id: lookup, peer: from, "answered, and sees us as {seen}");
+        }
+        hyperdht::Event::Reply { lookup, reply } => {
+            trace!(cx, Step, "hyperdht", id: lookup, peer: reply.from, rule: "hyperdht.152", "answered");
+        }
+        hyperdht::Event::Request(request) => {
+            let (from, command) = (request.from, request.command);
+            trace!(cx, State, "hyperdht", peer: from, rule: "hyperdht.153", "asks the program: {command}");
+        }
+        hyperdht::Event::PluginRequest { request, plugin, command, .. } => {
+            let from = request.from;
+            trace!(cx, State, "hyperdht", peer: from, rule: "hyperdht.151", "asks plugin {plugin:?}: {command}");
         }
         hyperdht::Event::Stored { lookup, nodes, refused } => {
             let why = refused.map_or("", StoreError::code);
@@ -159,6 +173,7 @@ pub(super) fn event(cx: &mut Cx<'_>, event: &Event) {
             trace!(cx, Event, "node", id: server, peer: from, "{} wants in", Short(key));
         }
         Event::Listening { server } => trace!(cx, Event, "node", id: server, "listening"),
+        Event::ServerSuspended { server } => trace!(cx, Event, "node", id: server, "suspended"),
         Event::Unlistened { server } => trace!(cx, Event, "node", id: server, "listens no longer"),
         Event::Connected { conn, key, path, .. } => {
             trace!(cx, Event, "node", id: conn, peer: Short(key), "connected: {path:?}");
@@ -208,6 +223,7 @@ pub(super) fn event(cx: &mut Cx<'_>, event: &Event) {
         Event::Stalled { core, why } => trace!(cx, Event, "node", id: core, "stalled: {why}"),
         Event::Flushed { ok } => trace!(cx, Event, "node", "flushed: {ok}"),
         Event::Banned { key } => trace!(cx, Event, "node", peer: Short(key), "banned"),
+        Event::SwarmUpdated => trace!(cx, Event, "node", "the swarm has changed"),
         Event::SwarmSuspended => trace!(cx, Event, "node", "the swarm is suspended"),
         Event::SwarmDestroyed => trace!(cx, Event, "node", "the swarm has ended"),
         Event::Refreshed { topic } => trace!(cx, Event, "node", "topic {} refreshed", Short(topic)),
@@ -217,6 +233,16 @@ pub(super) fn event(cx: &mut Cx<'_>, event: &Event) {
         }
         Event::Pinged { lookup, seen, .. } => {
             trace!(cx, Event, "node", id: lookup, "answered, we are {seen}")
+        }
+        Event::Reply { lookup, reply } => {
+            let len = reply.value.as_ref().map_or(0, Vec::len);
+            trace!(cx, Event, "node", id: lookup, peer: reply.from, "answered, {len} bytes, error {}", reply.error);
+        }
+        Event::Request { request } => {
+            trace!(cx, Event, "node", peer: request.from, "asks command {}", request.command);
+        }
+        Event::PluginRequest { request, plugin, command, .. } => {
+            trace!(cx, Event, "node", peer: request.from, "asks plugin {plugin:?}, command {command}");
         }
         Event::Value { lookup, seq, value } => {
             let len = value.len();

@@ -4,8 +4,8 @@ use super::net::Net;
 use super::swarm::SwarmState;
 use super::{Backoffs, Firewall, KeyPair, SwarmStats, TopicStatus};
 use crate::base::hex::Short;
-use crate::base::{Error, Key, trace};
-use crate::hyperswarm::{self, Hyperswarm, Join};
+use crate::base::{Error, Key, Span, trace};
+use crate::hyperswarm::{self, Hyperswarm, Join, PeerInfo, SessionId};
 
 /// How to take part in a topic.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -33,6 +33,8 @@ pub struct SwarmOptions {
     pub firewall: Firewall,
     /// Go through one of the blind relays (`Net::set_relays`) in any case.
     pub always_relay: bool,
+    /// How long the outcome of a handshake is remembered. (hyperdht.36)
+    pub handshake_clear: Span,
 }
 
 impl Default for SwarmOptions {
@@ -47,6 +49,7 @@ impl Default for SwarmOptions {
             backoffs: config.backoffs,
             firewall: config.firewall,
             always_relay: config.always_relay,
+            handshake_clear: crate::hyperdht::ListenOptions::CLEAR,
         }
     }
 }
@@ -82,7 +85,7 @@ impl Net<'_> {
             ..hyperswarm::Config::new(key_pair.public)
         };
         let mut swarm = SwarmState::new(cx, key_pair.clone(), config);
-        swarm.channels = options.channels;
+        (swarm.channels, swarm.handshake_clear) = (options.channels, options.handshake_clear);
         node.swarm = Some(Box::new(swarm));
         node.tell_randomized(cx);
     }
@@ -103,6 +106,35 @@ impl Net<'_> {
         self.with_swarm(format_args!("join topic {}", Short(&topic)), |swarm, cx| {
             swarm.join(cx, topic, join).map(|_| ())
         })
+    }
+
+    /// As `join_limited`, for a part of the program that has roles of its own: the topic has those of all its
+    /// sessions together. (hyperswarm.4)
+    pub fn join_session(
+        &mut self,
+        topic: Key,
+        options: JoinOptions,
+        limit: Option<u64>,
+    ) -> Result<SessionId, Error> {
+        let join = Join { server: options.server, client: options.client, limit };
+        self.with_swarm(format_args!("join topic {}", Short(&topic)), |swarm, cx| swarm.join(cx, topic, join))
+    }
+
+    /// Changes the roles of a session, and refreshes its topic, also with the roles as they are. Errors: `Gone`,
+    /// `Invalid` as neither server nor client.
+    pub fn refresh_session(
+        &mut self,
+        session: SessionId,
+        options: JoinOptions,
+        limit: Option<u64>,
+    ) -> Result<(), Error> {
+        let join = Join { server: options.server, client: options.client, limit };
+        self.with_swarm(format_args!("refresh {session}"), |swarm, cx| swarm.change(cx, session, join))
+    }
+
+    /// Ends a session; with its last one a topic is left. Errors: `Gone`.
+    pub fn leave_session(&mut self, session: SessionId) -> Result<(), Error> {
+        self.with_swarm(format_args!("leave {session}"), |swarm, cx| swarm.leave_session(cx, session))
     }
 
     /// Leaves a topic and unannounces it; `Event::Left` follows.
@@ -133,6 +165,21 @@ impl Net<'_> {
     /// The topics under which a peer was found.
     pub fn topics_of(&self, key: &Key) -> Vec<Key> {
         self.node().swarm.as_ref().map(|swarm| swarm.machine.topics_of(key)).unwrap_or_default()
+    }
+
+    /// What the swarm knows of a peer.
+    pub fn peer(&self, key: &Key) -> Option<PeerInfo> {
+        self.node().swarm.as_ref()?.machine.peer(key)
+    }
+
+    /// What it knows of all peers that it has found, was told of, or is connected with.
+    pub fn peers(&self) -> Vec<PeerInfo> {
+        self.node().swarm.as_ref().map(|swarm| swarm.machine.peers()).unwrap_or_default()
+    }
+
+    /// How many peers are being dialled.
+    pub fn connecting(&self) -> usize {
+        self.node().swarm.as_ref().map_or(0, |swarm| swarm.machine.counts().2)
     }
 
     /// `Event::Flushed` tells when all that the swarm has found by now is connected or given up.
@@ -200,16 +247,16 @@ impl Net<'_> {
         self.node().swarm.as_ref().map(|swarm| swarm.machine.stats())
     }
 
-    fn with_swarm(
+    fn with_swarm<R>(
         &mut self,
         call: core::fmt::Arguments<'_>,
-        act: impl FnOnce(&mut Hyperswarm, &mut crate::base::Cx<'_>) -> Result<(), Error>,
-    ) -> Result<(), Error> {
+        act: impl FnOnce(&mut Hyperswarm, &mut crate::base::Cx<'_>) -> Result<R, Error>,
+    ) -> Result<R, Error> {
         let (node, cx) = self.parts();
         trace!(cx, Call, "node", "{call}");
         let swarm = node.swarm.as_mut().ok_or(Error::NotOpen)?;
-        act(&mut swarm.machine, cx)?;
+        let done = act(&mut swarm.machine, cx)?;
         node.settle(cx);
-        Ok(())
+        Ok(done)
     }
 }

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use seckel::base::{Addr, Key, Span, hex};
 use seckel::edge::host::{Host, NodeId, Wake};
 use seckel::node::{
-    Config, ConnId, ConnectOptions, Event, FindMutable, KeyPair, ListenOptions, Net, Path, Punching,
-    ServerId, StoreError,
+    Ask, Config, ConnId, ConnectOptions, Event, FindMutable, KeyPair, ListenOptions, Net, Path, Plugin,
+    Punching, Query, Respond, ServerId, StoreError,
 };
 use seckel::wire::hyperdht::Address;
 use serde_json::{Value, json};
@@ -43,14 +43,18 @@ fn folder() -> PathBuf {
 impl Both {
     /// `hidden`: our node does not find out that it can be reached.
     fn new(hidden: bool) -> Both {
+        Both::with(|config| config.dht.quick_firewall = !hidden)
+    }
+
+    fn with(change: impl FnOnce(&mut Config)) -> Both {
         let mut node = Node::start("hyperdht.js", &[]);
         let free = std::net::UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
         let said = node.ask(&json!({"do": "dht", "count": 5, "port": free.expect("a port").port()}));
         let port = said["bootstrap"].as_u64().unwrap_or_else(|| panic!("{said}")) as u16;
         let mut config = Config::default();
         config.dht.host = [127, 0, 0, 1];
-        config.dht.quick_firewall = !hidden;
         config.dht.bootstrap = vec![Addr::loopback(port)];
+        change(&mut config);
         let mut host = Host::open().expect("a host");
         let id = host.add(config, &folder()).expect("a node");
         let mut both =
@@ -73,6 +77,10 @@ impl Both {
                 let mut net = self.net();
                 let decided = if known { net.admit(knock) } else { net.deny(knock) };
                 decided.expect("it waits");
+            }
+            Event::PluginRequest { request, plugin, command: 7, value } if plugin == "echo" => {
+                let (request, value) = (*request.clone(), value.clone());
+                self.net().respond(request, Respond::value(value));
             }
             Event::Data { conn, bytes } => {
                 let (conn, bytes) = (*conn, bytes.clone());
@@ -415,6 +423,55 @@ fn announcements_with_options_are_nodes_too() {
     let keys: Vec<&str> =
         said["peers"].as_array().expect("peers").iter().filter_map(|peer| peer["key"].as_str()).collect();
     assert!(keys.iter().all(|key| *key == hex::encode(&pair(5).public)), "{said}");
+}
+
+/// Plugins of Node's nodes are asked by us, one of ours by Node; who has none is silent, on either side.
+#[test]
+fn plugins_are_asked_both_ways() {
+    if skipped("api::plugins_are_asked_both_ways") {
+        return;
+    }
+    let mut both = Both::with(|config| (config.dht.ephemeral, config.dht.firewalled) = (Some(false), false));
+    both.until(|event| matches!(event, Event::Persistent).then_some(()));
+    let plugin = Plugin::new("echo", 2);
+    let asked = |both: &mut Both, ask: Ask| -> Vec<(u64, Option<Vec<u8>>)> {
+        both.events.clear();
+        let wanted = both.net().request(ask).expect("short");
+        both.until(|event| {
+            matches!(event, Event::LookupDone { lookup, .. } if *lookup == wanted).then_some(())
+        });
+        let replies = both.events.iter().filter_map(|event| match event {
+            Event::Reply { lookup, reply } if *lookup == wanted => Some((reply.error, reply.value.clone())),
+            _ => None,
+        });
+        replies.collect()
+    };
+    let said = both.ask(json!({"do": "plugin", "name": "echo", "version": 2}));
+    let first = Addr::loopback(said["asked"].as_u64().expect("a port") as u16);
+    let hello = Some(b"hello".to_vec());
+    assert_eq!(asked(&mut both, plugin.ask(first, 7, hello.clone())), [(0, hello.clone())]);
+    assert_eq!(asked(&mut both, Plugin::new("echo", 3).ask(first, 7, hello.clone())), []);
+    assert_eq!(asked(&mut both, Ask::new(first, 11)), [(1, None)], "nobody's command");
+    both.events.clear();
+    let everybody = both.net().query(plugin.query([3; 32], 7, hello.clone())).expect("short");
+    both.until(|event| {
+        matches!(event, Event::LookupDone { lookup, .. } if *lookup == everybody).then_some(())
+    });
+    let told = both.events.iter().filter(|event| match event {
+        Event::Reply { lookup, reply } => {
+            *lookup == everybody && reply.value == hello && reply.token.is_some()
+        }
+        _ => false,
+    });
+    assert!(told.count() >= 4, "all of Node's nodes: {:?}", both.events);
+    both.net().query(Query::new([3; 32], 11, None)).expect("short");
+
+    let port = both.net().status().local.expect("bound").port;
+    let ask =
+        json!({"do": "plugin ask", "name": "echo", "version": 2, "to": port, "command": 7, "value": "hello"});
+    assert_eq!(both.ask(ask.clone())["error"], "REQUEST_TIMEOUT", "we have none");
+    both.net().register(plugin).expect("room");
+    assert_eq!(both.ask(ask), json!({"value": "hello", "error": 0}));
 }
 
 /// A node of ours that is shut down is announced nowhere.

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use seckel::base::{Addr, Span};
 use seckel::node::{
     Closed, Config, ConnId, ConnectError, ConnectOptions, Event, JoinOptions, ListenOptions, Path,
-    PingOptions, PoolId,
+    PingOptions, PoolId, SwarmOptions,
 };
 use seckel::sim::{HostId, Kind, Line, NatOptions, Step, World};
 use seckel::wire::hyperdht::Address;
@@ -290,6 +290,53 @@ fn a_swarm_stops_and_ends_with_its_node() {
         assert!(!matches!(event, Event::Found { peer, .. } if peer.key == gone), "it is unannounced");
         matches!(event, Event::LookupDone { .. })
     });
+}
+
+/// What a swarm tells of its peers, of what changes, and of the parts of a program that share a topic.
+#[test]
+fn a_swarm_tells_of_its_peers_and_keeps_sessions_apart() {
+    let Story { mut world, server: one, client: other, .. } = story(241);
+    let topic = [9; 32];
+    let clear = Span::from_secs(1);
+    let options = SwarmOptions { channels: false, handshake_clear: clear, ..SwarmOptions::default() };
+    world.net(one).swarm_with(&key(1), options);
+    world.net(other).swarm_of_messages(&key(2));
+    assert_eq!((world.net(other).peers(), world.net(other).connecting()), (vec![], 0));
+    let (served, looked) =
+        (JoinOptions { server: true, client: false }, JoinOptions { server: false, client: true });
+    world.net(one).join_session(topic, served, None).expect("joined");
+    wait(&mut world, 60, |_, host, event| host == one && matches!(event, Event::Refreshed { .. }));
+    let session = world.net(other).join_session(topic, looked, None).expect("joined");
+    let (mut updates, mut most, mut met) = (0, 0, BTreeSet::new());
+    wait(&mut world, 60, |world, host, event| {
+        updates += usize::from(host == other && matches!(event, Event::SwarmUpdated));
+        most = most.max(world.net(other).connecting());
+        if matches!(event, Event::Connected { .. }) {
+            met.insert(host);
+        }
+        met.len() == 2
+    });
+    assert!(updates > 0 && most == 1, "{updates} and {most}");
+    let peer = world.net(other).peer(&key(1).public).expect("known");
+    assert_eq!((peer.key, &peer.topics[..]), (key(1).public, &[topic][..]));
+    assert!(peer.client && peer.proven && peer.prioritized() && peer.connected.is_some());
+    assert!(!peer.banned && !peer.explicit && !peer.queued && peer.reconnecting);
+    assert_eq!(world.net(other).peers(), [peer]);
+    let called = world.net(one).peer(&key(2).public).expect("it called");
+    assert!(!called.client && called.topics.is_empty());
+    world.net(other).ban(key(1).public, true).expect("a swarm");
+    assert!(world.net(other).peer(&key(1).public).expect("known").banned);
+
+    let second = world.net(other).join_session(topic, served, None).expect("joined");
+    let roles = |world: &mut World| world.net(other).topic_status(&topic).map(|s| (s.server, s.client));
+    assert_eq!(roles(&mut world), Some((true, true)), "those of both together");
+    world.net(other).refresh_session(session, served, None).expect("it lives");
+    assert_eq!(roles(&mut world), Some((true, false)));
+    world.net(other).leave_session(second).expect("it lives");
+    assert_eq!(roles(&mut world), Some((true, false)));
+    world.net(other).leave_session(session).expect("it lives");
+    assert_eq!(roles(&mut world), None);
+    assert_eq!(world.net(other).leave_session(session), Err(seckel::Error::Gone));
 }
 
 /// Idle connections are kept alive as often as the node's config says, or not at all.

@@ -259,6 +259,61 @@ fn a_suspended_node_is_not_there_until_it_goes_on() {
     joined(&mut world, client, &ours, host);
 }
 
+/// One server rests, the other goes on; its connections stay, and its node's resuming does not wake it.
+// proves hyperdht.154
+#[test]
+fn a_server_rests_alone() {
+    let (mut world, host) = served(1, Shape::Open);
+    world.listen(host, 5);
+    let resting = world.hosts[host].dht.by_target[&target(&pair(1).public)];
+    let client = world.host(Shape::Consistent);
+    world.settle_nodes();
+    let dial = |world: &mut World, key: u8| {
+        let conn = world.dial(client, key, 2);
+        world.outcome(client, conn, Span::from_secs(60))
+    };
+    let kept = dial(&mut world, 1).expect("connected");
+    joined(&mut world, client, &kept, host);
+    let told = |world: &World| {
+        let suspended =
+            |event: &&Event| matches!(event, Event::ServerSuspended { server } if *server == resting);
+        world.hosts[host].events.iter().filter(suspended).count()
+    };
+    for _ in 0..2 {
+        world.with(host, |dht, cx| dht.suspend_server(cx, resting)).expect("it listens");
+        world.run(SHORT);
+    }
+    assert_eq!(told(&world), 1, "once");
+    let lookup = world.with(client, |dht, cx| dht.find_peer(cx, pair(1).public));
+    world.wait(client, LONG, |event| {
+        assert!(!matches!(event, Event::Peer { lookup: l, .. } if *l == lookup), "it is announced nowhere");
+        matches!(event, Event::LookupDone { lookup: l, .. } if *l == lookup).then_some(())
+    });
+    assert!(dial(&mut world, 1).is_err());
+    assert!(dial(&mut world, 5).is_ok(), "the other one goes on");
+    let open = |world: &World, conn| world.hosts[client].streams.contains_key(&conn);
+    assert!(open(&world, kept.conn), "a connection stays");
+
+    world.with(host, |dht, cx| dht.suspend(cx));
+    world.wait(host, SHORT, |event| matches!(event, Event::Withdrawn).then_some(()));
+    world.with(host, |dht, cx| dht.resume(cx));
+    world.run(SHORT);
+    assert!(dial(&mut world, 1).is_err(), "it rests still");
+    assert!(dial(&mut world, 5).is_ok());
+    assert_eq!(told(&world), 1);
+    world.with(host, |dht, cx| dht.resume_server(cx, resting)).expect("it listens");
+    world.run(SHORT);
+    assert!(dial(&mut world, 1).is_ok());
+    // Woken before all is withdrawn.
+    world.with(host, |dht, cx| dht.suspend_server(cx, resting)).expect("it listens");
+    world.with(host, |dht, cx| dht.resume_server(cx, resting)).expect("it listens");
+    world.run(SHORT);
+    assert!(dial(&mut world, 1).is_ok());
+    world.with(host, |dht, cx| dht.unlisten(cx, resting)).expect("it listens");
+    let gone = world.with(host, |dht, cx| dht.suspend_server(cx, resting));
+    assert_eq!(gone, Err(Error::Gone));
+}
+
 /// Resumed before all was withdrawn, closed while it was suspended, opened while it was suspended.
 // proves hyperdht.114
 #[test]

@@ -7,6 +7,7 @@ const Holepuncher = require('hyperdht/lib/holepuncher')
 const { serve } = require('./common')
 
 const HyperDHTAddress = require('hyperdht-address')
+const Plugin = require('hyperdht/lib/plugin')
 
 const nodes = []
 const held = new Set()
@@ -27,6 +28,12 @@ function client (message) {
   const name = message.name || 'client'
   if (!clients.has(name)) clients.set(name, make(message))
   return clients.get(name)
+}
+
+class Echo extends Plugin {
+  onrequest (request, outer) { outer.reply(request.value) }
+  onpersistent () {}
+  destroy () {}
 }
 
 const pools = new Map()
@@ -191,6 +198,18 @@ const commands = {
   async released () {
     for (let n = 0; n < 40 && held.size > 0; n++) await sleep(50)
     return { open: held.size }
+  },
+  // The nodes of the network answer what this plugin is asked with what they were told; the port of one of them.
+  async plugin ({ name, version }) {
+    for (const node of nodes) node.register(name, new Echo(name, version))
+    return { asked: nodes[nodes.length - 1].address().port }
+  },
+  async 'plugin ask' (message) {
+    const plugin = new Echo(message.name, message.version)
+    client(message).register(message.name, plugin)
+    const request = { command: message.command, value: Buffer.from(message.value) }
+    const reply = await plugin.request(request, at(message.to), { retry: false })
+    return { value: reply.value && reply.value.toString(), error: reply.error }
   },
   async blob ({ key, nodes }) {
     return { blob: HyperDHTAddress.encode(Buffer.from(key, 'hex'), nodes).toString('hex') }
