@@ -6,7 +6,6 @@ use core::fmt;
 use std::collections::{BTreeMap, VecDeque};
 
 use super::door::Manner;
-use super::nat::Kind;
 use super::text::{object, quoted, shown};
 use crate::base::{Error, Key, hex, limits};
 use crate::node::{Closed, ConnId, ConnectError, Event, JoinOptions, KeyPair, Met, Net, ServerId};
@@ -56,18 +55,7 @@ impl Line {
                 object(&[("event", quoted("message")), ("key", key(from)), ("text", quoted(text))])
             }
             Line::Parted { from, .. } => object(&[("event", quoted("parted")), ("key", key(from))]),
-            Line::Unreached { key: to, why, met } => {
-                let kind = |of: fn(&Met) -> u64| {
-                    met.as_ref().map_or("null".to_owned(), |met| quoted(Kind::of(of(met)).name()))
-                };
-                object(&[
-                    ("event", quoted("unreached")),
-                    ("key", key(to)),
-                    ("error", quoted(why.code())),
-                    ("our_nat", kind(|met| met.ours)),
-                    ("their_nat", kind(|met| met.theirs)),
-                ])
-            }
+            Line::Unreached { key, why, met } => super::reach::unreached_json(key, *why, *met),
         }
     }
 }
@@ -87,13 +75,26 @@ struct Peer {
     full: bool,
 }
 
+/// What the user has not seen.
+#[derive(Debug)]
+enum Waiting {
+    Line(Line),
+    /// A message, and where its next line begins: of a million lines in a message each is made when it is wanted, so
+    /// that they take no more room than they did.
+    Heard {
+        from: Key,
+        text: String,
+        at: usize,
+    },
+}
+
 /// A chat. Commands: `say`, `leave`; the program hands every event to `on_event`, then shows what `poll` has.
 #[derive(Debug)]
 pub struct Chat {
     place: Place,
     manner: Manner,
     peers: BTreeMap<ConnId, Peer>,
-    lines: VecDeque<Line>,
+    lines: VecDeque<Waiting>,
     leaving: bool,
 }
 
@@ -200,7 +201,20 @@ impl Chat {
     }
 
     pub fn poll(&mut self) -> Option<Line> {
-        self.lines.pop_front()
+        let (line, over) = match self.lines.front_mut()? {
+            Waiting::Line(line) => (line.clone(), true),
+            Waiting::Heard { from, text, at } => {
+                let rest = &text[*at..];
+                let end = rest.find('\n');
+                let line = rest[..end.unwrap_or(rest.len())].trim_end_matches('\r').to_owned();
+                *at += end.map_or(0, |end| end + 1);
+                (Line::Said { from: *from, text: line }, end.is_none())
+            }
+        };
+        if over {
+            self.lines.pop_front();
+        }
+        Some(line)
     }
 
     pub fn on_event(&mut self, net: &mut Net<'_>, event: Event) {
@@ -210,7 +224,7 @@ impl Chat {
                 if let Place::Host { server: own, key, .. } = self.place
                     && own == server
                 {
-                    self.lines.push_back(Line::Listening(key));
+                    self.lines.push_back(Waiting::Line(Line::Listening(key)));
                 }
             }
             Event::Refreshed { topic } => {
@@ -218,7 +232,7 @@ impl Chat {
                     && *own == topic
                     && !core::mem::replace(told, true)
                 {
-                    self.lines.push_back(Line::Listening(topic));
+                    self.lines.push_back(Waiting::Line(Line::Listening(topic)));
                 }
             }
             Event::Unlistened { server } => {
@@ -234,14 +248,14 @@ impl Chat {
             Event::Connected { conn, .. } if self.leaving => net.destroy(conn),
             Event::Connected { conn, key, .. } => {
                 self.peers.insert(conn, Peer { key, waiting: VecDeque::new(), full: false });
-                self.lines.push_back(Line::Met(key));
+                self.lines.push_back(Waiting::Line(Line::Met(key)));
             }
             Event::ConnectFailed { conn, key, why, met, .. } => {
                 if let Place::Guest { conn: own } = &mut self.place
                     && *own == Some(conn)
                 {
                     *own = None;
-                    self.lines.push_back(Line::Unreached { key, why, met });
+                    self.lines.push_back(Waiting::Line(Line::Unreached { key, why, met }));
                 }
             }
             Event::Data { conn, bytes } => self.hear(conn, &bytes),
@@ -254,7 +268,7 @@ impl Chat {
                     *own = None;
                 }
                 if let Some(peer) = self.peers.remove(&conn) {
-                    self.lines.push_back(Line::Parted { from: peer.key, why });
+                    self.lines.push_back(Waiting::Line(Line::Parted { from: peer.key, why }));
                 }
             }
             _ => {}
@@ -265,10 +279,8 @@ impl Chat {
     fn hear(&mut self, conn: ConnId, bytes: &[u8]) {
         let Some(peer) = self.peers.get(&conn) else { return };
         let text = String::from_utf8_lossy(bytes);
-        for line in text.trim_end_matches(['\r', '\n']).split('\n') {
-            let text = line.trim_end_matches('\r').to_owned();
-            self.lines.push_back(Line::Said { from: peer.key, text });
-        }
+        let text = text.trim_end_matches(['\r', '\n']).to_owned();
+        self.lines.push_back(Waiting::Heard { from: peer.key, text, at: 0 });
     }
 
     fn send_waiting(&mut self, net: &mut Net<'_>, conn: ConnId) {
@@ -281,5 +293,35 @@ impl Chat {
             }
             peer.waiting.pop_front();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::Slab;
+
+    /// What a stranger sends takes the room that it has, however many lines it is, and keeps its place.
+    #[test]
+    fn a_message_of_a_million_lines_is_one_thing_until_it_is_shown() {
+        let mut ids = Slab::new();
+        let conn: ConnId = ids.insert(());
+        let mut chat = Chat::new(Place::Guest { conn: None });
+        chat.peers.insert(conn, Peer { key: [7; 32], waiting: VecDeque::new(), full: false });
+        let mut message = "\n".repeat(1_000_000).into_bytes();
+        message.extend(b"first\r\n\xffsecond\r\n");
+        chat.hear(conn, &message);
+        chat.hear(conn, b"third");
+        chat.hear(conn, b"\n");
+        chat.lines.push_back(Waiting::Line(Line::Parted { from: [7; 32], why: Closed::Ended }));
+        assert_eq!(chat.lines.len(), 4);
+        let empty = (0..1_000_000)
+            .all(|_| matches!(chat.poll(), Some(Line::Said { text, from: [7, ..] }) if text.is_empty()));
+        assert!(empty);
+        for said in ["first", "\u{fffd}second", "third", ""] {
+            assert_eq!(chat.poll(), Some(Line::Said { from: [7; 32], text: said.to_owned() }));
+        }
+        assert!(matches!(chat.poll(), Some(Line::Parted { .. })));
+        assert_eq!(chat.poll(), None);
     }
 }

@@ -1,6 +1,7 @@
 //! Why a peer was not reached, and what the user can do about it.
 
 use super::nat::Kind;
+use super::text::{object, quoted};
 use crate::base::Key;
 use crate::base::hex;
 use crate::node::{Closed, ConnectError, Met, TransportWhy};
@@ -18,6 +19,18 @@ pub fn unreached(key: &Key, why: ConnectError, met: Option<Met>) -> String {
         )
     });
     format!("{} was not reached: {why} ({}).{kinds} {}", hex::encode(key), why.code(), way_out(why))
+}
+
+/// The same for machines.
+pub fn unreached_json(key: &Key, why: ConnectError, met: Option<Met>) -> String {
+    let kind = |class: Option<u64>| class.map_or("null".to_owned(), |class| quoted(Kind::of(class).name()));
+    object(&[
+        ("event", quoted("unreached")),
+        ("key", quoted(&hex::encode(key))),
+        ("error", quoted(why.code())),
+        ("our_nat", kind(met.map(|met| met.ours))),
+        ("their_nat", kind(met.map(|met| met.theirs))),
+    ])
 }
 
 fn way_out(why: ConnectError) -> &'static str {
@@ -50,7 +63,8 @@ fn way_out(why: ConnectError) -> &'static str {
         | ConnectError::RemoteNotHolepunching
         | ConnectError::RemoteNotHolepunchable
         | ConnectError::BadHolepunchReply => {
-            "Try again; `seckel nat` on both sides shows which NATs there are between them."
+            "Try again; `seckel nat` on both sides shows which NATs there are between them. A blind relay helps \
+             (`seckel relay` on an open host, then `--relay-through KEY`)."
         }
         ConnectError::RequestTimeout
         | ConnectError::TimedOut

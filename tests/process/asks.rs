@@ -92,7 +92,12 @@ fn a_listener_is_found_and_a_node_answers() {
 fn nobody_at_an_address_is_told_as_such() {
     let unused = std::net::UdpSocket::bind("127.0.0.1:0").expect("a socket");
     let address = unused.local_addr().expect("bound").to_string();
-    for words in [&["ping", &*address][..], &["lookup", "pears", "--bootstrap", &address]] {
+    let (_dht, bootstrap) = super::network();
+    for words in [
+        &["ping", &*address][..],
+        &["ping", &address, "--bootstrap", &bootstrap],
+        &["lookup", "pears", "--bootstrap", &address],
+    ] {
         let output = run(words);
         assert_eq!(output.status.code(), Some(3), "{words:?}");
         let told = text(&output.stderr);

@@ -21,14 +21,20 @@ fn testnet() -> (Seckel, String) {
 fn node(storage: &str, bootstrap: &str) -> (Seckel, String) {
     let args = ["dht", "--bootstrap", bootstrap, "--host", "127.0.0.1", "--persistent", "--storage", storage];
     let mut node = Seckel::start(&[&args[..], &["--stats", "1", "--json"]].concat());
-    let address = node.line_with("Node #0 bound to ");
-    node.line_with("Fully started");
-    (node, address)
+    let bound: Value = serde_json::from_str(&node.line()).expect("every line is JSON");
+    assert_eq!((&bound["event"], &bound["node"]), (&Value::from("bound"), &Value::from(0)), "{bound}");
+    let started: Value = serde_json::from_str(&node.line()).expect("every line is JSON");
+    assert_eq!(
+        (&started["event"], &started["nodes"]),
+        (&Value::from("started"), &Value::from(1)),
+        "{started}"
+    );
+    (node, bound["address"].as_str().expect("text").to_owned())
 }
 
 /// The next line of statistics.
 fn stats(node: &mut Seckel) -> Value {
-    serde_json::from_str(&node.line_with("{")).expect("JSON")
+    serde_json::from_str(&node.line_with("\"statistics\"")).expect("JSON")
 }
 
 #[test]
@@ -39,7 +45,7 @@ fn a_node_keeps_its_address_and_whom_it_knows_over_restarts() {
     let (mut first, address) = node(&storage, &bootstrap);
     let told = stats(&mut first);
     assert!(told["nodes_known"].as_u64() >= Some(3), "{told}");
-    assert!(address.ends_with(told["address"].as_str().expect("text")), "{told}");
+    assert_eq!(address, told["address"].as_str().expect("text"), "{told}");
     first.line_with("\"role\":\"persistent\"");
     let second = run(&["dht", "--bootstrap", &bootstrap, "--storage", &storage]);
     assert_eq!(second.status.code(), Some(4));

@@ -89,6 +89,135 @@ fn a_key_file_that_is_none_is_told_with_what_is_wrong() {
     assert!(text(&output.stderr).contains(&folder_itself));
 }
 
+/// A key that others can read is used, but it is said that they can.
+#[cfg(unix)]
+#[test]
+fn a_key_file_that_others_can_read_is_told_of() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = Folder::new();
+    let (_dht, bootstrap) = network();
+    let file = folder.join("own.key");
+    assert!(run(&["keygen", "--out", &file]).status.success());
+    for (mode, told) in [(0o600, false), (0o644, true), (0o660, true), (0o400, false)] {
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).expect("ours");
+        let output = run(&["announce", "pears", "--key", &file, "--bootstrap", &bootstrap]);
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        let warning = text(&output.stderr);
+        assert_eq!(warning.contains("chmod 600") && warning.contains(&file), told, "{mode:o}: {warning}");
+    }
+}
+
+/// Where a node cannot be bound, it is said whether the host or the port is wrong.
+#[test]
+fn a_node_that_cannot_be_bound_says_what_is_wrong() {
+    let (_dht, bootstrap) = network();
+    let port = bootstrap.rsplit(':').next().expect("a port");
+    for words in [&["lookup", "pears"][..], &["chat"], &["listen"], &["ping", &bootstrap], &["nat"]] {
+        for (flags, wrong) in [
+            (&["--host", "127.0.0.1", "--port", port][..], "--port"),
+            (&["--host", "203.0.113.7"], "no address of this machine"),
+        ] {
+            let output = run(&[words, flags, &["--bootstrap", &bootstrap]].concat());
+            let told = text(&output.stderr);
+            assert_eq!(output.status.code(), Some(1), "{words:?} {flags:?}: {told}");
+            assert!(told.contains(wrong), "{words:?} {flags:?}: {told}");
+        }
+    }
+    for address in ["[::1]:49737", "::1:49737", "127.0.0.1:0"] {
+        for words in [&["ping", address][..], &["lookup", "pears", "--bootstrap", address]] {
+            let output = run(words);
+            assert_eq!(output.status.code(), Some(2), "{words:?}");
+            let told = text(&output.stderr);
+            assert!(told.contains("IPv4 only") || told.contains("port 0"), "{words:?}: {told}");
+        }
+    }
+}
+
+/// A full disk is no end: what cannot be written, or read, is told, and no exit code says that all is well.
+#[cfg(target_os = "linux")]
+#[test]
+fn what_cannot_be_written_or_read_is_no_success() {
+    let (_dht, bootstrap) = network();
+    let full =
+        || Stdio::from(std::fs::OpenOptions::new().write(true).open("/dev/full").expect("Linux has it"));
+    let hash = text(&run(&["put", "kept", "--bootstrap", &bootstrap]).stdout);
+    for words in [
+        &["keygen"][..],
+        &["get", &hash, "--bootstrap", &bootstrap],
+        &["put", "more", "--bootstrap", &bootstrap],
+        &["nat", "--json", "--bootstrap", &bootstrap],
+    ] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_seckel"));
+        let output = command.args(words).stdout(full()).stderr(Stdio::piped()).output().expect("it runs");
+        assert_eq!(output.status.code(), Some(4), "{words:?}");
+        assert!(text(&output.stderr).contains("standard output cannot be written"), "{words:?}");
+    }
+    let file = Folder::new();
+    let listen = |out: Stdio| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_seckel"));
+        command.args(["listen", "--bootstrap", &bootstrap]).stdin(Stdio::null()).stdout(out);
+        let mut child = command.stderr(Stdio::piped()).spawn().expect("it runs");
+        let mut told = BufReader::new(child.stderr.take().expect("piped"));
+        let mut line = String::new();
+        told.read_line(&mut line).expect("text");
+        (child, told, line.trim().rsplit(' ').next().expect("a key").to_owned())
+    };
+    let (mut child, mut told, key) = listen(full());
+    let mut caller = spawn(&["connect", &key, "--bootstrap", &bootstrap]);
+    caller.stdin.take().expect("piped").write_all(b"a backup").expect("read");
+    let _ = caller.wait();
+    assert_eq!(child.wait().expect("it ends").code(), Some(4));
+    let mut rest = String::new();
+    told.read_to_string(&mut rest).expect("text");
+    assert!(rest.contains("standard output cannot be written"), "{rest}");
+
+    // A folder can be opened, and not be read.
+    let (mut child, _told, key) = listen(Stdio::null());
+    let folder = std::fs::File::open(file.join("")).expect("it is there");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_seckel"));
+    command.args(["connect", &key, "--bootstrap", &bootstrap]).stdin(Stdio::from(folder));
+    let output = command.output().expect("it runs");
+    assert_eq!(output.status.code(), Some(4));
+    assert!(text(&output.stderr).contains("standard input cannot be read"), "{}", text(&output.stderr));
+    assert_eq!(child.wait().expect("it ends").code(), Some(3), "the other side knows that it was not all");
+}
+
+/// With --json each line on standard error is an object, and standard output has the bytes alone.
+#[test]
+fn both_ends_of_a_pipe_tell_machines_what_happens() {
+    let (_dht, bootstrap) = network();
+    let event = |line: &str| -> serde_json::Value {
+        serde_json::from_str(line).unwrap_or_else(|error| panic!("{line:?}: {error}"))
+    };
+    let mut listener = spawn(&["listen", "--json", "--bootstrap", &bootstrap]);
+    let mut told = BufReader::new(listener.stderr.take().expect("piped"));
+    let mut line = String::new();
+    told.read_line(&mut line).expect("a line");
+    let listening = event(&line);
+    assert_eq!(listening["event"], "listening");
+    let key = listening["key"].as_str().expect("hex").to_owned();
+    let mut caller = spawn(&["connect", &key, "--json", "--bootstrap", &bootstrap]);
+    caller.stdin.take().expect("piped").write_all(b"bytes").expect("read");
+    drop(listener.stdin.take());
+    let mut got = Vec::new();
+    listener.stdout.take().expect("piped").read_to_end(&mut got).expect("bytes");
+    assert_eq!(got, b"bytes");
+    let output = caller.wait_with_output().expect("it ends");
+    assert_eq!(output.status.code(), Some(0));
+    let events: Vec<_> = text(&output.stderr).lines().map(event).collect();
+    assert_eq!((&events[0]["event"], &events[0]["key"]), (&"connection".into(), &key.as_str().into()));
+    let mut rest = String::new();
+    told.read_to_string(&mut rest).expect("lines");
+    let events: Vec<_> = rest.lines().map(|line| event(line)["event"].clone()).collect();
+    assert_eq!(events, ["connection", "ended"]);
+    assert_eq!(listener.wait().expect("it ends").code(), Some(0));
+
+    let output = unreached(&["connect", &key, "--json", "--bootstrap", &bootstrap]);
+    let failed = event(text(&output.stderr).trim());
+    assert_eq!((&failed["event"], &failed["error"]), (&"unreached".into(), &"PEER_NOT_FOUND".into()));
+    assert_eq!(failed["our_nat"], serde_json::Value::Null);
+}
+
 /// Any bytes, both ways at once; each side ends its own direction.
 #[test]
 fn what_goes_into_one_end_comes_out_of_the_other() {

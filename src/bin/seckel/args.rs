@@ -192,7 +192,7 @@ pub struct Dht {
     /// Write a line of statistics so often
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub stats: Option<u64>,
-    /// Write statistics as JSON
+    /// One JSON object for each line: the events bound, started, persistent, statistics
     #[arg(long)]
     pub json: bool,
 }
@@ -362,10 +362,32 @@ pub fn topic(text: &str) -> Result<Key, &'static str> {
     Ok(digits.unwrap_or_else(|| blake2b_256(&[text.as_bytes()])))
 }
 
-/// The addresses in a comma separated list of HOST:PORT; a host may be a name.
+/// The addresses in a comma separated list of HOST:PORT; a host may be a name. One that is not found is left out, with a
+/// warning, as long as another is. pitfalls 3.14
 pub fn addresses(list: &str) -> Result<Vec<Addr>, String> {
     let parts = list.split(',').map(str::trim).filter(|part| !part.is_empty());
-    parts.map(address).collect()
+    let (mut found, mut missing) = (Vec::new(), Vec::new());
+    for part in parts {
+        match address(part) {
+            Ok(addr) => found.push(addr),
+            Err(wrong) if is_name(part) => missing.push(wrong),
+            Err(wrong) => return Err(wrong),
+        }
+    }
+    match missing.pop() {
+        Some(wrong) if found.is_empty() => return Err(wrong),
+        last => missing.extend(last),
+    }
+    missing.iter().for_each(|wrong| super::terminal::warn(&format!("left out: {wrong}")));
+    Ok(found)
+}
+
+/// A name and a port, of which the name server may know nothing.
+fn is_name(text: &str) -> bool {
+    let Some((host, port)) = text.rsplit_once(':') else { return false };
+    let named = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
+    let name = host.chars().all(named) && host.contains(|c: char| c.is_ascii_alphabetic());
+    name && port.parse::<u16>().is_ok_and(|port| port != 0)
 }
 
 pub fn address(text: &str) -> Result<Addr, String> {
@@ -374,6 +396,9 @@ pub fn address(text: &str) -> Result<Addr, String> {
     let wrong = || format!("{text}: not HOST:PORT");
     let (host, port) = rest.rsplit_once(':').ok_or_else(wrong)?;
     let port: u16 = port.parse().map_err(|_| wrong())?;
+    if port == 0 {
+        return Err(format!("{text}: port 0 is nobody's"));
+    }
     host_address(known.unwrap_or(host)).map(|ip| Addr::new(ip, port))
 }
 
@@ -381,6 +406,10 @@ pub fn address(text: &str) -> Result<Addr, String> {
 pub fn host_address(host: &str) -> Result<[u8; 4], String> {
     if let Ok(ip) = host.parse::<std::net::Ipv4Addr>() {
         return Ok(ip.octets());
+    }
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    if bare.parse::<std::net::Ipv6Addr>().is_ok() {
+        return Err(format!("{host}: an IPv6 address; these networks speak IPv4 only"));
     }
     let found = (host, 0).to_socket_addrs().map_err(|error| format!("{host}: {error}"))?;
     let mut found = found.filter_map(|addr| match addr.ip() {
@@ -504,6 +533,16 @@ mod tests {
         );
         assert!(addresses("127.0.0.1").is_err());
         assert!(addresses("127.0.0.1:70000").is_err());
+        // No name server knows a name of this kind.
+        assert_eq!(addresses("nobody.invalid:1,127.0.0.1:2"), Ok(vec![Addr::loopback(2)]));
+        assert!(addresses("nobody.invalid:1").is_err());
+        assert!(addresses("nobody.invalid,127.0.0.1:2").is_err(), "no port");
+        assert!(addresses("nobody.invalid:0,127.0.0.1:2").is_err());
+        assert!(addresses("127.0.0.1:0").is_err_and(|why| why.contains("port 0")));
+        for six in ["[::1]:49737", "::1:49737", "[2001:db8::7]:1"] {
+            assert!(addresses(six).is_err_and(|why| why.contains("IPv4 only")), "{six}");
+        }
+        assert!(host_address("fe80::1").is_err_and(|why| why.contains("IPv4 only")));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use super::args;
 use super::keys;
 use super::network::{Joined, Joining};
 use super::run::Bad;
-use super::terminal::{say, warn};
+use super::terminal::{say, unwritten, warn};
 
 const TOPIC: &str = "\
 TOPIC is 64 hex digits, or text: its BLAKE2b hash is the topic then, as DHT.hash has it.
@@ -53,6 +53,7 @@ pub const PING: &str = "\
 Examples:
   seckel ping 88.99.3.86:49737
   seckel ping node1.hyperdht.org:49737 --json
+  seckel ping 10.0.0.7:30001 --bootstrap 10.0.0.1:30001     as a node of that network
 Exit codes: 0 it answered, 2 wrong command line, 3 no answer.";
 
 pub const PUT: &str = "\
@@ -128,12 +129,21 @@ pub struct FindPeer {
 
 #[derive(Args, Debug)]
 pub struct Ping {
-    /// A node of a DHT
+    /// A node of a DHT: of the public one, or of any other
     #[arg(value_name = "HOST:PORT", value_parser = args::address)]
     pub node: Addr,
     /// Write the answer as JSON
     #[arg(long)]
     pub json: bool,
+    /// The nodes to join through, comma separated [none but the one that is asked]
+    #[arg(long, value_name = "HOST:PORT,..")]
+    pub bootstrap: Option<String>,
+    /// The address to bind
+    #[arg(long)]
+    pub host: Option<String>,
+    /// The port to bind [any]
+    #[arg(long)]
+    pub port: Option<u16>,
 }
 
 #[derive(Args, Debug)]
@@ -208,8 +218,9 @@ pub fn find_peer(args: &FindPeer) -> Result<u8, Bad> {
 
 /// `seckel ping`.
 pub fn ping(args: &Ping) -> Result<u8, Bad> {
-    // The node that is asked is all of the network that there is.
-    let joining = Joining { bootstrap: Some(args.node.to_string()), host: None, port: None };
+    // The node that is asked is all of the network that has to be there.
+    let through = args.bootstrap.clone().unwrap_or_else(|| args.node.to_string());
+    let joining = Joining { bootstrap: Some(through), host: args.host.clone(), port: args.port };
     ask(&joining, Question::Ping(args.node), args.json)
 }
 
@@ -246,13 +257,14 @@ pub fn get(args: &Get) -> Result<u8, Bad> {
 
 fn ask(joining: &Joining, question: Question, json: bool) -> Result<u8, Bad> {
     let mut joined = joining.open()?;
+    let node = if let Question::Ping(node) = question { Some(node) } else { None };
     let mut ask = Ask::start(&mut joined.net(), question).map_err(invalid)?;
     let answer = loop {
         if let Some(answer) = ask.answer() {
             break answer;
         }
         match joined.wait(None)? {
-            Wake::Event(_, Event::BindFailed) => return Err(unbound()),
+            Wake::Event(_, Event::BindFailed) => return Err(joined.unbound()),
             Wake::Event(id, event) => ask.on_event(&mut joined.host.net(id), event)?,
             Wake::Interrupted => return Ok(130),
             Wake::Woken | Wake::TimedOut => {}
@@ -260,14 +272,17 @@ fn ask(joining: &Joining, question: Question, json: bool) -> Result<u8, Bad> {
     };
     let code = answer.exit() as u8;
     if answer == Answer::Nobody && !json {
-        return Err(joined.nobody());
+        return Err(match node {
+            Some(node) => Bad { text: format!("no answer; is there a node at {node}?"), code: 3 },
+            None => joined.nobody(),
+        });
     }
     if let Some(complaint) = answer.complaint() {
         warn(&complaint);
     }
     match &answer {
         _ if json => say(&answer.json()),
-        Answer::Value { value, .. } => show(value),
+        Answer::Value { value, .. } => return Ok(show(value)),
         _ => say(&answer.text()),
     }
     Ok(code)
@@ -277,16 +292,12 @@ fn invalid(error: Error) -> Bad {
     Bad { text: error.to_string(), code: 2 }
 }
 
-fn unbound() -> Bad {
-    Bad { text: "no socket could be bound; is --port in use?".to_owned(), code: 1 }
-}
-
-/// A value as it is; on a terminal it gets the end of a line.
-fn show(value: &[u8]) {
+/// A value as it is; on a terminal it gets the end of a line. The exit code comes back.
+fn show(value: &[u8]) -> u8 {
     let mut out = std::io::stdout().lock();
     let end: &[u8] = if out.is_terminal() { b"\n" } else { b"" };
-    // A reader that is gone has enough.
-    let _ = out.write_all(value).and_then(|()| out.write_all(end)).and_then(|()| out.flush());
+    let written = out.write_all(value).and_then(|()| out.write_all(end)).and_then(|()| out.flush());
+    written.map_or_else(|error| unwritten(&error), |()| 0)
 }
 
 /// How long the network may take to say anything at all.
@@ -306,7 +317,7 @@ pub fn nat(args: &NatArgs) -> Result<u8, Bad> {
             return Ok(found.exit() as u8);
         }
         match joined.wait(Some(until))? {
-            Wake::Event(_, Event::BindFailed) => return Err(unbound()),
+            Wake::Event(_, Event::BindFailed) => return Err(joined.unbound()),
             Wake::Event(id, event) => finder.on_event(&mut joined.host.net(id), event),
             Wake::Interrupted => return Ok(130),
             Wake::TimedOut => return Err(joined.nobody()),

@@ -23,7 +23,7 @@ const NODES_MAX: usize = 1024;
 
 /// `seckel dht`.
 pub fn dht(args: &args::Dht, set: Option<&str>) -> Result<u8, Bad> {
-    let role = args.role(set)?;
+    let (role, news) = (args.role(set)?, News { json: args.json });
     let shelf = args.storage.as_deref().map(Shelf::open).transpose()?;
     let mut host = Host::open()?;
     host.catch_signals()?;
@@ -31,18 +31,19 @@ pub fn dht(args: &args::Dht, set: Option<&str>) -> Result<u8, Bad> {
     let mut nodes = Vec::new();
     match role {
         Role::Bootstrap { host: ip, port } => {
-            say("Starting DHT bootstrap node...");
+            news.say("Starting DHT bootstrap node...", None);
             let mut config = DhtConfig::bootstrapper(Addr::new(ip, port))?;
             let kept = shelf.as_ref().map(|shelf| shelf.read(0)).transpose()?.unwrap_or_default();
             config.nodes = kept.nodes;
             let id = run::add(&mut host, run::config(config), &run::nowhere())?;
             let port = run::bound(&mut host, id, port)?;
             nodes.push(id);
-            say(&format!("Bootstrap node bound to {}", Addr::new(ip, port)));
-            say("Fully started DHT bootstrap node");
+            let bound = Addr::new(ip, port);
+            news.bound(&format!("Bootstrap node bound to {bound}"), 0, bound);
+            news.started("Fully started DHT bootstrap node", 1);
         }
         Role::Nodes { bootstrap, host: ip, port, count } => {
-            say("Booting DHT nodes...");
+            news.say("Booting DHT nodes...", None);
             for number in 0..usize::from(count) {
                 let kept = shelf.as_ref().map(|shelf| shelf.read(number)).transpose()?.unwrap_or_default();
                 let mut dht = run::joining(bootstrap.clone(), ip, port.or(kept.port));
@@ -55,14 +56,46 @@ pub fn dht(args: &args::Dht, set: Option<&str>) -> Result<u8, Bad> {
                 } else if args.ephemeral {
                     dht.ephemeral = Some(true);
                 }
-                nodes.push(run::start_node(&mut host, run::config(dht))?);
+                let (id, bound) = run::start_node(&mut host, run::config(dht))?;
+                news.bound(&format!("Node #{} bound to {bound}", id.0), id.0, bound);
+                nodes.push(id);
             }
             let plural = if count == 1 { "" } else { "s" };
-            say(&format!("Fully started {count} DHT node{plural}"));
+            news.started(&format!("Fully started {count} DHT node{plural}"), count);
         }
     }
     let stats = args.stats.map(Span::from_secs);
-    Service { host, nodes, shelf, stats, json: args.json }.run()
+    Service { host, nodes, shelf, stats, news }.run()
+}
+
+/// What is told as it happens: text, or with --json an object a line.
+struct News {
+    json: bool,
+}
+
+impl News {
+    /// What is none for machines is not told to them.
+    fn say(&self, text: &str, fields: Option<&[(&str, String)]>) {
+        match (self.json, fields) {
+            (false, _) => say(text),
+            (true, Some(fields)) => say(&object(fields)),
+            (true, None) => {}
+        }
+    }
+
+    fn bound(&self, text: &str, node: usize, address: Addr) {
+        let address = quoted(&address.to_string());
+        self.say(text, Some(&[("event", quoted("bound")), ("node", node.to_string()), ("address", address)]));
+    }
+
+    fn started(&self, text: &str, nodes: u16) {
+        self.say(text, Some(&[("event", quoted("started")), ("nodes", nodes.to_string())]));
+    }
+
+    fn persistent(&self, node: usize) {
+        let fields = [("event", quoted("persistent")), ("node", node.to_string())];
+        self.say(&format!("Node #{node} is persistent"), Some(&fields));
+    }
 }
 
 /// Running nodes.
@@ -71,7 +104,7 @@ struct Service {
     nodes: Vec<NodeId>,
     shelf: Option<Shelf>,
     stats: Option<Span>,
-    json: bool,
+    news: News,
 }
 
 impl Service {
@@ -92,7 +125,7 @@ impl Service {
             let kept = self.shelf.is_some().then_some(keep_at);
             let until = [kept, tell_at].into_iter().flatten().min();
             match self.host.wait(patience(now, until))? {
-                Wake::Event(id, Event::Persistent) => say(&format!("Node #{} is persistent", id.0)),
+                Wake::Event(id, Event::Persistent) => self.news.persistent(id.0),
                 Wake::Interrupted => break,
                 Wake::Woken if self.host.take_usr1() => self.tell(),
                 Wake::Event(..) | Wake::Woken | Wake::TimedOut => {}
@@ -137,9 +170,9 @@ impl Service {
                 ("bytes_in", bytes_in),
                 ("bytes_out", bytes_out),
             ];
-            if self.json {
-                let mut fields =
-                    vec![("node", id.0.to_string()), ("address", quoted(&address)), ("role", quoted(role))];
+            if self.news.json {
+                let mut fields = vec![("event", quoted("statistics")), ("node", id.0.to_string())];
+                fields.extend([("address", quoted(&address)), ("role", quoted(role))]);
                 fields.push(("firewalled", status.firewalled.to_string()));
                 fields.extend(counts.map(|(name, count)| (name, count.to_string())));
                 say(&object(&fields));

@@ -13,7 +13,7 @@ use seckel::edge::os::OsEntropy;
 use seckel::node::KeyPair;
 
 use super::run::Bad;
-use super::terminal::say;
+use super::terminal::{say, warn};
 
 pub const EXAMPLES: &str = "\
 Examples:
@@ -81,7 +81,10 @@ pub fn read_or_make(path: Option<&Path>) -> Result<KeyPair, Bad> {
 pub fn read(path: &Path) -> Result<KeyPair, Bad> {
     let mut text = String::new();
     // More than any key file has, so that a wrong file is not read whole.
-    let read = File::open(path).and_then(|file| file.take(LONGEST + 1).read_to_string(&mut text));
+    let read = File::open(path).and_then(|file| {
+        warn_if_shared(path, &file);
+        file.take(LONGEST + 1).read_to_string(&mut text)
+    });
     match read {
         Ok(_) => parse(&text).map_err(|wrong| bad(path, &format!("not a key file: {wrong}"))),
         Err(error) if error.kind() == ErrorKind::InvalidData => {
@@ -89,6 +92,24 @@ pub fn read(path: &Path) -> Result<KeyPair, Bad> {
         }
         Err(error) => Err(bad(path, &error)),
     }
+}
+
+/// A secret that others can read is none. It is used all the same: the file may be shared on purpose.
+fn warn_if_shared(path: &Path, file: &File) {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let mode =
+            file.metadata().map_or(0, |data| if data.is_file() { data.permissions().mode() } else { 0 });
+        if mode & 0o077 != 0 {
+            let (name, mode) = (path.display(), mode & 0o777);
+            warn(&format!(
+                "{name}: others than its owner can use this key (mode {mode:o}); chmod 600 {name}"
+            ));
+        }
+    }
+    #[cfg(not(unix))]
+    let _ = (path, file);
 }
 
 /// Bytes that a key file has at most, white space at its end included.

@@ -120,7 +120,8 @@ impl Joining {
         change(&mut dht);
         let id = run::add(&mut host, run::config(dht), folder)?;
         let hint = Some(host.now() + HINT);
-        Ok(Joined { host, id, hint, through: self.through().to_owned() })
+        let wanted = (self.host.clone(), self.port);
+        Ok(Joined { host, id, hint, through: self.through().to_owned(), wanted })
     }
 }
 
@@ -130,6 +131,8 @@ pub struct Joined {
     pub id: NodeId,
     hint: Option<Time>,
     through: String,
+    /// The host and the port that were asked for.
+    wanted: (Option<String>, Option<u16>),
 }
 
 impl Joined {
@@ -168,9 +171,24 @@ impl Joined {
         Ok(())
     }
 
+    /// What to say when the node has no socket.
+    pub fn unbound(&self) -> Bad {
+        let text = match &self.wanted {
+            (Some(host), _) if !is_ours(host) => format!("{host} is no address of this machine (--host)"),
+            (_, Some(port)) => format!("port {port} cannot be bound: another process may have it (--port)"),
+            (_, None) => "no socket could be bound".to_owned(),
+        };
+        Bad { text, code: 1 }
+    }
+
     /// What to say when no node of the network answers.
     pub fn nobody(&self) -> Bad {
         let text = format!("no answer from the network; is there a node at {}? (--bootstrap)", self.through);
         Bad { text, code: 3 }
     }
+}
+
+/// Whether sockets can be bound to it, at some port.
+fn is_ours(host: &str) -> bool {
+    host_address(host).is_ok_and(|ip| std::net::UdpSocket::bind((std::net::Ipv4Addr::from(ip), 0)).is_ok())
 }

@@ -164,8 +164,7 @@ impl Online {
             self.moved = self.joined.host.now();
         }
         if let Event::BindFailed = event {
-            let text = "no socket could be bound; is --port in use?".to_owned();
-            return Err(Bad { text, code: 1 });
+            return Err(self.joined.unbound());
         }
         let told = self.exchange.on_event(&mut self.joined.host.net(self.joined.id), event);
         told.map_err(|error| bad(&self.folder, error))

@@ -1,7 +1,7 @@
 //! `seckel listen` and `seckel connect`: standard input and output through an encrypted stream.
 
 use std::collections::VecDeque;
-use std::io::{IsTerminal, Read, Write};
+use std::io::{ErrorKind, IsTerminal, Read, Write};
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
 use std::thread::JoinHandle;
@@ -9,6 +9,7 @@ use std::thread::JoinHandle;
 use clap::Args;
 use seckel::app::pipe::{CHUNK_MAX, Pipe, Told};
 use seckel::app::reach;
+use seckel::app::text::{object, quoted};
 use seckel::base::{Error, Key, hex};
 use seckel::edge::host::Wake;
 use seckel::node::{Closed, Event};
@@ -18,7 +19,7 @@ use super::args;
 use super::keys;
 use super::network::{Door, Joined, Meeting, Route, Ways};
 use super::run::{Bad, LEAVE};
-use super::terminal::warn;
+use super::terminal::{unwritten, warn, warn_json};
 
 pub const LISTEN: &str = "\
 Examples:
@@ -28,8 +29,10 @@ Examples:
   seckel listen --allow KEY,KEY        nobody else finds it
 The first who connects is served, and nobody else; when both sides have ended it ends. Bytes go as they come; the end of
 the input ends that direction only, and a slow reader slows the writer down.
-Exit codes: 0 both sides ended, 2 wrong command line, 3 the connection broke, 4 the key file cannot be used,
-130 Ctrl-C.";
+With --json what is said on standard error is one object for each line: {\"event\":\"listening\",\"key\":..};
+other events are connection, ended, broken.
+Exit codes: 0 both sides ended, 2 wrong command line, 3 the connection broke, 4 the key file cannot be used or the
+output not be written, 130 Ctrl-C.";
 
 pub const CONNECT: &str = "\
 Examples:
@@ -38,15 +41,20 @@ Examples:
   seckel connect KEY --bootstrap 127.0.0.1:30001
   seckel connect KEY --relay-through RELAY_KEY      where there is no direct way (seckel relay)
   seckel connect KEY --relay-addresses 10.0.0.1:49737     by way of this node, without a search
+With --json what is said on standard error is one object for each line: {\"event\":\"connection\",\"key\":..};
+other events are ended, broken, unreached with the error's code and both NATs.
 KEY is what `seckel listen` shows, in hex or z-base-32, or an address blob in hex: the key, and nodes that lead there.
-Exit codes: 0 both sides ended, 2 wrong command line, 3 not reached or broken, 4 the key file cannot be used,
-130 Ctrl-C.";
+Exit codes: 0 both sides ended, 2 wrong command line, 3 not reached or broken, 4 the key file cannot be used or the
+output not be written, 130 Ctrl-C.";
 
 #[derive(Args, Debug)]
 pub struct Listen {
     /// Be this key; the file is made if there is none [a new key]
     #[arg(long, value_name = "FILE")]
     pub key: Option<PathBuf>,
+    /// Say on standard error what happens as JSON
+    #[arg(long)]
+    pub json: bool,
     #[command(flatten)]
     pub door: Door,
     #[command(flatten)]
@@ -63,6 +71,9 @@ pub struct Connect {
     /// Be this key; the file is made if there is none [a new key]
     #[arg(long, value_name = "FILE")]
     pub key: Option<PathBuf>,
+    /// Say on standard error what happens as JSON
+    #[arg(long)]
+    pub json: bool,
     #[command(flatten)]
     pub route: Route,
     #[command(flatten)]
@@ -80,7 +91,7 @@ pub fn listen(args: &Listen) -> Result<u8, Bad> {
     let mut joined = args.joining.open()?;
     let manner = args.joining.manner(&args.ways, Some(&args.door), None);
     let pipe = Pipe::listen_as(&mut joined.net(), &pair, manner)?;
-    Plumbing::new(joined, pipe, pair.public).run()
+    Plumbing::new(joined, pipe, pair.public, args.json).run()
 }
 
 /// `seckel connect`.
@@ -89,21 +100,30 @@ pub fn connect(args: &Connect) -> Result<u8, Bad> {
     let mut joined = args.joining.open()?;
     let manner = args.joining.manner(&args.ways, None, Some(&args.route));
     let pipe = Pipe::connect(&mut joined.net(), &args.to, &pair, manner)?;
-    Plumbing::new(joined, pipe, args.to.key).run()
+    Plumbing::new(joined, pipe, args.to.key, args.json).run()
 }
 
 /// Standard input, read on a thread of its own.
-fn input(wake: impl Fn() + Send + 'static) -> Receiver<Vec<u8>> {
+fn input(wake: impl Fn() + Send + 'static) -> Receiver<Result<Vec<u8>, std::io::Error>> {
     let (to_loop, chunks) = sync_channel(AHEAD);
     std::thread::spawn(move || {
         let mut input = std::io::stdin().lock();
         let mut chunk = vec![0; CHUNK_MAX];
-        // What cannot be read is as good as its end.
-        while let Ok(count @ 1..) = input.read(&mut chunk) {
-            if to_loop.send(chunk[..count].to_vec()).is_err() {
+        loop {
+            let read = match input.read(&mut chunk) {
+                Ok(0) => break,
+                Ok(count) => Ok(chunk[..count].to_vec()),
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) => Err(error),
+            };
+            let failed = read.is_err();
+            if to_loop.send(read).is_err() {
                 return;
             }
             wake();
+            if failed {
+                break;
+            }
         }
         drop(to_loop);
         wake();
@@ -115,7 +135,8 @@ fn input(wake: impl Fn() + Send + 'static) -> Receiver<Vec<u8>> {
 struct Out {
     /// `None`: nothing more comes, or nobody reads.
     to_writer: Option<SyncSender<Vec<u8>>>,
-    writer: Option<JoinHandle<()>>,
+    /// It ends with the exit code that its failure comes to.
+    writer: Option<JoinHandle<u8>>,
     waiting: VecDeque<Vec<u8>>,
 }
 
@@ -124,14 +145,17 @@ impl Out {
         let (to_writer, chunks) = sync_channel::<Vec<u8>>(AHEAD);
         let writer = std::thread::spawn(move || {
             let mut output = std::io::stdout().lock();
+            let mut code = 0;
             while let Ok(chunk) = chunks.recv() {
-                if output.write_all(&chunk).and_then(|()| output.flush()).is_err() {
+                if let Err(error) = output.write_all(&chunk).and_then(|()| output.flush()) {
+                    code = unwritten(&error);
                     break;
                 }
                 wake();
             }
             drop(chunks);
             wake();
+            code
         });
         Out { to_writer: Some(to_writer), writer: Some(writer), waiting: VecDeque::new() }
     }
@@ -152,8 +176,8 @@ impl Out {
         true
     }
 
-    /// Writes the rest, however long its reader takes.
-    fn finish(&mut self) {
+    /// Writes the rest, however long its reader takes. The exit code that its failure comes to comes back.
+    fn finish(&mut self) -> u8 {
         if let Some(to_writer) = self.to_writer.take() {
             for chunk in self.waiting.drain(..) {
                 if to_writer.send(chunk).is_err() {
@@ -161,9 +185,7 @@ impl Out {
                 }
             }
         }
-        if let Some(writer) = self.writer.take() {
-            let _ = writer.join();
-        }
+        self.writer.take().and_then(|writer| writer.join().ok()).unwrap_or(0)
     }
 }
 
@@ -173,15 +195,16 @@ struct Plumbing {
     /// Ours if we listen, else the other side's.
     key: Key,
     out: Out,
-    input: Receiver<Vec<u8>>,
+    input: Receiver<Result<Vec<u8>, std::io::Error>>,
     /// Read, but not sent yet.
     chunk: Option<Vec<u8>>,
     input_ended: bool,
     reading: bool,
+    json: bool,
 }
 
 impl Plumbing {
-    fn new(joined: Joined, pipe: Pipe, key: Key) -> Plumbing {
+    fn new(joined: Joined, pipe: Pipe, key: Key, json: bool) -> Plumbing {
         let wakers = [joined.host.waker(), joined.host.waker()];
         let [first, second] = wakers.map(|waker| {
             move || {
@@ -189,28 +212,25 @@ impl Plumbing {
             }
         });
         let (input, out) = (input(first), Out::new(second));
-        Plumbing { joined, pipe, key, out, input, chunk: None, input_ended: false, reading: true }
+        Plumbing { joined, pipe, key, out, input, chunk: None, input_ended: false, reading: true, json }
     }
 
     fn run(mut self) -> Result<u8, Bad> {
         loop {
             if let Some(code) = self.tell()? {
-                self.out.finish();
-                return self.leave(code);
+                let written = self.out.finish();
+                return self.leave(if written == 0 { code } else { written });
             }
-            self.send();
+            if !self.send() {
+                return self.leave(4);
+            }
             if !self.out.push() {
-                // As other tools do, when their reader has enough: quietly.
-                return self.leave(0);
+                let code = self.out.finish();
+                return self.leave(code);
             }
             self.throttle();
             match self.joined.wait(None)? {
-                Wake::Event(_, Event::BindFailed) => {
-                    return Err(Bad {
-                        text: "no socket could be bound; is --port in use?".to_owned(),
-                        code: 1,
-                    });
-                }
+                Wake::Event(_, Event::BindFailed) => return Err(self.joined.unbound()),
                 Wake::Event(id, event) => self.pipe.on_event(&mut self.joined.host.net(id), event),
                 Wake::Interrupted => return self.leave(130),
                 Wake::Woken | Wake::TimedOut => {}
@@ -222,11 +242,11 @@ impl Plumbing {
     fn tell(&mut self) -> Result<Option<u8>, Bad> {
         while let Some(told) = self.pipe.poll() {
             match told {
-                Told::Listening => warn(&format!("listening on: {}", hex::encode(&self.key))),
-                Told::Opened(key) => warn(&format!("connected with: {}", hex::encode(&key))),
+                Told::Listening => self.say("listening", Some(&self.key), "listening on: "),
+                Told::Opened(key) => self.say("connection", Some(&key), "connected with: "),
                 Told::Data(bytes) => self.out.waiting.push_back(bytes),
                 Told::Ended => {
-                    warn("the other side has ended its direction");
+                    self.say("ended", None, "the other side has ended its direction");
                     // Nobody types on when there is nothing more to answer.
                     if std::io::stdin().is_terminal() {
                         self.input_ended = true;
@@ -235,7 +255,13 @@ impl Plumbing {
                 }
                 Told::Closed(Closed::Ended) => return Ok(Some(0)),
                 Told::Closed(why) => {
-                    warn(&format!("the connection broke: {}; what came may not be all", reach::broken(why)));
+                    let why =
+                        format!("the connection broke: {}; what came may not be all", reach::broken(why));
+                    self.say("broken", None, &why);
+                    return Ok(Some(3));
+                }
+                Told::Failed { why, met } if self.json => {
+                    warn_json(&reach::unreached_json(&self.key, why, met));
                     return Ok(Some(3));
                 }
                 Told::Failed { why, met } => {
@@ -246,19 +272,38 @@ impl Plumbing {
         Ok(None)
     }
 
-    /// Sends what was read, while there is room for it.
-    fn send(&mut self) {
+    fn say(&self, event: &str, key: Option<&Key>, text: &str) {
+        let key = key.map(|key| hex::encode(key));
+        if self.json {
+            let mut fields = vec![("event", quoted(event))];
+            match &key {
+                Some(key) => fields.push(("key", quoted(key))),
+                None => fields.push(("text", quoted(text))),
+            }
+            warn_json(&object(&fields));
+        } else {
+            warn(&format!("{text}{}", key.unwrap_or_default()));
+        }
+    }
+
+    /// Sends what was read, while there is room for it. False: not all can be read.
+    fn send(&mut self) -> bool {
         let id = self.joined.id;
         while self.pipe.takes_input() && !self.input_ended {
             let chunk = match self.chunk.take() {
                 Some(chunk) => chunk,
                 None => match self.input.try_recv() {
-                    Ok(chunk) => chunk,
-                    Err(TryRecvError::Empty) => return,
+                    Ok(Ok(chunk)) => chunk,
+                    // The other side must not take what came for all.
+                    Ok(Err(error)) => {
+                        warn(&format!("standard input cannot be read: {error}"));
+                        return false;
+                    }
+                    Err(TryRecvError::Empty) => return true,
                     Err(TryRecvError::Disconnected) => {
                         self.input_ended = true;
                         self.pipe.end(&mut self.joined.host.net(id));
-                        return;
+                        return true;
                     }
                 },
             };
@@ -267,6 +312,7 @@ impl Plumbing {
                 self.chunk = Some(chunk);
             }
         }
+        true
     }
 
     /// The other side waits while our reader does.

@@ -138,13 +138,14 @@ fn free_port() -> Option<u16> {
 /// Starts nodes one after the other, each once the one before it has joined.
 fn start_nodes(host: &mut Host, count: u16, make: impl Fn() -> Config) -> Result<(), Bad> {
     for _ in 0..count {
-        start_node(host, make())?;
+        let (id, bound) = start_node(host, make())?;
+        say(&format!("Node #{} bound to {bound}", id.0));
     }
     Ok(())
 }
 
-/// Starts a node, and waits until it has joined.
-pub fn start_node(host: &mut Host, config: Config) -> Result<NodeId, Bad> {
+/// Starts a node, and waits until it has joined. With it comes where it is bound.
+pub fn start_node(host: &mut Host, config: Config) -> Result<(NodeId, Addr), Bad> {
     let (ip, wanted) = (config.dht.host, config.dht.port);
     let id = add(host, config, &nowhere())?;
     let port = bound(host, id, wanted)?;
@@ -153,8 +154,7 @@ pub fn start_node(host: &mut Host, config: Config) -> Result<NodeId, Bad> {
             return Err(Bad { text: "interrupted".to_owned(), code: 130 });
         }
     }
-    say(&format!("Node #{} bound to {}", id.0, Addr::new(ip, port)));
-    Ok(id)
+    Ok((id, Addr::new(ip, port)))
 }
 
 fn tell_until_interrupted(host: &mut Host) -> Result<u8, Bad> {

@@ -92,13 +92,14 @@ impl Input {
     }
 }
 
-/// Writes bytes to standard output as they are. A reader that is gone ends the program quietly.
+/// Writes bytes to standard output as they are. If they cannot be written that is the end of the program.
 pub fn put(bytes: &[u8]) {
     let mut out = std::io::stdout().lock();
-    if out.write_all(bytes).and_then(|()| out.flush()).is_err() {
+    if let Err(error) = out.write_all(bytes).and_then(|()| out.flush()) {
+        let code = super::terminal::unwritten(&error);
         super::online::tidy();
         super::tracing::flush();
-        std::process::exit(0);
+        std::process::exit(code.into());
     }
 }
 

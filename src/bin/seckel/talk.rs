@@ -141,7 +141,7 @@ impl Talk {
 
     fn on_event(&mut self, event: Event) -> Result<(), Bad> {
         if matches!(event, Event::BindFailed) {
-            return Err(Bad { text: "no socket could be bound; is --port in use?".to_owned(), code: 1 });
+            return Err(self.joined.unbound());
         }
         let id = self.joined.id;
         self.chat.on_event(&mut self.joined.host.net(id), event);

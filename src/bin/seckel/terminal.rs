@@ -1,12 +1,13 @@
 //! Lines from the user: edited on a terminal, plain from a pipe. They are read on a thread of their own, because
 //! reading blocks; `wake` tells the loop that something came in.
 
-use std::io::{BufRead, IsTerminal, Read, Write};
+use std::io::{BufRead, ErrorKind, IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, TryRecvError, channel, sync_channel};
 
 use rustyline::error::ReadlineError;
 use rustyline::{Config, DefaultEditor};
+use seckel::app::registry::outcome::Exit;
 
 /// A longer line is cut: no name is that long.
 const LINE_MAX: u64 = 0x1_0000;
@@ -137,22 +138,38 @@ fn read(mut input: impl BufRead, to_loop: &SyncSender<Typed>, wake: impl Fn()) {
     }
 }
 
-/// Writes a line to standard output. A reader that is gone ends the program quietly, as it does for other tools.
+/// Writes a line to standard output. If it cannot be written that is the end of the program.
 pub fn say(text: &str) {
     if text.is_empty() {
         return;
     }
     let mut out = std::io::stdout().lock();
-    if writeln!(out, "{text}").and_then(|()| out.flush()).is_err() {
+    if let Err(error) = writeln!(out, "{text}").and_then(|()| out.flush()) {
+        let code = unwritten(&error);
         super::online::tidy();
         super::tracing::flush();
-        std::process::exit(0);
+        std::process::exit(code.into());
     }
+}
+
+/// Standard output takes no more: the exit code. A reader that is gone has had enough, and the program ends quietly, as
+/// others do; on a full disk something is missing.
+pub fn unwritten(error: &std::io::Error) -> u8 {
+    if error.kind() == ErrorKind::BrokenPipe {
+        return 0;
+    }
+    warn(&format!("standard output cannot be written: {error}"));
+    Exit::Storage as u8
 }
 
 /// Writes a line to standard error.
 pub fn warn(text: &str) {
     let _ = writeln!(std::io::stderr().lock(), "seckel: {text}");
+}
+
+/// Writes a line of JSON to standard error.
+pub fn warn_json(text: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
 }
 
 #[cfg(test)]
