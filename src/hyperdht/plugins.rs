@@ -1,5 +1,5 @@
-//! Commands that are the program's own: those of plugins, which share number 10, and all above it. Follows hyperdht.151 to
-//! hyperdht.153.
+//! Commands that are the program's own: those of plugins, which share number 10, and all above it. Follows
+//! hyperdht.151 to hyperdht.153.
 
 use super::lookup::{Lookup, What};
 use super::*;

@@ -362,8 +362,8 @@ pub fn topic(text: &str) -> Result<Key, &'static str> {
     Ok(digits.unwrap_or_else(|| blake2b_256(&[text.as_bytes()])))
 }
 
-/// The addresses in a comma separated list of HOST:PORT; a host may be a name. One that is not found is left out, with a
-/// warning, as long as another is. pitfalls 3.14
+/// The addresses in a comma separated list of HOST:PORT; a host may be a name. One that is not found is left out, with
+/// a warning, as long as another is. pitfalls 3.14
 pub fn addresses(list: &str) -> Result<Vec<Addr>, String> {
     let parts = list.split(',').map(str::trim).filter(|part| !part.is_empty());
     let (mut found, mut missing) = (Vec::new(), Vec::new());
