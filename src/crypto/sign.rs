@@ -65,13 +65,17 @@ pub fn verify(public: &Key, message: &[u8], signature: &[u8; 64]) -> bool {
     if !curve::is_canonical(public) {
         return false;
     }
+    // A point of small order has the y of one, whatever its sign; and y can be written in one way only, as of above.
+    if SMALL_ORDER.iter().any(|small| small[..31] == public[..31] && (small[31] ^ public[31]) & 0x7f == 0) {
+        return false;
+    }
     // crypto.8: what `verify` compares with R is encoded the one canonical way, so that looking for R among the
     // encodings of small order is as good as decoding it, which would take a seventh of the time.
     if SMALL_ORDER.iter().any(|small| signature[..32] == *small) {
         return false;
     }
     let Ok(key) = VerifyingKey::from_bytes(public) else { return false };
-    !key.is_weak() && key.verify(message, &Signature::from_bytes(signature)).is_ok()
+    key.verify(message, &Signature::from_bytes(signature)).is_ok()
 }
 
 /// The eight points of small order, as the one canonical way to write each.

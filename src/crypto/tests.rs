@@ -149,6 +149,31 @@ fn points_of_small_order_verify_nothing() {
     }
 }
 
+/// With a key of small order the equation holds for anybody's R, if the challenge happens to undo the key.
+/// proves crypto.7
+#[test]
+fn a_key_of_small_order_is_refused_whatever_is_signed() {
+    use curve25519_dalek::{EdwardsPoint, Scalar};
+    use ed25519_dalek::{Signature, Verifier, VerifyingKey};
+    let mut held = Vec::new();
+    for point in small_order_points() {
+        for n in 1..64_u64 {
+            let scalar = Scalar::from(n);
+            let mut signature = [0; 64];
+            signature[..32].copy_from_slice(&EdwardsPoint::mul_base(&scalar).compress().0);
+            signature[32..].copy_from_slice(&scalar.to_bytes());
+            let key = VerifyingKey::from_bytes(&point);
+            if key.is_ok_and(|key| key.verify(b"message", &Signature::from_bytes(&signature)).is_ok()) {
+                held.push(point);
+            }
+            assert!(!sign::verify(&point, b"message", &signature));
+            assert!(!libsodium_verifies(&point, b"message", &signature));
+        }
+    }
+    held.dedup();
+    assert!(held.len() >= 10, "the equation holds for each that can be decoded, in both signs");
+}
+
 /// With R of small order the equation can hold for whoever knows the secret; it is refused all the same.
 /// proves crypto.7
 #[test]
