@@ -264,9 +264,8 @@ impl DhtRpc {
 
     fn refresh_contact(&mut self, id: &Key) {
         let tick = self.tick;
-        if let Some(contact) = self.table.get_mut(id) {
+        if let Some(contact) = self.table.touch(id) {
             (contact.pinged, contact.seen) = (tick, tick);
-            self.table.touch(id);
         }
     }
 

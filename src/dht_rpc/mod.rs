@@ -666,7 +666,7 @@ impl DhtRpc {
     }
 
     fn is_refused(&self, addr: Addr) -> bool {
-        addr.port == 0 || self.config.refused.iter().any(|no| *no == addr || *no == addr.with_port(0))
+        addr.port == 0 || is_among(&self.config.refused, addr)
     }
 
     fn bind(&mut self, socket: SocketId, port: u16) {
@@ -725,6 +725,11 @@ impl DhtRpc {
     fn event(&mut self, event: Event) {
         self.events.push_back(event);
     }
+}
+
+/// Whether nodes that are refused include `addr`: port 0 is every port.
+fn is_among(refused: &[Addr], addr: Addr) -> bool {
+    refused.iter().any(|no| no.ip == addr.ip && (no.port == addr.port || no.port == 0))
 }
 
 impl Machine for DhtRpc {

@@ -8,6 +8,8 @@ use crate::base::{Addr, Cx, SocketId, Span, limits, trace};
 use crate::wire;
 use crate::wire::dht_rpc::{Ask, DELAYED_PING, DelayValue, PING_NAT, Reply, Request, RequestMessage};
 
+/// Bytes of a request besides its token and value, at most: an id and a target are most of it.
+const REQUEST_HEAD: usize = 96;
 /// How long a request waits before it is sent again or given up. dht_rpc.49
 pub(super) const WAIT: Span = Span::from_secs(1);
 
@@ -34,7 +36,9 @@ impl DhtRpc {
         }
         self.stats.requests += 1;
         let (to, said) = (ask.to, Command(ask.internal, ask.command));
-        let bytes = wire::encode_once(RequestMessage {
+        let len =
+            REQUEST_HEAD + ask.token.map_or(0, |token| token.len()) + ask.value.as_ref().map_or(0, Vec::len);
+        let message = RequestMessage {
             tid,
             to: ask.to,
             id: self.id_on(socket),
@@ -43,7 +47,8 @@ impl DhtRpc {
             command: ask.command,
             target: ask.target,
             value: ask.value,
-        });
+        };
+        let bytes = wire::encode_of_about(len, message);
         let sends = ask.sends.max(1);
         let told = if cx.trace.on() { Some(owner.clone()) } else { None };
         let id = self.flights.insert(Flight {

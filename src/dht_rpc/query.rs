@@ -149,6 +149,8 @@ impl Walk {
             Seen::Down => Ok(true),
             Seen::Open(referrers) => {
                 if referrers.len() < limits::DHT_REFERRERS_MAX {
+                    // Where nodes know each other, everybody is named this often.
+                    referrers.reserve_exact(limits::DHT_REFERRERS_MAX - referrers.len());
                     referrers.push(referrer);
                 }
                 Ok(false)
@@ -230,6 +232,11 @@ impl Walk {
 
     /// Forgets candidates that would not help any more; true if one is left.
     fn has_candidate(&mut self) -> bool {
+        self.has_given() || self.next_named().is_some()
+    }
+
+    /// The same of the given nodes alone.
+    fn has_given(&mut self) -> bool {
         if self.visits >= limits::DHT_QUERY_VISITS_MAX {
             self.given.clear();
             self.pending.clear();
@@ -240,7 +247,7 @@ impl Walk {
             }
             self.given.pop_front();
         }
-        self.next_named().is_some()
+        false
     }
 
     /// Who of those that were named is asked next: the closest, but of those who named many that do not answer the
@@ -285,10 +292,8 @@ impl Walk {
 
     /// The given nodes in their order, then the closest. dht_rpc.63, dht_rpc.64
     fn next_candidate(&mut self) -> Option<Addr> {
-        if !self.has_candidate() {
-            return None;
-        }
-        let addr = match self.given.pop_front() {
+        let given = if self.has_given() { self.given.pop_front() } else { None };
+        let addr = match given {
             Some((_, addr)) => addr,
             None => self.next_named().and_then(|distance| self.pending.remove(&distance))?.addr,
         };

@@ -190,11 +190,10 @@ impl Table {
     }
 
     /// Makes a node the latest one that was in contact.
-    pub fn touch(&mut self, id: &Key) {
-        let order = self.new_order();
-        if let Some(contact) = self.get_mut(id) {
-            contact.order = order;
-        }
+    pub fn touch(&mut self, id: &Key) -> Option<&mut Contact> {
+        let at = self.find(self.row(id), id).ok()?;
+        self.nodes[at].order = self.new_order();
+        self.nodes.get_mut(at)
     }
 
     /// The nodes of the row that `id` belongs to.

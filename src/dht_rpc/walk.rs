@@ -4,7 +4,7 @@ use super::flight::{FlightId, Owner};
 use super::query::{Asker, Phase, Step, Walk, WalkId};
 use super::table::{K, node_id};
 use super::told::Command;
-use super::{DhtRpc, Event, Lost, QueryError};
+use super::{DhtRpc, Event, Lost, QueryError, is_among};
 use crate::base::hex::Short;
 use crate::base::{Addr, Cx, Key, trace};
 use crate::wire;
@@ -151,9 +151,7 @@ impl DhtRpc {
             Ok(reply) => {
                 let own = self.own_addr;
                 let refused = &self.config.refused;
-                let skip = |addr: Addr| {
-                    own == Some(addr) || refused.iter().any(|no| *no == addr || *no == addr.with_port(0))
-                };
+                let skip = |addr: Addr| own == Some(addr) || is_among(refused, addr);
                 (walk.answered(reply, skip), Vec::from([reply.from]))
             }
             Err(Lost::TimedOut) => (Vec::from([to]), walk.lost(to)),

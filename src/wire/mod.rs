@@ -618,6 +618,7 @@ impl Cursor<'_> {
     }
 
     /// Four bytes of address and a little-endian port. (compact_encoding.12)
+    #[inline(always)]
     pub fn addr(&mut self, field: &'static str, value: &mut Addr) -> Result<(), Malformed> {
         let at = self.at;
         match self.way {
