@@ -2,10 +2,11 @@
 
 use serde_json::Value;
 
+use super::super::records::mutable_signable;
 use super::super::*;
 use super::world::*;
 use super::{addr, bytes, key, maybe, vectors};
-use crate::wire::hyperdht::{Holepunch, command};
+use crate::wire::hyperdht::{Holepunch, MutablePut, command, error};
 
 /// A machine alone, and what it puts out.
 struct Alone {
@@ -167,6 +168,34 @@ fn a_node_that_is_not_persistent_refuses_storage() {
         let [Output::Respond { respond, .. }] = &outputs[..] else { panic!("{command}: {outputs:?}") };
         assert_eq!(respond.error, 1);
     }
+}
+
+/// Who stores a value again is believed because of the signature that is kept with it, and of nothing else.
+// proves hyperdht.49
+#[test]
+fn a_value_that_is_kept_is_taken_again_with_its_own_signature_alone() {
+    let mut alone = Alone::new([1; 32]);
+    let pair = pair(1);
+    let signed = |seq, value: &[u8], signed: &[u8]| {
+        let signature = wire::hyperdht::Signature(pair.sign(&mutable_signable(seq, signed)));
+        wire::encode(&MutablePut { key: pair.public, seq, value: value.to_vec(), signature })
+    };
+    let answer = |alone: &mut Alone, put: Vec<u8>| -> Option<u64> {
+        let (from, target) = (Addr::loopback(5), super::super::target(&pair.public));
+        match alone.request(command::MUTABLE_PUT, from, target, Some([4; 32]), Some(put)).pop()? {
+            Output::Respond { respond, .. } => Some(respond.error),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(answer(&mut alone, signed(2, b"value", b"value")), Some(0));
+    assert_eq!(answer(&mut alone, signed(2, b"value", b"value")), Some(0), "the very same");
+    assert_eq!(answer(&mut alone, signed(2, b"value", b"other")), None, "another signature");
+    assert_eq!(answer(&mut alone, signed(2, b"other", b"value")), None, "its signature under another value");
+    let put: MutablePut = wire::decode(&signed(2, b"value", b"value")).expect("a put");
+    let moved = MutablePut { seq: 3, ..put };
+    assert_eq!(answer(&mut alone, wire::encode(&moved)), None, "its signature under another number");
+    assert_eq!(answer(&mut alone, signed(2, b"other", b"other")), Some(error::SEQ_REUSED));
+    assert_eq!(answer(&mut alone, signed(1, b"value", b"value")), Some(error::SEQ_TOO_LOW));
 }
 
 /// pitfalls 6.17: the preimage of a refresh prolongs a record, once, and the chain goes on.
