@@ -4,6 +4,7 @@
 //! Each peer has a place up to which it was looked through for blocks that are missing here; it is set back when
 //! something before it changes, so that looking costs little per block.
 
+use core::ops::Bound;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::Hypercore;
@@ -30,7 +31,7 @@ const WANT_CHUNK: u64 = 2_097_152;
 const WANT_MAX: usize = 512;
 /// Chunks of missing blocks that are wanted at one time.
 const WANT_AHEAD: usize = 3;
-/// Ranges of which a peer is asked at one time.
+/// Ranges that a peer cannot be asked for though it has something of them, until no more are looked at.
 const RANGES_MAX: usize = 64;
 /// A request for something that somebody waits for.
 const URGENT: u64 = 1;
@@ -349,13 +350,18 @@ impl Replicator {
             return false;
         }
         let end = valid_end(core, peer);
-        let ranges: Vec<JobId> = self.jobs.ranges.iter().take(RANGES_MAX).copied().collect();
-        for range in ranges {
-            if let Some(index) = self.next_of_range(core, id, range, end)
-                && self.ask_block(cx, core, id, index, 0)
-            {
+        let (mut from, mut refused) = (Bound::Unbounded, 0);
+        while refused < RANGES_MAX {
+            let Some(peer) = self.peers.get(&id) else { return false };
+            let more = |range: &&JobId| peer.asking.cursors.get(range).is_none_or(|cursor| !cursor.dry);
+            let mut after = self.jobs.ranges.range((from, Bound::Unbounded));
+            let Some(range) = after.find(more).copied() else { return false };
+            from = Bound::Excluded(range);
+            let Some(index) = self.next_of_range(core, id, range, end) else { continue };
+            if self.ask_block(cx, core, id, index, 0) {
                 return true;
             }
+            refused += 1;
         }
         false
     }

@@ -22,6 +22,7 @@ impl Live {
     pub fn new(core: Hypercore) -> Live {
         let mut replicator = Replicator::new();
         replicator.seen = (core.fork(), core.length());
+        replicator.manifest_seen = core.manifest().is_some();
         Live { core, replicator }
     }
 

@@ -363,6 +363,8 @@ pub struct Replicator {
     pub(super) stalled: bool,
     told_stalled: bool,
     pub(super) seen: (u64, u64),
+    /// The manifest is here, and peers were told so.
+    pub(super) manifest_seen: bool,
     /// Where the core was cut since, if that is known.
     pub(super) cut_at: Option<u64>,
     pub(super) allow_fork: bool,
@@ -399,6 +401,7 @@ impl Default for Replicator {
             stalled: false,
             told_stalled: false,
             seen: (0, 0),
+            manifest_seen: false,
             cut_at: None,
             allow_fork: true,
             fork: None,
@@ -606,6 +609,9 @@ impl Replicator {
                 if let Some(peer) = self.peers.get_mut(&id) {
                     peer.has.range(range.start, range.length, range.drop);
                     peer.asking.restart(range.start);
+                    if range.start == 0 && !range.drop && peer.sync.fork == core.fork() {
+                        core.note_remote_contiguous_length(range.length); // hypercore.102
+                    }
                 }
                 if !range.drop {
                     self.update_peer(cx, core, id);

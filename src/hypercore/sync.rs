@@ -46,6 +46,13 @@ impl Replicator {
     /// Looks whether the core changed, and tells the peers. Appends may come from anywhere.
     pub(super) fn notice(&mut self, cx: &mut Cx<'_>, core: &mut Hypercore) {
         let now = (core.fork(), core.length());
+        if core.manifest().is_some() && !std::mem::replace(&mut self.manifest_seen, true) {
+            // replication.40: who asks for it in turn has to hear that it is here.
+            let ids: Vec<PeerId> = self.peers.keys().copied().collect();
+            for id in ids {
+                self.peers.get_mut(&id).into_iter().for_each(|peer| peer.sync_due = true);
+            }
+        }
         if now == self.seen {
             return;
         }
@@ -70,6 +77,9 @@ impl Replicator {
             if cut {
                 peer.full_told = peer.full_told.min(before);
                 peer.can_upgrade = false;
+                if peer.sync.fork == now.0 {
+                    core.note_remote_contiguous_length(peer.has.contiguous()); // hypercore.102
+                }
             }
             review(cx, core, peer);
             if before < length {

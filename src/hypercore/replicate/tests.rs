@@ -1,8 +1,12 @@
 mod conflict;
+mod counts;
 mod fork;
+mod gossip;
 mod jobs;
 mod manners;
+mod ranges;
 mod rules;
+mod signers;
 mod world;
 
 use super::*;

@@ -10,7 +10,7 @@ use crate::hypercore::replicate::*;
 use crate::hypercore::{Encryption, Open};
 use crate::wire::hypercore::kind;
 
-fn outcome(world: &World, node: usize, id: JobId) -> Option<Result<Done, Undone>> {
+pub fn outcome(world: &World, node: usize, id: JobId) -> Option<Result<Done, Undone>> {
     let mut ends = world.nodes[node].events.iter().filter_map(|event| match event {
         Event::Job { job, result } if *job == id => Some(*result),
         _ => None,
@@ -21,7 +21,7 @@ fn outcome(world: &World, node: usize, id: JobId) -> Option<Result<Done, Undone>
 }
 
 /// A writer with blocks, and somebody who has nothing yet and downloads nothing.
-fn sparse(count: u64) -> (World, usize, usize) {
+pub fn sparse(count: u64) -> (World, usize, usize) {
     let mut world = World::new(count);
     let writer = world.writer(false);
     world.append(writer, &blocks(0, count));
@@ -29,34 +29,34 @@ fn sparse(count: u64) -> (World, usize, usize) {
     (world, writer, reader)
 }
 
-fn idle(world: &mut World) -> usize {
+pub fn idle(world: &mut World) -> usize {
     let reader = world.replica();
     let now = world.now;
     world.nodes[reader].with(now, |live, cx| live.download_all(cx, false));
     reader
 }
 
-fn fetch(world: &mut World, node: usize, index: u64, timeout: Option<Span>) -> JobId {
+pub fn fetch(world: &mut World, node: usize, index: u64, timeout: Option<Span>) -> JobId {
     let now = world.now;
     world.nodes[node].with(now, |live, cx| live.fetch(cx, index, timeout).expect("room"))
 }
 
-fn seek(world: &mut World, node: usize, bytes: u64) -> JobId {
+pub fn seek(world: &mut World, node: usize, bytes: u64) -> JobId {
     let now = world.now;
     world.nodes[node].with(now, |live, cx| live.seek(cx, bytes, None).expect("room"))
 }
 
-fn download(world: &mut World, node: usize, what: Download) -> JobId {
+pub fn download(world: &mut World, node: usize, what: Download) -> JobId {
     let now = world.now;
     world.nodes[node].with(now, |live, cx| live.download(cx, what, None).expect("room"))
 }
 
-fn update(world: &mut World, node: usize) -> JobId {
+pub fn update(world: &mut World, node: usize) -> JobId {
     let now = world.now;
     world.nodes[node].with(now, |live, cx| live.wait_for_update(cx, None).expect("room"))
 }
 
-fn cancel(world: &mut World, node: usize, job: JobId) {
+pub fn cancel(world: &mut World, node: usize, job: JobId) {
     let now = world.now;
     world.nodes[node].with(now, |live, cx| live.cancel(cx, job));
 }

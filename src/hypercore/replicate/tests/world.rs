@@ -28,6 +28,10 @@ pub struct Link {
     pub up: [bool; 2],
     pub delay: Span,
     hash: [u8; 64],
+    /// By end 0, by end 1, by message number.
+    pub sent: [[u64; 10]; 2],
+    /// By end 0, by end 1, without what a connection adds.
+    pub bytes: [usize; 2],
     /// To end 0, to end 1.
     queues: [VecDeque<(Time, Parcel)>; 2],
 }
@@ -106,7 +110,15 @@ impl World {
         let mut hash = [0; 64];
         self.entropy.fill(&mut hash);
         let queues = [VecDeque::new(), VecDeque::new()];
-        self.links.push(Link { ends: [one, other], up: [false; 2], delay, hash, queues });
+        self.links.push(Link {
+            ends: [one, other],
+            up: [false; 2],
+            delay,
+            hash,
+            sent: [[0; 10]; 2],
+            bytes: [0; 2],
+            queues,
+        });
         let link = self.links.len() - 1;
         self.open(link);
         link
@@ -148,6 +160,10 @@ impl World {
                 match output {
                     Output::Message { peer, kind, bytes } => {
                         self.sent[kind as usize] += 1;
+                        let link = &mut self.links[peer.0 as usize];
+                        let side = usize::from(link.ends[1] == node);
+                        link.sent[side][kind as usize] += 1;
+                        link.bytes[side] += bytes.len();
                         self.post(node, peer, Parcel::Message(kind, bytes));
                     }
                     Output::Close { peer, .. } => {
