@@ -120,6 +120,9 @@ impl Auth {
         if signer.public != keys.public {
             return Err(Error::Refused("the key pair may not sign this core"));
         }
+        if !self.compat && self.manifest.quorum != 1 {
+            return Err(Error::Refused("one signature is not the quorum of the manifest"));
+        }
         let signature = keys.sign(&self.signable(signer, tree));
         if self.compat || self.manifest.version == 0 {
             return Ok(signature.to_vec());
@@ -128,9 +131,10 @@ impl Auth {
         Ok(encode_of_about(72, MultiSignature { proofs, patch: Vec::new() }))
     }
 
-    /// True if `keys` may sign alone.
+    /// True if `keys` may sign alone. (hypercore.22)
     pub fn may_sign(&self, keys: &KeyPair) -> bool {
-        matches!(&self.manifest.signers[..], [signer] if signer.public == keys.public)
+        let alone = self.compat || self.manifest.quorum == 1;
+        alone && matches!(&self.manifest.signers[..], [signer] if signer.public == keys.public)
     }
 
     /// One of several signatures that a tree needs: which signer that is, and what it signs. `Refused` if the pair is

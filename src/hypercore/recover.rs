@@ -39,6 +39,9 @@ impl Hypercore {
             // What was read may still be on its way to the disk if only the process had ended.
             self.sync_later(cx);
         }
+        if header.manifest.is_none() && open.manifest.is_some() && !self.read_only {
+            self.flush(cx)?; // hypercore.24: only a header can hold it
+        }
         Ok(())
     }
 
@@ -60,7 +63,13 @@ impl Hypercore {
             None => header.key_pair.as_ref().and_then(stored_pair),
         };
         self.auth = match manifest {
-            Some(manifest) => Some(Auth::new(key, manifest).ok_or(Error::Corrupt("manifest"))?),
+            Some(manifest) => {
+                let wrong = match header.manifest {
+                    Some(_) => Error::Corrupt("manifest"),
+                    None => Error::Invalid("the manifest is not that of the key"),
+                };
+                Some(Auth::new(key, manifest).ok_or(wrong)?)
+            }
             None if open.compat => Some(Auth::compat(key)),
             None => self.key_pair.as_ref().filter(|pair| pair.public == key).map(|_| Auth::compat(key)),
         };

@@ -5,6 +5,7 @@ use crate::base::{NoTrace, Seeded, Time, hex};
 use crate::sim::ramdisk::RamDisk;
 use serde_json::Value;
 
+mod basic;
 mod encryption;
 mod manifest;
 mod proofs;

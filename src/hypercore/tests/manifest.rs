@@ -185,6 +185,94 @@ fn nothing_shorter_than_the_prologue_is_there() {
     assert_eq!((core.length(), core.fork()), (2, 1));
 }
 
+/// "multisig - cannot divide batch", "multisig - batch failed": what was signed is appended whole and as it is.
+// proves hypercore.95
+#[test]
+fn a_signed_batch_is_not_divided() {
+    let mut parties = parties(3);
+    let blocks: [&[u8]; 4] = [b"0", b"1", b"2", b"3"];
+    parties[..2].iter_mut().for_each(|party| party.append(&blocks));
+    let (mut bench, mut core) = shared(manifest(1, &parties, None));
+    let parts: Vec<Part> = parties[..2].iter_mut().map(|party| party.part(&core, 4)).collect();
+    let signature = signed(&core, &parts);
+    for wrong in [&blocks[..2], &[b"0", b"1", b"2", b"x"], &[b"01", b"2", b"3"]] {
+        let refused = bench.with(|cx| core.append_signed(cx, wrong, &signature));
+        assert!(matches!(refused, Err(Error::Refused(_))), "{wrong:?}");
+        assert_eq!((core.length(), core.byte_length()), (0, 0));
+    }
+    bench.with(|cx| core.append_signed(cx, &blocks, &signature)).expect("signed");
+    assert_eq!(bench.all(&mut core), blocks);
+}
+
+/// "manifest - invalid signature fails": also where the core could sign by itself.
+// proves hypercore.95, hypercore.96
+#[test]
+fn a_wrong_signature_changes_nothing() {
+    let mut bench = Bench::new();
+    let mut core = bench.create();
+    for signature in [&[0; 32][..], &[0; 64], &[0; 68]] {
+        let refused = bench.with(|cx| core.append_signed(cx, &[b"hello"], signature));
+        assert!(matches!(refused, Err(Error::Refused(_))));
+    }
+    assert_eq!(core.length(), 0);
+    bench.append(&mut core, &[b"a", b"b"]);
+    for signature in [vec![0; 32], core.signature().to_vec()] {
+        let refused = bench.with(|cx| core.truncate_signed(cx, 1, 1, &signature));
+        assert!(matches!(refused, Err(Error::Refused(_))), "that signs another tree");
+    }
+    assert_eq!((core.length(), core.fork(), sound(&core)), (2, 0, true));
+}
+
+/// "create verifier - open existing core with manifest", "manifest - persist if manifest is updated", "manifest -
+/// getManifest returns null if no manifest", "valid manifest passed to a session is stored".
+// proves hypercore.24
+#[test]
+fn a_manifest_that_comes_later_is_kept() {
+    let manifest = auth::single_signer(1, keys().public);
+    let key = auth::core_key(&manifest);
+    let mut bench = Bench::new();
+    let mut core = bench.open(Open { key: Some(key), ..Open::default() }).expect("a new core");
+    assert!(core.manifest().is_none() && core.auth().is_none_or(|auth| auth.is_compat()));
+    bench.close(&mut core);
+    let other = auth::single_signer(1, [0; 32]);
+    let wrong = bench.open(Open { manifest: Some(other), ..Open::default() });
+    assert!(matches!(wrong.err(), Some(Error::Refused(_) | Error::Invalid(_))));
+    let opens = [
+        Open { key: Some(key), manifest: Some(manifest.clone()), ..Open::default() },
+        Open { key: Some(key), ..Open::default() },
+        Open { manifest: Some(manifest.clone()), compat: true, ..Open::default() },
+        Open::default(),
+    ];
+    for (number, open) in opens.into_iter().enumerate() {
+        let mut core = bench.open(open).unwrap_or_else(|error| panic!("open {number}: {error}"));
+        assert_eq!((core.key(), core.manifest()), (&key, Some(&manifest)), "open {number}");
+        bench.close(&mut core);
+    }
+}
+
+/// "create verifier - default quorum", "manifest - specifying quorum higher than signers length throws", "manifest -
+/// Hypercore.parseManifest throws on an invalid manifest": what nobody can reach is a manifest of its own, of a core
+/// that stays empty; one with a signature of another kind is none.
+// proves hypercore.12, hypercore.21
+#[test]
+fn a_quorum_out_of_reach_is_never_reached() {
+    let parties = parties(1);
+    for quorum in [2, 1 << 40] {
+        let wide = Manifest { quorum, ..manifest(1, &parties, None) };
+        assert_eq!(decode::<Manifest>(&encode(&wide)).expect("a manifest"), wide);
+        let mut bench = Bench::new();
+        let open = Open { manifest: Some(wide), key_pair: Some(parties[0].pair.clone()), ..Open::default() };
+        let Ok(mut core) = bench.open(open) else { continue };
+        assert!(!core.writable());
+        assert!(matches!(bench.with(|cx| core.append(cx, &[b"x"])), Err(Error::Refused(_))));
+        let auth = core.auth().expect("known").clone();
+        let part = Part { signer: 0, signature: [1; 64], patch: 0, nodes: Vec::new() };
+        let twice = assemble(&auth, &[part.clone(), part]);
+        assert!(matches!(bench.with(|cx| core.append_signed(cx, &[b"x"], &twice)), Err(Error::Refused(_))));
+        assert_eq!(core.length(), 0);
+    }
+}
+
 /// A static core: nobody signs, the prologue is all there is. "create verifier - static signer".
 // proves hypercore.23, hypercore.95
 #[test]

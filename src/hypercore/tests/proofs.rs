@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::hypercore::proof::Fault;
-use crate::wire::hypercore::{Grow, Request, Wanted};
+use crate::wire::hypercore::{Grow, Request, Seek, Wanted};
 use crate::wire::oplog::Reorg;
 
 fn written(count: u8) -> (Bench, Hypercore) {
@@ -52,6 +52,174 @@ fn proofs_made_by_hand_have_the_nodes_of_upstreams() {
     bench.with(|cx| core.clear(cx, 4, 5)).expect("clears");
     let request = Request { block, ..Request::default() };
     assert_eq!(bench.with(|cx| core.proof(cx, &request)), Err(Error::Missing));
+}
+
+/// "proof with upgrade from existing state", "... + additional", "proof block and seek, no upgrade" and its like, "proof
+/// seek with padding", "proof block and seek that results in tree", "... with upgrade", "proof seek with upgrade".
+// proves replication.20, replication.23, replication.24, replication.26
+#[test]
+fn proofs_with_seeks_and_upgrades_have_the_nodes_of_upstreams() {
+    /// Blocks; block and levels, bytes and padding, start and length; nodes of block, seek, upgrade and additional.
+    type Case = (
+        u8,
+        Option<(u64, u64)>,
+        Option<(u64, u64)>,
+        Option<(u64, u64)>,
+        &'static [u64],
+        Option<&'static [u64]>,
+        Option<(&'static [u64], &'static [u64])>,
+    );
+    let cases: [Case; 10] = [
+        (10, Some((1, 0)), None, Some((1, 9)), &[], None, Some((&[5, 11, 17], &[]))),
+        (10, Some((1, 0)), None, Some((1, 5)), &[], None, Some((&[5, 9], &[13, 17]))),
+        // What the block's own path says needs no seek.
+        (10, Some((4, 2)), Some((8, 0)), None, &[10, 13], None, None),
+        (10, Some((4, 2)), Some((10, 0)), None, &[10, 13], None, None),
+        (10, Some((4, 2)), Some((13, 0)), None, &[10], Some(&[12, 14]), None),
+        (16, Some((0, 4)), Some((7, 1)), None, &[2, 5, 23], Some(&[12, 14, 9]), None),
+        (16, Some((0, 4)), Some((26, 0)), None, &[2, 5, 11], Some(&[19, 27]), None),
+        (10, Some((4, 2)), Some((13, 0)), Some((8, 2)), &[10], Some(&[12, 14]), Some((&[17], &[]))),
+        (10, None, Some((13, 0)), Some((0, 10)), &[], Some(&[12, 14, 9, 3]), Some((&[17], &[]))),
+        (10, None, None, Some((0, 10)), &[], None, Some((&[7, 17], &[]))),
+    ];
+    let indexes = |nodes: &[Node]| nodes.iter().map(|node| node.index).collect::<Vec<_>>();
+    for (number, (count, block, seek, upgrade, path, sought, grown)) in cases.into_iter().enumerate() {
+        let mut bench = Bench::new();
+        let mut core = bench.create();
+        let blocks: Vec<String> = (0..count).map(|n| format!("#{n}")).collect();
+        bench.with(|cx| core.append(cx, &blocks)).expect("appends");
+        let request = Request {
+            block: block.map(|(index, nodes)| Wanted { index, nodes }),
+            seek: seek.map(|(bytes, padding)| Seek { bytes, padding }),
+            upgrade: upgrade.map(|(start, length)| Grow { start, length }),
+            ..Request::default()
+        };
+        let data = bench.with(|cx| core.proof(cx, &request)).expect("a proof");
+        let found = data.block.as_ref().map_or_else(Vec::new, |block| indexes(&block.nodes));
+        assert_eq!(found, path, "case {number}: block");
+        let found = data.seek.as_ref().map(|seek| indexes(&seek.nodes));
+        assert_eq!(found.filter(|nodes| !nodes.is_empty()).as_deref(), sought, "case {number}: seek");
+        let found = data.upgrade.as_ref().map(|grow| (indexes(&grow.nodes), indexes(&grow.additional)));
+        let wanted = grown.map(|(nodes, more)| (nodes.to_vec(), more.to_vec()));
+        assert_eq!(found, wanted, "case {number}: upgrade");
+    }
+}
+
+/// "verify proof #1", "verify proof #2": a hash or a byte's place in the proof of a whole tree.
+// proves replication.22, replication.24
+#[test]
+fn a_hash_or_a_byte_comes_with_the_tree() {
+    let (mut bench, mut core) = written(10);
+    for byte in [None, Some(10)] {
+        let (mut other, mut copy) = replica(&core);
+        let hash = byte.is_none().then_some(Wanted { index: 6, nodes: 0 });
+        let seek = byte.map(|bytes| Seek { bytes, padding: 0 });
+        let data = bench.with(|cx| core.proof(cx, &Request { hash, seek, ..all_of(10) })).expect("a proof");
+        other.with(|cx| copy.apply_proof(cx, data)).expect("good");
+        assert_eq!((copy.length(), copy.byte_length()), (10, 30));
+        if byte.is_none() {
+            let node = bench.with(|cx| core.tree_node(cx, 7)).expect("reads");
+            assert_eq!(other.with(|cx| copy.tree_node(cx, 7)), Ok(node));
+        }
+    }
+}
+
+/// "upgrade edgecase when no roots need upgrade", "core - verify parallel upgrades".
+// proves replication.26, replication.32
+#[test]
+fn an_upgrade_that_adds_a_root_only_and_two_at_once() {
+    let (mut bench, mut core) = written(4);
+    let (mut other, mut copy) = replica(&core);
+    let first = bench.with(|cx| core.proof(cx, &all_of(4))).expect("a proof");
+    // Both were asked for when nothing was here; either leads to the whole tree.
+    let early = [2, 3].map(|length| bench.with(|cx| core.proof(cx, &all_of(length))).expect("a proof"));
+    let (mut third, mut twice) = replica(&core);
+    for data in early {
+        let _ = third.with(|cx| twice.apply_proof(cx, data));
+        assert_eq!((twice.length(), twice.tree_hash()), (4, core.tree_hash()));
+        assert_eq!(twice.signature(), core.signature());
+    }
+    other.with(|cx| copy.apply_proof(cx, first)).expect("good");
+    bench.append(&mut core, &[b"#5"]);
+    let request = Request { upgrade: Some(Grow { start: 4, length: 1 }), ..Request::default() };
+    let data = bench.with(|cx| core.proof(cx, &request)).expect("a proof");
+    other.with(|cx| copy.apply_proof(cx, data)).expect("good");
+    assert_eq!((copy.length(), copy.tree_hash()), (5, core.tree_hash()));
+}
+
+/// "check if a length is upgradeable": who has only the roots can lead on from there alone.
+// proves replication.41
+#[test]
+fn a_tree_without_blocks_can_be_proved_from_few_lengths() {
+    let (mut bench, mut core) = written(5);
+    let (mut other, mut copy) = replica(&core);
+    let data = bench.with(|cx| core.proof(cx, &all_of(5))).expect("a proof");
+    other.with(|cx| copy.apply_proof(cx, data)).expect("good");
+    for (start, bare) in [(0, true), (1, false), (2, false), (3, false), (4, true)] {
+        let upgrade = Some(Grow { start, length: 5 - start });
+        let request = Request { upgrade, ..Request::default() };
+        assert!(bench.with(|cx| core.proof(cx, &request)).is_ok(), "all is there: from {start}");
+        let made = other.with(|cx| copy.proof(cx, &request));
+        assert_eq!(made.is_ok(), bare, "the roots of 4 and 5 are there: from {start}, {made:?}");
+        assert!(bare || made == Err(Error::Missing));
+    }
+}
+
+/// "core - clone", "core - partial clone", "core - clone verify", "core - copyPrologue bails if core is not the same",
+/// "core - copyPrologue many".
+// proves hypercore.23, hypercore.95
+#[test]
+fn copies_with_a_prologue_are_on_their_own() {
+    use crate::wire::manifest::Prologue;
+    let (mut bench, mut core) = written(2);
+    let prologue = Some(Prologue { hash: core.tree_hash(), length: 2 });
+    let blocks = bench.all(&mut core);
+    let signers = core.manifest().expect("known").signers.clone();
+    for quorum in [0, 1] {
+        let signers = if quorum == 0 { Vec::new() } else { signers.clone() };
+        let manifest = Manifest { version: 1, quorum, signers, prologue, ..Manifest::default() };
+        let made = || {
+            let mut bench = Bench::new();
+            let open = Open { manifest: Some(manifest.clone()), ..Open::default() };
+            let core = bench.open(open).expect("a new core");
+            (bench, core)
+        };
+        let (mut there, mut copy) = made();
+        let other = there.with(|cx| copy.append_signed(cx, &[b"x", b"y"], &[]));
+        assert!(matches!(other, Err(Error::Refused(_))), "another core's blocks");
+        assert_eq!((copy.length(), copy.contiguous_length()), (0, 0));
+        there.with(|cx| copy.append_signed(cx, &blocks, &[])).expect("the prologue");
+        assert_eq!((copy.tree_hash(), there.all(&mut copy)), (core.tree_hash(), blocks.clone()));
+        for index in 0..4 {
+            let node = bench.with(|cx| core.tree_node(cx, index)).expect("reads");
+            assert_eq!(there.with(|cx| copy.tree_node(cx, index)), Ok(node), "node {index}");
+        }
+        // A copy of the copy, out of its proofs; both stay when the first goes on.
+        let (mut last, mut clone) = made();
+        let data = there.with(|cx| copy.proof(cx, &all_of(2))).expect("a proof");
+        last.with(|cx| clone.apply_proof(cx, data)).expect("good");
+        let block = Some(Wanted { index: 1, nodes: 1 });
+        let data =
+            there.with(|cx| copy.proof(cx, &Request { block, ..Request::default() })).expect("a proof");
+        last.with(|cx| clone.apply_proof(cx, data)).expect("good");
+        assert_eq!((clone.length(), clone.contiguous_length(), clone.has(1)), (2, 0, true));
+        if quorum == 1 {
+            copy.set_key_pair(Some(keys()));
+            there.append(&mut copy, &[b"c"]);
+            let upgrade = Some(Grow { start: 2, length: 1 });
+            let data = there.with(|cx| copy.proof(cx, &Request { upgrade, ..Request::default() }));
+            last.with(|cx| clone.apply_proof(cx, data.expect("a proof"))).expect("good");
+            assert_eq!((clone.length(), clone.tree_hash()), (3, copy.tree_hash()));
+            for index in 0..2 {
+                let nodes = last.with(|cx| clone.missing_nodes(cx, index)).expect("reads");
+                let block = Some(Wanted { index, nodes });
+                let data = there.with(|cx| copy.proof(cx, &Request { block, ..Request::default() }));
+                last.with(|cx| clone.apply_proof(cx, data.expect("a proof"))).expect("good");
+            }
+            assert_eq!((clone.contiguous_length(), copy.contiguous_length()), (2, 3));
+        }
+        assert_eq!(core.length(), 2, "where they come from is as it was");
+    }
 }
 
 /// "core - clone", "core - verify", "core - partial clone": a core made out of another's proofs.

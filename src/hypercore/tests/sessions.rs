@@ -195,6 +195,123 @@ fn a_torn_draft_is_what_it_was_before() {
     }
 }
 
+/// "simultaneous batches", "multiple batches", "compact all batches": several by name, each begun at another length;
+/// those that went the same way are committed one after the other, one that did not is refused.
+// proves hypercore.103, hypercore.105
+#[test]
+fn several_drafts_are_there_at_once() {
+    let mut desk = Desk::new(&[]);
+    let Desk { bench, core } = &mut desk;
+    let open = |bench: &mut Bench, core: &mut Hypercore, name: &str| {
+        bench.with(|cx| Draft::open(cx, core, name)).expect("opens")
+    };
+    let [mut one, mut two, mut three] = ["1", "2", "3"].map(|name| open(bench, core, name));
+    for (draft, blocks) in [(&mut one, &[&b"a"[..]][..]), (&mut two, &[b"a", b"c"]), (&mut three, &[b"c"])] {
+        bench.with(|cx| draft.append(cx, core, blocks)).expect("appends");
+    }
+    let mut late = open(bench, core, "late");
+    assert_eq!((core.length(), late.length()), (0, 0));
+    assert_eq!(bench.with(|cx| one.commit(cx, core, 1, None)), Ok(0));
+    assert_eq!(bench.with(|cx| two.commit(cx, core, 2, None)), Ok(1));
+    let refused = bench.with(|cx| three.commit(cx, core, 1, None));
+    assert!(matches!(refused, Err(Error::Refused(_))), "it has another first block: {refused:?}");
+    assert_eq!(bench.all(core), [b"a", b"c"]);
+    bench.append(core, &[b"d"]);
+    let mut fourth = open(bench, core, "4");
+    bench.with(|cx| fourth.append(cx, core, &[b"e"])).expect("appends");
+    bench.with(|cx| late.append(cx, core, &[b"own"])).expect("appends");
+    for draft in [one, two, three, late, fourth] {
+        bench.with(|cx| draft.close(cx));
+    }
+    bench.close(core);
+    desk.core = desk.bench.open(Open::default()).expect("opens");
+    let Desk { bench, core } = &mut desk;
+    let kept: [(&str, u64, &[u8]); 5] =
+        [("1", 1, b"a"), ("2", 2, b"c"), ("3", 1, b"c"), ("late", 1, b"own"), ("4", 4, b"e")];
+    for (name, length, last) in kept {
+        let mut draft = open(bench, core, name);
+        assert_eq!(draft.length(), length, "{name}");
+        let block = bench.with(|cx| draft.get(cx, core, length - 1));
+        assert_eq!(block, Ok(Some(last.to_vec())), "{name}");
+    }
+}
+
+/// "batch close", "batch flush after close", "batch close after flush": what is drafted and not committed is not in
+/// the core, and stays in the draft; a draft of a core that was closed is refused.
+#[test]
+fn a_draft_that_is_closed_changes_nothing() {
+    let mut desk = Desk::new(&[b"a", b"b", b"c"]);
+    let mut draft = desk.draft();
+    assert_eq!(desk.commit(&mut draft, 3), Ok(3), "nothing to commit");
+    desk.write(&mut draft, &[b"de", b"fg"]);
+    desk.bench.with(|cx| draft.close(cx));
+    let Desk { bench, core } = &mut desk;
+    bench.append(core, &[b"d", b"e"]);
+    assert_eq!(core.length(), 5);
+    let mut draft = desk.draft();
+    assert_eq!(draft.length(), 5, "its own");
+    let Desk { bench, core } = &mut desk;
+    bench.close(core);
+    let refused = bench.with(|cx| draft.commit(cx, core, 5, None));
+    assert!(refused.is_err());
+}
+
+/// "batch append with huge batch", "batch commit under replication": a copy that has part of a core's tree takes what
+/// it drafted itself, with the signature that the core had at that length.
+// proves hypercore.105
+#[test]
+fn a_copy_takes_its_own_draft_with_the_cores_signature() {
+    let mut source = Desk::new(&[]);
+    let tick = vec![&b"tick"[..]; 10];
+    let Desk { bench, core } = &mut source;
+    bench.append(core, &tick);
+    let signature = core.signature().to_vec();
+    bench.append(core, &tick);
+    let mut bench = Bench::new();
+    let manifest = core.manifest().cloned();
+    let open = Open { key: Some(*core.key()), manifest, ..Open::default() };
+    let core = bench.open(open).expect("a new core");
+    let mut copy = Desk { bench, core };
+    let mut draft = copy.draft();
+    let many = vec![&b"tick"[..]; 20_000];
+    copy.write(&mut draft, &many);
+    assert_eq!(draft.length(), 20_000);
+    let unsigned = copy.commit(&mut draft, 10);
+    assert!(matches!(unsigned, Err(Error::Refused(_))), "it has no key pair");
+    for length in [9, 11] {
+        let wrong = copy.bench.with(|cx| draft.commit(cx, &mut copy.core, length, Some(&signature)));
+        assert!(matches!(wrong, Err(Error::Refused(_))), "signed was another length");
+    }
+    let done = copy.bench.with(|cx| draft.commit(cx, &mut copy.core, 10, Some(&signature)));
+    assert_eq!((done, copy.core.length(), copy.core.contiguous_length()), (Ok(0), 10, 10));
+    let now = source.core.signature().to_vec();
+    let done = copy.bench.with(|cx| draft.commit(cx, &mut copy.core, 20, Some(&now)));
+    assert_eq!((done, copy.core.tree_hash()), (Ok(10), source.core.tree_hash()));
+    assert!(sound(&copy.core));
+    let behind = copy.bench.with(|cx| draft.commit(cx, &mut copy.core, 10, Some(&signature)));
+    assert!(matches!(behind, Err(Error::Refused(_))), "the core is longer: it stays as it is");
+    assert_eq!(copy.core.length(), 20);
+}
+
+/// "batch catchup to same length", "reverse batch catchup to same length", "batch catchup to same length and hash": a
+/// draft of a core that went elsewhere is given up, and begun anew where the core is.
+// proves hypercore.103
+#[test]
+fn a_draft_is_begun_anew_where_the_core_is() {
+    for drafted in [1, 5] {
+        let mut desk = Desk::new(&[]);
+        let mut draft = desk.draft();
+        desk.write(&mut draft, &vec![&b"b"[..]; drafted]);
+        let Desk { bench, core } = &mut desk;
+        bench.append(core, &[b"a"]);
+        assert_ne!(draft.tree_hash(), core.tree_hash());
+        bench.with(|cx| draft.remove(cx)).expect("removes");
+        let mut draft = desk.draft();
+        assert_eq!((draft.length(), draft.base(), draft.tree_hash()), (1, 1, desk.core.tree_hash()));
+        assert_eq!(desk.all(&mut draft), [b"a"]);
+    }
+}
+
 #[test]
 fn bad_names_and_closed_cores_are_refused() {
     let mut desk = Desk::new(&[b"a"]);

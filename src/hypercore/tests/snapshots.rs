@@ -72,6 +72,32 @@ fn every_snapshot_of_a_drawn_history_is_right() {
     assert!(older.clone().count() > 0 && older.clone().all(|(snap, _)| core.shared_with(snap) == 0));
 }
 
+/// "snapshots are consistent": of a copy that follows its writer to a later fork.
+// proves hypercore.101
+#[test]
+fn a_snapshot_of_a_copy_outlives_a_fork() {
+    let mut bench = Bench::new();
+    let mut source = bench.create();
+    bench.append(&mut source, &[b"0.0", b"1.0", b"2.0"]);
+    let open = Open { key: Some(*source.key()), ..Open::default() };
+    let mut copy = bench.with(|cx| Hypercore::open(cx, "copy", open)).expect("opens");
+    for block in 0..3 {
+        let change = crate::hypercore::crash::change(&mut bench, &mut source, Some(block), block == 0);
+        bench.with(|cx| copy.apply(cx, change)).expect("applies");
+    }
+    let snap = copy.snapshot();
+    assert_eq!(bench.with(|cx| copy.get_at(cx, &snap, 1)), Ok(Some(b"1.0".to_vec())));
+    bench.with(|cx| source.truncate(cx, 1)).expect("cuts");
+    bench.append(&mut source, &[b"1.1", b"2.1"]);
+    let change = crate::hypercore::crash::change(&mut bench, &mut source, Some(1), true);
+    bench.with(|cx| copy.reorg(cx, 1, change)).expect("follows");
+    assert_eq!((copy.fork(), copy.length(), snap.length), (1, 3, 3));
+    assert_eq!(copy.shared_with(&snap), 1);
+    let read = [0, 1, 2].map(|block| bench.with(|cx| copy.get_at(cx, &snap, block)));
+    assert_eq!(read, [Ok(Some(b"0.0".to_vec())), Err(Error::Gone), Err(Error::Gone)]);
+    assert_eq!(bench.with(|cx| copy.get(cx, 1)), Ok(Some(b"1.1".to_vec())));
+}
+
 /// "userdata - big userdata gets swapped to external header", "userdata - persists across restarts".
 // proves hypercore.37, hypercore.49
 #[test]
