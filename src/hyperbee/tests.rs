@@ -1,4 +1,6 @@
 mod model;
+mod on_core;
+mod parts;
 mod remote;
 mod upstream;
 
