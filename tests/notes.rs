@@ -5,6 +5,8 @@
 mod coverage;
 #[path = "notes/interface.rs"]
 mod interface;
+#[path = "notes/scenarios.rs"]
+mod scenarios;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -369,18 +371,7 @@ fn pitfalls() -> Vec<((u32, u32), Vec<String>)> {
 
 #[test]
 fn what_others_ran_into_has_tests_that_exist() {
-    let mut tests = BTreeSet::new();
-    for path in files("src", &["rs"]).into_iter().chain(files("tests", &["rs"])) {
-        let text = fs::read_to_string(path).expect("a source");
-        let mut tested = false;
-        for line in text.lines().map(str::trim) {
-            match line.strip_prefix("fn ").and_then(|rest| rest.split('(').next()) {
-                Some(name) if tested => _ = tests.insert(name.to_owned()),
-                _ => {}
-            }
-            tested = line == "#[test]" || tested && (line.starts_with("#[") || line.starts_with("//"));
-        }
-    }
+    let tests = scenarios::tests();
     let rows = pitfalls();
     for (number, names) in &rows {
         assert!(!names.is_empty(), "{number:?} has no test");

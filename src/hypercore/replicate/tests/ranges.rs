@@ -88,11 +88,11 @@ fn seeks_do_not_stand_in_line_behind_ranges() {
 fn a_seek_is_given_up_in_time() {
     let (mut world, writer, reader) = sparse(5);
     let now = world.now;
-    let late = world.nodes[reader].with(now, |live, cx| live.seek(cx, 6, 0, Some(Span::from_millis(1))));
+    let late = world.nodes[reader].with(now, |live, cx| live.seek(cx, 6, Some(Span::from_millis(1))));
     let late = late.expect("room");
     let total = world.nodes[writer].live.core.byte_length();
     let beyond =
-        world.nodes[writer].with(now, |live, cx| live.seek(cx, total + 9, 0, Some(Span::from_millis(1))));
+        world.nodes[writer].with(now, |live, cx| live.seek(cx, total + 9, Some(Span::from_millis(1))));
     let beyond = beyond.expect("room");
     let here = seek(&mut world, writer, 0);
     world.run(Span::from_millis(2));

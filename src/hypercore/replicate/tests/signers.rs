@@ -223,7 +223,7 @@ fn an_encrypted_core_goes_to_who_has_the_key_and_who_has_not() {
     assert_eq!(world.nodes[reader].live.core.padding(), 8);
     for (bytes, index, offset) in [(0, 0, 0), (4, 0, 4), (5, 1, 0), (6, 1, 1), (9, 1, 4), (10, 2, 0)] {
         let now = world.now;
-        let job = world.nodes[reader].with(now, |live, cx| live.seek(cx, bytes, 8, None)).expect("room");
+        let job = world.nodes[reader].with(now, |live, cx| live.seek(cx, bytes, None)).expect("room");
         world.run(SOON);
         assert_eq!(outcome(&world, reader, job), Some(Ok(Done::Sought { index, offset })), "byte {bytes}");
     }
