@@ -132,6 +132,8 @@ pub const HYPERDHT_VALUE_MAX: usize = 1000;
 pub const HYPERDHT_RELAY_ADDRESSES: usize = 512;
 /// Outputs that wait to be taken; at that many, requests of others are dropped.
 pub const HYPERDHT_OUTPUTS: usize = 16384;
+/// Raw streams of a node at once.
+pub const RAW_STREAMS_MAX: usize = 4096;
 /// Plugins that a program may register.
 pub const HYPERDHT_PLUGINS: usize = 256;
 /// Own addresses named in a handshake; more interfaces are left out.

@@ -74,6 +74,8 @@ pub struct Config {
     pub down_hints: Option<u32>,
     /// Learn how long to wait from the answers, instead of a second each time.
     pub adaptive_timeout: bool,
+    /// Tell of each node that comes into the table, and that leaves it.
+    pub tell_nodes: bool,
 }
 
 impl Default for Config {
@@ -95,6 +97,7 @@ impl Default for Config {
             max_ping_delay: Span::from_secs(10),
             down_hints: Some(50),
             adaptive_timeout: false,
+            tell_nodes: false,
         }
     }
 }
@@ -188,6 +191,13 @@ pub enum Event {
     Ephemeral,
     NetworkUpdate {
         online: bool,
+    },
+    /// A node came into the table, or left it; only with `Config::tell_nodes`.
+    NodeAdded {
+        addr: Addr,
+    },
+    NodeRemoved {
+        addr: Addr,
     },
     /// Our public address, as others see it, changed.
     NatUpdate,
@@ -431,9 +441,7 @@ impl DhtRpc {
             config,
         };
         for addr in core::mem::take(&mut dht.config.nodes).into_iter().rev() {
-            if !dht.is_refused(addr) {
-                dht.table.add(Contact::new(addr, dht.tick));
-            }
+            dht.add_node(addr);
         }
         dht.bind(SocketId::SERVER, first);
         // dht_rpc.55: at a moment of its own, or all nodes that start together ping together
@@ -519,7 +527,8 @@ impl DhtRpc {
     /// Puts a node into the routing table, unasked.
     pub fn add_node(&mut self, addr: Addr) {
         if !self.is_refused(addr) {
-            self.table.add(Contact::new(addr, self.tick));
+            let added = self.table.add(Contact::new(addr, self.tick));
+            self.tell_added(addr, added);
         }
     }
 

@@ -220,6 +220,7 @@ impl DhtRpc {
         if added == Added::Yes {
             trace!(cx, State, "dht_rpc", peer: addr, rule: "dht_rpc.36", "in the table");
         }
+        self.tell_added(addr, added);
         added
     }
 

@@ -5,11 +5,12 @@ use core::fmt::{self, Display, Formatter};
 
 use super::flight::Owner;
 use super::query::Asker;
+use super::table::Added;
 use super::upkeep::Boot;
-use super::{DhtRpc, Lost, Timer};
+use super::{DhtRpc, Event, Lost, Timer};
 use crate::base::addr::Host;
 use crate::base::hex::Short;
-use crate::base::{Cx, Key, trace};
+use crate::base::{Addr, Cx, Key, trace};
 
 /// What a node was.
 pub(super) struct Mark {
@@ -77,10 +78,20 @@ impl DhtRpc {
         }
     }
 
+    /// A node may have come into the table.
+    pub(super) fn tell_added(&mut self, addr: Addr, added: Added) {
+        if self.config.tell_nodes && added == Added::Yes {
+            self.event(Event::NodeAdded { addr });
+        }
+    }
+
     /// A node leaves the table.
     pub(super) fn forget_contact(&mut self, cx: &mut Cx<'_>, id: &Key, rule: &'static str) {
         if let Some(contact) = self.table.remove(id) {
             trace!(cx, State, "dht_rpc", peer: contact.addr, rule: rule, "out of the table");
+            if self.config.tell_nodes {
+                self.event(Event::NodeRemoved { addr: contact.addr });
+            }
         }
     }
 

@@ -54,6 +54,7 @@ pub use nat::{Nat, SAMPLES};
 pub use plugins::Plugin;
 pub use policy::{Punching, Veto};
 pub use ports::{Connected, Counts, Event, Input, Output, Path, Stats};
+pub use records::mutable_signable;
 pub use through::PATIENCE as RELAY_PATIENCE;
 pub use values::{FindMutable, PingOptions};
 

@@ -131,11 +131,32 @@ impl HyperDht {
         value: &[u8],
     ) -> Result<LookupId, crate::Error> {
         check_length(value)?;
-        let signature = Signature(pair.sign(&mutable_signable(seq, value)));
-        let put = MutablePut { key: pair.public, seq, value: value.to_vec(), signature };
+        let signature = pair.sign(&mutable_signable(seq, value));
+        Ok(self.put_mutable_at_closest(pair.public, seq, value, signature))
+    }
+
+    /// The same for a value that was signed elsewhere: its signature is of `mutable_signable`. `Invalid` too if it is not
+    /// that of `key`. hyperdht.95
+    pub fn store_signed(
+        &mut self,
+        _: &mut Cx<'_>,
+        key: Key,
+        seq: u64,
+        value: &[u8],
+        signature: [u8; 64],
+    ) -> Result<LookupId, crate::Error> {
+        check_length(value)?;
+        if !sign::verify(&key, &mutable_signable(seq, value), &signature) {
+            return Err(crate::Error::Invalid("a signature that is not of that key"));
+        }
+        Ok(self.put_mutable_at_closest(key, seq, value, signature))
+    }
+
+    fn put_mutable_at_closest(&mut self, key: Key, seq: u64, value: &[u8], signature: [u8; 64]) -> LookupId {
+        let put = MutablePut { key, seq, value: value.to_vec(), signature: Signature(signature) };
         let asked = wire::encode(&MutableGet { seq: 0 });
-        let query = Query::new(target(&pair.public), command::MUTABLE_GET, Some(asked));
-        Ok(self.walk(What::Store { command: command::MUTABLE_PUT, value: wire::encode(&put) }, query))
+        let query = Query::new(target(&key), command::MUTABLE_GET, Some(asked));
+        self.walk(What::Store { command: command::MUTABLE_PUT, value: wire::encode(&put) }, query)
     }
 
     /// A node answered with what may be the value.

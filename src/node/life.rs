@@ -119,6 +119,7 @@ impl Node {
         for conn in conns {
             self.drop_conn(cx, conn);
         }
+        self.end_raws(cx);
     }
 
     pub(super) fn life_timeout(&mut self, cx: &mut Cx<'_>) {

@@ -124,6 +124,21 @@ impl Net<'_> {
         Ok(self.asked(lookup))
     }
 
+    /// As `store_mutable`, of a value that was signed elsewhere: `signature` is of `mutable_signable(seq, value)`.
+    /// `Invalid` too if it is not that of `key`.
+    pub fn store_signed(
+        &mut self,
+        key: Key,
+        seq: u64,
+        value: &[u8],
+        signature: [u8; 64],
+    ) -> Result<LookupId, Error> {
+        let (node, cx) = self.parts();
+        trace!(cx, Call, "node", "store value {seq} of {}, {} bytes", Short(&key), value.len());
+        let lookup = node.dht.store_signed(cx, key, seq, value, signature)?;
+        Ok(self.asked(lookup))
+    }
+
     /// Looks for the value of `key`, number `seq` or higher: `Event::Value` for each that is newer than those before.
     pub fn find_mutable(&mut self, key: Key, seq: u64) -> LookupId {
         let (node, cx) = self.parts();

@@ -13,6 +13,7 @@ mod lookups;
 mod net;
 mod pool;
 mod programs;
+mod raw;
 mod relays;
 mod route;
 mod serving;
@@ -40,6 +41,7 @@ pub use crate::hypercore::{Durability, Hypercore};
 pub use crate::hyperdht::{
     ConnId, ConnectError, ConnectOptions, FindMutable, Knock, ListenOptions, LookupId, Met, Nat, Path,
     PingOptions, Plugin, Punching, SAMPLES, ServerId, Stats as ConnectStats, StoreError, Veto,
+    mutable_signable,
 };
 pub use crate::hyperswarm::{Backoffs, Firewall, PeerInfo, SessionId, Stats as SwarmStats, TopicStatus};
 pub use crate::protomux_rpc::Failure;
@@ -48,6 +50,7 @@ pub use crate::udx::{Packet, Why as TransportWhy};
 pub use crate::wire::dht_rpc::{Ask, Query, Reply, Request, Respond};
 pub use net::{CoreInfo, Net, NetStatus};
 pub use pool::{PoolId, PoolKind};
+pub use raw::{RawId, RawKind};
 pub use serving::ServerAddress;
 pub use stores::{CoreId, CoreKind, StoreId, StoreKind};
 pub use topics::{JoinOptions, SwarmOptions};
@@ -431,13 +434,45 @@ pub enum Event {
         lookup: LookupId,
         ok: bool,
     },
+    /// Bytes of a raw stream (`Net::raw_stream`), in order.
+    RawData {
+        raw: RawId,
+        bytes: Vec<u8>,
+    },
+    /// A message that came beside those.
+    RawMessage {
+        raw: RawId,
+        bytes: Vec<u8>,
+    },
+    /// The other side of a raw stream will write nothing more.
+    RawEnded {
+        raw: RawId,
+    },
+    /// What was written to a raw stream has left our queues far enough for more.
+    RawDrained {
+        raw: RawId,
+    },
+    /// The last of a raw stream.
+    RawClosed {
+        raw: RawId,
+        why: TransportWhy,
+    },
+    /// A node came into the routing table, or left it (`DhtConfig::tell_nodes`).
+    NodeAdded {
+        addr: Addr,
+    },
+    NodeRemoved {
+        addr: Addr,
+    },
     /// The disk refused to make something durable: nothing leaves this node any more.
     DiskFailed(Error),
 }
 
 /// Owns every machine of one host and carries values between them.
 ///
-/// Commands: those of `Net`. Inputs, outputs and events: above. Deadlines: the earliest of its machines'.
+/// Commands: those of `Net`. Inputs, outputs and events: above. Deadlines: the earliest of its machines'. Events have no
+/// bound: who drives it takes them all before it hands in what came next (as `Host` and `World` do), so that one turn's
+/// input is what they are of.
 pub struct Node {
     rpc: DhtRpc,
     dht: HyperDht,
@@ -445,6 +480,7 @@ pub struct Node {
     swarm: Option<Box<SwarmState>>,
     relays: Box<relays::Relays>,
     pools: pool::Pools,
+    raws: raw::Raws,
     life: life::Life,
     /// Of connections, from the start.
     keep_alive: Option<Span>,
@@ -544,6 +580,7 @@ impl Node {
             swarm: None,
             relays: Box::default(),
             pools: pool::Pools::default(),
+            raws: raw::Raws::default(),
             life: life::Life::default(),
             keep_alive,
             conns: BTreeMap::new(),

@@ -126,6 +126,8 @@ impl Node {
             }
             dht_rpc::Event::BindFailed => self.tell(Event::BindFailed),
             dht_rpc::Event::Committed { .. } | dht_rpc::Event::Listening => {}
+            dht_rpc::Event::NodeAdded { addr } => self.tell(Event::NodeAdded { addr }),
+            dht_rpc::Event::NodeRemoved { addr } => self.tell(Event::NodeRemoved { addr }),
             dht_rpc::Event::Ephemeral => self.tell(Event::Ephemeral),
             dht_rpc::Event::NatUpdate => {
                 let status = self.rpc.status();
@@ -366,6 +368,7 @@ impl Node {
     }
 
     fn take_udx_event(&mut self, cx: &mut Cx<'_>, event: udx::Event) {
+        let Some(event) = self.take_raw_event(event) else { return };
         match event {
             udx::Event::Connected { stream, socket, from } => {
                 let Some(&conn) = self.stream_owners.get(&stream) else { return };

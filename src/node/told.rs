@@ -252,6 +252,15 @@ pub(super) fn event(cx: &mut Cx<'_>, event: &Event) {
             trace!(cx, Event, "node", id: lookup, "refused, {}: {why}", why.code())
         }
         Event::LookupDone { lookup, ok } => trace!(cx, Event, "node", id: lookup, "over, answered: {ok}"),
+        Event::RawData { raw, bytes } => trace!(cx, Event, "node", id: raw, "{} bytes", bytes.len()),
+        Event::RawMessage { raw, bytes } => {
+            trace!(cx, Event, "node", id: raw, "{} bytes beside the stream", bytes.len());
+        }
+        Event::RawEnded { raw } => trace!(cx, Event, "node", id: raw, "the other side ended"),
+        Event::RawDrained { raw } => trace!(cx, Event, "node", id: raw, "drained"),
+        Event::RawClosed { raw, why } => trace!(cx, Event, "node", id: raw, "closed: {why:?}"),
+        Event::NodeAdded { addr } => trace!(cx, Event, "node", peer: addr, "in the table"),
+        Event::NodeRemoved { addr } => trace!(cx, Event, "node", peer: addr, "out of the table"),
         Event::DiskFailed(error) => trace!(cx, Event, "node", "the disk failed: {error}"),
     }
 }

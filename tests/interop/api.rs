@@ -8,7 +8,7 @@ use seckel::base::{Addr, Key, Span, hex};
 use seckel::edge::host::{Host, NodeId, Wake};
 use seckel::node::{
     Ask, Config, ConnId, ConnectOptions, Event, FindMutable, KeyPair, ListenOptions, Net, Path, Plugin,
-    Punching, Query, Respond, ServerId, StoreError,
+    Punching, Query, Respond, ServerId, StoreError, TransportWhy,
 };
 use seckel::wire::hyperdht::Address;
 use serde_json::{Value, json};
@@ -81,6 +81,26 @@ impl Both {
             Event::PluginRequest { request, plugin, command: 7, value } if plugin == "echo" => {
                 let (request, value) = (*request.clone(), value.clone());
                 self.net().respond(request, Respond::value(value));
+            }
+            Event::Data { conn, bytes } if bytes.starts_with(b"raw ") => {
+                let theirs = core::str::from_utf8(&bytes[4..]).ok().and_then(|id| id.parse().ok());
+                let conn = *conn;
+                let mut net = self.net();
+                let (raw, ours) = net.raw_stream().expect("room");
+                net.connect_raw(raw, conn, theirs.expect("an id")).expect("open");
+                net.send(conn, ours.to_string().as_bytes()).expect("open");
+            }
+            Event::RawData { raw, bytes } => {
+                let (raw, bytes) = (*raw, bytes.clone());
+                self.net().write_raw(raw, &bytes).expect("open");
+            }
+            Event::RawMessage { raw, bytes } => {
+                let (raw, bytes) = (*raw, bytes.clone());
+                self.net().send_raw(raw, &bytes).expect("open");
+            }
+            Event::RawEnded { raw } => {
+                let raw = *raw;
+                self.net().end_raw(raw).expect("open");
             }
             Event::Data { conn, bytes } => {
                 let (conn, bytes) = (*conn, bytes.clone());
@@ -472,6 +492,24 @@ fn plugins_are_asked_both_ways() {
     assert_eq!(both.ask(ask.clone())["error"], "REQUEST_TIMEOUT", "we have none");
     both.net().register(plugin).expect("room");
     assert_eq!(both.ask(ask), json!({"value": "hello", "error": 0}));
+}
+
+/// Beside an encrypted connection of Node's to us goes a raw stream: bytes and messages there and back, and its end.
+// proves hyperdht.155
+#[test]
+fn raw_streams_go_beside_a_connection_with_node() {
+    if skipped("api::raw_streams_go_beside_a_connection_with_node") {
+        return;
+    }
+    let mut both = Both::new(false);
+    both.listen(|_| {});
+    let said = both.ask(json!({"do": "raw", "key": ours(), "count": 200}));
+    assert_eq!(said, json!({"bytes": 200_000, "whole": true, "message": "beside", "ended": true}));
+    let why = both.until(|event| match event {
+        Event::RawClosed { why, .. } => Some(*why),
+        _ => None,
+    });
+    assert_eq!(why, TransportWhy::Ended);
 }
 
 /// A node of ours that is shut down is announced nowhere.

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use seckel::base::{Addr, Span};
 use seckel::node::{
     Closed, Config, ConnId, ConnectError, ConnectOptions, Event, JoinOptions, ListenOptions, Path,
-    PingOptions, PoolId, SwarmOptions,
+    PingOptions, PoolId, SwarmOptions, TransportWhy,
 };
 use seckel::sim::{HostId, Kind, Line, NatOptions, Step, World};
 use seckel::wire::hyperdht::Address;
@@ -337,6 +337,80 @@ fn a_swarm_tells_of_its_peers_and_keeps_sessions_apart() {
     world.net(other).leave_session(session).expect("it lives");
     assert_eq!(roles(&mut world), None);
     assert_eq!(world.net(other).leave_session(session), Err(seckel::Error::Gone));
+}
+
+/// A raw stream goes where its connection goes, through both NATs, and ends with its node's rest.
+// proves hyperdht.155
+#[test]
+fn a_raw_stream_goes_beside_a_connection() {
+    let Story { mut world, server, client, .. } = story(242);
+    listen(&mut world, server, &key(1));
+    let (conn, _) = connect(&mut world, client, key(1).public);
+    echo(&mut world, client, conn, server);
+    let theirs = world.net(server).conns()[0];
+    let ((here, ours), (there, other)) =
+        (world.net(client).raw_stream().expect("room"), world.net(server).raw_stream().expect("room"));
+    let dialling = world.net(client).connect(key(7).public, &key(8), false).expect("begun");
+    let early = world.net(client).connect_raw(here, dialling, other);
+    assert_eq!(early, Err(seckel::Error::NotOpen), "not yet a connection");
+    world.net(client).connect_raw(here, conn, other).expect("open");
+    world.net(server).connect_raw(there, theirs, ours).expect("open");
+    assert!(world.net(client).connect_raw(here, conn, other).is_err(), "once only");
+    let bytes: Vec<u8> = (0..100_000_u32).map(|n| n as u8).collect();
+    assert_eq!(world.net(client).write_raw(here, &bytes), Ok(true));
+    world.net(client).send_raw(here, b"beside").expect("open");
+    let (mut got, mut beside) = (Vec::new(), 0);
+    wait(&mut world, 10, |_, host, event| {
+        match event {
+            Event::RawData { bytes, .. } => got.extend_from_slice(bytes),
+            Event::RawMessage { bytes, .. } => beside += usize::from(bytes == b"beside"),
+            _ => {}
+        }
+        host == server && got.len() == bytes.len() && beside == 1
+    });
+    assert!(got == bytes, "the bytes, in order");
+    world.net(client).end_raw(here).expect("open");
+    wait(&mut world, 10, |_, _, event| matches!(event, Event::RawEnded { raw } if *raw == there));
+    world.net(server).suspend();
+    wait(&mut world, 10, |_, host, event| {
+        host == server && matches!(event, Event::RawClosed { why: TransportWhy::Destroyed, .. })
+    });
+    assert_eq!(world.net(server).write_raw(there, b"late"), Err(seckel::Error::Gone));
+}
+
+/// Who comes into the table is told, and who leaves it; nobody is, unless it was asked for.
+#[test]
+fn nodes_that_come_and_go_are_told() {
+    let mut world = World::new(seed(243));
+    let nodes = network(&mut world, 12);
+    let mut config = joining();
+    config.dht.tell_nodes = true;
+    let (asking, other) = (world.add([30, 0, 9, 1]), world.add([30, 0, 9, 2]));
+    world.start(asking, config);
+    world.start(other, joining());
+    let mut table = BTreeSet::new();
+    let mut take = |host: HostId, event: &Event| {
+        let moved = match event {
+            Event::NodeAdded { addr } => table.insert(*addr),
+            Event::NodeRemoved { addr } => table.remove(addr),
+            _ => return table.clone(),
+        };
+        assert!(moved && host == asking, "{event:?} of {host:?}");
+        table.clone()
+    };
+    wait(&mut world, 60, |_, host, event| {
+        take(host, event);
+        host == asking && matches!(event, Event::Bootstrapped)
+    });
+    let known = |world: &mut World| world.net(asking).status().nodes.into_iter().collect::<BTreeSet<_>>();
+    let told = take(asking, &Event::Bootstrapped);
+    assert!(told.len() >= 10 && told == known(&mut world), "{told:?}");
+    world.leave(nodes[5]);
+    wait(&mut world, 3600, |_, host, event| {
+        take(host, event);
+        matches!(event, Event::NodeRemoved { .. })
+    });
+    assert_eq!(take(asking, &Event::Bootstrapped), known(&mut world));
 }
 
 /// Idle connections are kept alive as often as the node's config says, or not at all.

@@ -70,6 +70,25 @@ fn the_newest_mutable_value_counts() {
     assert_eq!(found(&mut world, other, finding), []);
 }
 
+/// Whoever has the key need not be here: a signature made elsewhere does, if it is one.
+// proves hyperdht.95
+#[test]
+fn a_value_may_be_signed_elsewhere() {
+    let (mut world, one, other) = network();
+    let (key, value) = (pair(1).public, b"from afar");
+    let signature = pair(1).sign(&mutable_signable(4, value));
+    for (seq, value, signature) in
+        [(5, &value[..], signature), (4, b"forged", signature), (4, value, [7; 64])]
+    {
+        let stored = world.with(one, |dht, cx| dht.store_signed(cx, key, seq, value, signature));
+        assert!(matches!(stored, Err(Error::Invalid(_))), "{seq}");
+    }
+    let storing = world.with(one, |dht, cx| dht.store_signed(cx, key, 4, value, signature)).expect("signed");
+    assert_eq!(stored(&mut world, one, storing), 5);
+    let finding = world.with(other, |dht, cx| dht.find_mutable(cx, key, 0));
+    assert_eq!(found(&mut world, other, finding), [(4, value.to_vec())]);
+}
+
 #[test]
 fn nodes_are_walked_to_and_pinged() {
     let (mut world, one, _) = network();

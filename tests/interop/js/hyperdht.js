@@ -211,6 +211,43 @@ const commands = {
     const reply = await plugin.request(request, at(message.to), { retry: false })
     return { value: reply.value && reply.value.toString(), error: reply.error }
   },
+  // A raw stream beside a connection: what is written comes back, then it ends.
+  async raw (message) {
+    const node = client(message)
+    const socket = node.connect(Buffer.from(message.key, 'hex'))
+    const raw = node.createRawStream()
+    return new Promise((resolve) => {
+      const fail = (error) => resolve({ error: error.code || error.message })
+      const [sent, came] = [createHash('sha256'), createHash('sha256')]
+      const said = { bytes: 0, message: null, ended: false }
+      socket.on('error', fail)
+      raw.on('error', fail)
+      socket.on('open', () => socket.write(Buffer.from('raw ' + raw.id)))
+      socket.once('data', (id) => {
+        HyperDHT.connectRawStream(socket, raw, Number(id.toString()))
+        for (let n = 0; n < message.count; n++) {
+          const piece = Buffer.alloc(1000, n & 255)
+          sent.update(piece)
+          raw.write(piece)
+        }
+      })
+      raw.on('message', (text) => {
+        said.message = text.toString()
+        raw.end()
+      })
+      raw.on('data', (data) => {
+        came.update(data)
+        said.bytes += data.length
+        if (said.bytes === message.count * 1000) raw.send(Buffer.from('beside'))
+      })
+      raw.on('end', () => { said.ended = true })
+      raw.on('close', () => {
+        socket.destroy()
+        const { bytes, message, ended } = said
+        resolve({ bytes, whole: sent.digest('hex') === came.digest('hex'), message, ended })
+      })
+    })
+  },
   async blob ({ key, nodes }) {
     return { blob: HyperDHTAddress.encode(Buffer.from(key, 'hex'), nodes).toString('hex') }
   },
