@@ -135,8 +135,8 @@ impl HyperDht {
         Ok(self.put_mutable_at_closest(pair.public, seq, value, signature))
     }
 
-    /// The same for a value that was signed elsewhere: its signature is of `mutable_signable`. `Invalid` too if it is not
-    /// that of `key`. hyperdht.95
+    /// The same for a value that was signed elsewhere: its signature is of `mutable_signable`. `Invalid` too if it is
+    /// not that of `key`. hyperdht.95
     pub fn store_signed(
         &mut self,
         _: &mut Cx<'_>,

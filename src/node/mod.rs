@@ -470,9 +470,9 @@ pub enum Event {
 
 /// Owns every machine of one host and carries values between them.
 ///
-/// Commands: those of `Net`. Inputs, outputs and events: above. Deadlines: the earliest of its machines'. Events have no
-/// bound: who drives it takes them all before it hands in what came next (as `Host` and `World` do), so that one turn's
-/// input is what they are of.
+/// Commands: those of `Net`. Inputs, outputs and events: above. Deadlines: the earliest of its machines'. Events have
+/// no bound: who drives it takes them all before it hands in what came next, as `Host` and `World` do, so that there are
+/// never more than one turn's input is told by.
 pub struct Node {
     rpc: DhtRpc,
     dht: HyperDht,
