@@ -470,9 +470,10 @@ pub enum Event {
 
 /// Owns every machine of one host and carries values between them.
 ///
-/// Commands: those of `Net`. Inputs, outputs and events: above. Deadlines: the earliest of its machines'. Events have
-/// no bound: who drives it takes them all before it hands in what came next, as `Host` and `World` do, so that there are
-/// never more than one turn's input is told by.
+/// Commands: those of `Net`. Inputs, outputs and events: above. Deadlines: the earliest of its machines'.
+///
+/// Events have no bound of their own: who drives a node takes them all before it hands in what came next, as `Host` does,
+/// so that there are never more than what one turn of input told.
 pub struct Node {
     rpc: DhtRpc,
     dht: HyperDht,
