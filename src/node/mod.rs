@@ -472,8 +472,8 @@ pub enum Event {
 ///
 /// Commands: those of `Net`. Inputs, outputs and events: above. Deadlines: the earliest of its machines'.
 ///
-/// Events have no bound of their own: who drives a node takes them all before it hands in what came next, as `Host` does,
-/// so that there are never more than what one turn of input told.
+/// Events have no bound of their own: who drives a node takes them all before it hands in what came next, as `Host`
+/// does, so that there are never more than what one turn of input told.
 pub struct Node {
     rpc: DhtRpc,
     dht: HyperDht,
