@@ -3,14 +3,23 @@
 use core::ops::Bound;
 
 use seckel::base::{Cx, Entropy, Error, NoTrace, Seeded, Time, hex};
+use seckel::crypto::KeyPair;
 use seckel::hyperbee::{Bee, Change, Entry, Extent, Log, Range, Sub};
+use seckel::hypercore::{Encryption, Hypercore, Open};
 use seckel::sim::ramdisk::RamDisk;
 use serde_json::{Value, json};
 
 use super::support::{Node, skipped};
 
+/// Blocks, the fork, and how they came to be.
 #[derive(Default)]
-struct Memory(Vec<Vec<u8>>, u64);
+struct Memory(Vec<Vec<u8>>, u64, Vec<Act>);
+
+/// A change of a log.
+enum Act {
+    Append(Vec<Vec<u8>>),
+    Cut(u64),
+}
 
 impl Log for Memory {
     fn len(&self) -> u64 {
@@ -24,6 +33,7 @@ impl Log for Memory {
     }
     fn append(&mut self, _: &mut Cx<'_>, blocks: &[Vec<u8>]) -> Result<(), Error> {
         self.0.extend_from_slice(blocks);
+        self.2.push(Act::Append(blocks.to_vec()));
         Ok(())
     }
 }
@@ -98,15 +108,20 @@ impl Twin {
                 }
             });
         }
+        let words = self.batch(&Sub::whole(), keys, deleting);
+        self.ops.push(words);
+    }
+
+    /// A batch in a part of the tree; gives its words.
+    fn batch(&mut self, sub: &Sub, keys: u64, deleting: u64) -> Value {
         let count = 1 + self.entropy.below(30);
         let drawn: Vec<_> = (0..count).map(|_| self.draw(keys, deleting)).collect();
         let words: Vec<Value> =
             drawn.iter().map(|(kind, key, value)| told(*kind, key, value.as_deref())).collect();
-        self.ops.push(json!(["batch", words]));
         self.with(|cx, bee, log| {
             let mut batch = bee.batch(cx, log)?;
             for (kind, key, value) in &drawn {
-                let value = value.as_deref();
+                let (key, value) = (&sub.key(key), value.as_deref());
                 match kind {
                     Kind::Del => batch.del(cx, bee, log, key).map(|_| ())?,
                     Kind::Put => batch.put(cx, bee, log, key, value).map(|_| ())?,
@@ -119,9 +134,10 @@ impl Twin {
             }
             batch.flush(cx, bee, log)
         });
+        json!(["batch", words])
     }
 
-    /// A single operation in a part of the tree, or a cut back to an older version.
+    /// A single operation or a batch in a part of the tree, or a cut back to an older version.
     fn odd_step(&mut self, keys: u64) {
         if !self.ends.is_empty() && self.entropy.chance(100) {
             let at = self.ends.len() - 1 - self.entropy.below(self.ends.len().min(20) as u64) as usize;
@@ -130,11 +146,11 @@ impl Twin {
             if length < self.log.len() {
                 self.log.0.truncate(length as usize);
                 self.log.1 += 1;
+                self.log.2.push(Act::Cut(length));
                 self.ops.push(json!(["cut", length]));
             }
             return;
         }
-        let (kind, key, value) = self.draw(keys, 3);
         let (mut sub, mut names) = (Sub::whole(), Vec::new());
         for _ in 0..=self.entropy.below(2) {
             let name = format!("s{}", self.entropy.below(3)).into_bytes();
@@ -142,10 +158,15 @@ impl Twin {
             sub = separator.map_or_else(|| sub.sub(&name), |separator| sub.sub_with(&name, separator));
             names.push((name, separator));
         }
-        let inner = told(kind, &key, value.as_deref());
+        let drawn = (!self.entropy.chance(200)).then(|| self.draw(keys, 3));
+        let inner = match &drawn {
+            Some((kind, key, value)) => told(*kind, key, value.as_deref()),
+            None => self.batch(&sub, keys, 3),
+        };
         self.ops.push(names.iter().rev().fold(inner, |inner, (name, separator)| {
             json!(["sub", hex::encode(name), separator.map(hex::encode), inner])
         }));
+        let Some((kind, key, value)) = drawn else { return };
         let key = sub.key(&key);
         self.with(|cx, bee, log| match kind {
             Kind::Del => bee.del(cx, log, &key).map(|_| ()),
@@ -217,6 +238,78 @@ fn parts_and_cuts_write_equal_blocks() {
         }
         let answer = node.ask(&json!({ "do": "blocks", "ops": twin.ops }));
         assert_eq!(answer["blocks"], json!(twin.blocks()), "seed {seed}");
+    }
+    node.finish();
+}
+
+/// On encrypted cores, cut and gone on with: equal trees and signatures, so that each encrypted block is equal.
+// proves hypercore.90, hypercore.92
+#[test]
+fn trees_on_encrypted_cores_are_signed_alike() {
+    if skipped("hyperbee::trees_on_encrypted_cores_are_signed_alike") {
+        return;
+    }
+    let mut node = Node::start("hyperbee.js", &[]);
+    for seed in 80..84 {
+        let mut twin = Twin::new(seed);
+        for _ in 0..250 {
+            if twin.entropy.chance(400) {
+                twin.odd_step(60)
+            } else {
+                twin.step(100, 3)
+            }
+            twin.ends.push(twin.log.len());
+        }
+        let (pair_seed, key) = ([seed as u8; 32], [9; 32]);
+        let (mut disk, mut entropy) = (RamDisk::new(), Seeded::new(0));
+        let mut cx = Cx { now: Time::ZERO, entropy: &mut entropy, disk: &mut disk, trace: &mut NoTrace };
+        let key_pair = Some(KeyPair::from_seed(pair_seed));
+        let open = Open { key_pair, encryption: Some(Encryption::new(key)), ..Open::default() };
+        let mut core = Hypercore::open(&mut cx, "core", open).expect("opens");
+        for act in &twin.log.2 {
+            match act {
+                Act::Append(blocks) => drop(core.append(&mut cx, blocks).expect("appends")),
+                Act::Cut(length) => core.truncate(&mut cx, *length).expect("truncates"),
+            }
+        }
+        let ask = json!({
+            "do": "blocks", "ops": twin.ops, "seed": hex::encode(&pair_seed), "encryption": hex::encode(&key),
+        });
+        let answer = node.ask(&ask);
+        assert_eq!(answer["blocks"], json!(twin.blocks()), "seed {seed}");
+        assert_eq!(answer["fork"], core.fork(), "seed {seed}");
+        assert!(core.fork() > 2, "seed {seed}: cut");
+        assert_eq!(answer["treeHash"], hex::encode(&core.tree_hash()), "seed {seed}");
+        assert_eq!(answer["signature"], hex::encode(core.signature()), "seed {seed}");
+    }
+    node.finish();
+}
+
+/// What the newest version does not need, as the real package clears it.
+// proves hyperbee.53, hyperbee.54
+#[test]
+fn the_real_package_clears_the_same_blocks() {
+    if skipped("hyperbee::the_real_package_clears_the_same_blocks") {
+        return;
+    }
+    let mut node = Node::start("hyperbee.js", &[]);
+    for seed in 90..96 {
+        let mut twin = Twin::new(seed);
+        for step in 0..200 {
+            twin.step(60, if step < 120 { 2 } else { 5 });
+        }
+        let version = twin.log.len();
+        let ours = twin.with(|cx, bee, log| {
+            let mut unlinked = bee.unlinked(version, 0, version);
+            let mut gone = Vec::new();
+            while let Some(seq) = unlinked.next(cx, bee, log)? {
+                gone.push(seq);
+            }
+            Ok(gone)
+        });
+        assert!(ours.len() > 50, "seed {seed}: {}", ours.len());
+        let answer = node.ask(&json!({ "do": "unlinked", "ops": twin.ops }));
+        assert_eq!(answer["gone"], json!(ours), "seed {seed}");
     }
     node.finish();
 }

@@ -6,6 +6,8 @@ use seckel::base::{Cx, Entropy, Error, NoTrace, Seeded, Time, hex};
 use seckel::crypto::KeyPair;
 use seckel::edge::files::Files;
 use seckel::hypercore::{Durability, Encryption, Hypercore, Open, auth, multisig};
+use seckel::wire::encode;
+use seckel::wire::hypercore::{Grow, Request, Seek, Wanted};
 use seckel::wire::manifest::{DEFAULT_NAMESPACE, Manifest, Signer};
 use serde_json::{Value, json};
 
@@ -533,6 +535,100 @@ fn signatures_of_several_are_taken_on_both_sides() {
         }
         node.finish();
     }
+}
+
+/// Answers to drawn requests, of cores that were cut and gone on with, are the same bytes; what one side refuses the
+/// other does too.
+// proves hypercore.98, replication.20, replication.23, replication.24, replication.25, replication.26
+#[test]
+fn drawn_proofs_are_the_same_on_both_sides() {
+    if skipped("hypercore: drawn proofs") {
+        return;
+    }
+    let mut given = 0;
+    for seed in 1..=6 {
+        let mut draw = Seeded::new(seed).fork("proofs");
+        let encryption = (seed % 2 == 1).then(|| Encryption::new([9; 32]));
+        let (mut ours, theirs) =
+            (Folder::new(&format!("prove-{seed}-a")), Folder::new(&format!("prove-{seed}-b")));
+        let mut core = ours.open(Open { encryption: encryption.clone(), ..kind(Some(1)) });
+        let mut node = theirs.node();
+        let mut open = json!({"do": "open", "folder": theirs.path(), "newest": true, "version": 1});
+        open["seed"] = json!(hex::encode(&SEED));
+        if encryption.is_some() {
+            open["encryption"] = json!({"key": hex::encode(&[9; 32]), "block": false});
+        }
+        node.ask(&open);
+        for _ in 0..12 {
+            for _ in 0..4 {
+                let holds = Holds { clears: false, cuts: true };
+                let change = drawn(&mut draw, holds, core.length(), core.fork());
+                act(&mut ours, &mut core, &change);
+                node.ask(&change);
+            }
+            for _ in 0..25 {
+                let (request, told) = request(&mut draw, &core);
+                let made = ours.with(|cx| core.proof(cx, &request)).map(|data| hex::encode(&encode(&data)));
+                let said = node.ask(&json!({"do": "prove", "request": told}));
+                match made {
+                    Ok(bytes) => {
+                        assert_eq!(said["proof"], bytes, "seed {seed}, length {}: {told}", core.length());
+                        given += 1;
+                    }
+                    Err(why) => {
+                        assert_ne!(
+                            said["none"],
+                            Value::Null,
+                            "seed {seed}, length {}: {told}: {why}",
+                            core.length()
+                        );
+                    }
+                }
+            }
+        }
+        node.finish();
+    }
+    assert!(given > 600, "{given} of 1800");
+}
+
+/// A drawn request, mostly one that makes sense.
+fn request(draw: &mut Seeded, core: &Hypercore) -> (Request, Value) {
+    let length = core.length().max(1);
+    let (mut request, mut told) = (Request::default(), json!({}));
+    let start = draw.below(length + 1);
+    if draw.chance(500) {
+        let grow = Grow { start, length: (length - start).min(1 + draw.below(length)) };
+        request.upgrade = Some(grow);
+        told["upgrade"] = json!({"start": grow.start, "length": grow.length});
+    }
+    match draw.below(3) {
+        0 => {
+            let wanted = Wanted { index: draw.below(length), nodes: draw.below(4) };
+            request.block = Some(wanted);
+            told["block"] = json!({"index": wanted.index, "nodes": wanted.nodes});
+        }
+        1 => {
+            let mut wanted = Wanted { index: draw.below(2 * length), nodes: draw.below(4) };
+            let last = (wanted.index + (1 << wanted.index.trailing_ones()) - 1) / 2;
+            // Upstream may end of a node that is on both sides of where the upgrade starts.
+            if request.upgrade.is_some_and(|grow| wanted.index < 2 * grow.start && grow.start <= last) {
+                wanted.index = 0;
+            }
+            request.hash = Some(wanted);
+            told["hash"] = json!({"index": wanted.index, "nodes": wanted.nodes});
+        }
+        _ => {}
+    }
+    // Beside a block or hash upstream takes seeks in the first of its roots only. (replication.md, "Seen upstream")
+    let first = 1 << length.ilog2();
+    let sound = request.block.is_none_or(|block| block.index < first)
+        && request.hash.is_none_or(|hash| hash.index < 2 * first - 1);
+    if sound && draw.chance(400) {
+        let seek = Seek { bytes: draw.below(core.byte_length() + 2), padding: core.padding() };
+        request.seek = Some(seek);
+        told["seek"] = json!({"bytes": seek.bytes, "padding": seek.padding});
+    }
+    (request, told)
 }
 
 /// Proofs that need no connection are the same bytes, and each side takes the other's.

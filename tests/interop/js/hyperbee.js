@@ -3,6 +3,7 @@
 const fs = require('fs')
 const os = require('os')
 const path = require('path')
+const crypto = require('hypercore-crypto')
 const Hypercore = require('hypercore')
 const Hyperbee = require('hyperbee')
 const { serve } = require('./common')
@@ -17,9 +18,10 @@ let bee = null
 const bytes = (hex) => (hex === null || hex === undefined ? null : Buffer.from(hex, 'hex'))
 const hex = (buffer) => (buffer === null ? null : buffer.toString('hex'))
 
-async function open () {
+async function open ({ seed, encryption } = {}) {
   if (core !== null) await core.close()
-  core = new Hypercore(path.join(folder, String(trees++)))
+  const options = seed ? { keyPair: crypto.keyPair(bytes(seed)), encryptionKey: bytes(encryption) } : {}
+  core = new Hypercore(path.join(folder, String(trees++)), options)
   bee = new Hyperbee(core, { extension: false })
   await bee.ready()
 }
@@ -72,12 +74,22 @@ const commands = {
     return { found }
   },
   // A fresh tree; all operations; all blocks.
-  async blocks ({ ops }) {
-    await open()
+  async blocks ({ ops, seed, encryption }) {
+    await open({ seed, encryption })
     for (const op of ops) await apply(bee, op)
     const blocks = []
     for (let i = 0; i < core.length; i++) blocks.push(hex(await core.get(i)))
-    return { blocks }
+    const { fork, state } = core
+    return { blocks, fork, treeHash: hex(state.hash()), signature: hex(state.signature) }
+  },
+  // A fresh tree; all operations; which blocks its last version does not need.
+  async unlinked ({ ops }) {
+    await open()
+    for (const op of ops) await apply(bee, op)
+    await bee.clearUnlinked()
+    const gone = []
+    for (let i = 0; i < core.length; i++) if (!(await core.has(i))) gone.push(i)
+    return { gone }
   },
   // A log with these blocks; its entries in a range, and what it finds for some keys.
   async read ({ blocks, range, keys }) {

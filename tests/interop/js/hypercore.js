@@ -3,6 +3,7 @@
 // operation per line.
 const Hypercore10 = require('hypercore-v10')
 const Hypercore11 = require('hypercore')
+const c = require('compact-encoding')
 const multisig = require('hypercore/lib/multisig')
 const sodium = require('sodium-universal')
 const { serve } = require('./common')
@@ -135,6 +136,22 @@ const operations = {
     const { verify } = require('hypercore/lib/fully-remote-proof')
     const told = await verify(core.state.storage.store, bytes(message.proof))
     return told && { length: told.length, newer: told.newer, block: told.block && hex(told.block.value) }
+  },
+  // The bytes of an answer to a request, or that there is none. Made as for a peer: `core.proof` fails for seeks.
+  async prove ({ request }) {
+    const { wire } = require('hypercore/lib/messages')
+    const { MerkleTree } = require('hypercore/lib/merkle-tree')
+    try {
+      const reads = core.state.storage.read()
+      const made = await MerkleTree.proof(core.state, reads, request)
+      const block = request.block ? reads.getBlock(request.block.index) : null
+      reads.tryFlush()
+      const [proof, value] = await Promise.all([made.settle(), block])
+      if (block) proof.block.value = value
+      return { proof: hex(c.encode(wire.data, { request: 0, ...proof })) }
+    } catch (error) {
+      return { none: error.code || error.message }
+    }
   },
   async seek (message) {
     return core.seek(message.bytes)
