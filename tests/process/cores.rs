@@ -147,6 +147,21 @@ fn a_folder_that_is_something_else_is_left_alone() {
     assert_eq!(left.len(), 1, "nothing was put there");
 }
 
+/// A disk that was full, or a crash, while a store was made leaves its lock and what was to be its primary key.
+#[test]
+fn a_store_that_was_begun_is_made() {
+    let folder = Folder::new();
+    let dir = &*folder.join("store");
+    std::fs::create_dir(dir).expect("a folder");
+    std::fs::write(format!("{dir}/lock"), "").expect("a file");
+    std::fs::write(format!("{dir}/primary-key.new"), "half").expect("a file");
+    good(fed(&["core", "create", dir, "--name", "x"], b""));
+    good(fed(&["bee", "put", dir, "key", "value", "--name", "y"], b""));
+    let names: Vec<_> =
+        std::fs::read_dir(dir).expect("a folder").map(|name| name.expect("a name").file_name()).collect();
+    assert!(!names.contains(&"primary-key.new".into()), "{names:?}");
+}
+
 /// Kills an append in the middle, again and again: what is there is a prefix of the input in whole blocks, the files
 /// are sound, and going on behind it makes it whole.
 #[test]

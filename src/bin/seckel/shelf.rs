@@ -179,8 +179,8 @@ impl Shelf {
 
     fn empty(&mut self) -> Result<(), Bad> {
         let names = self.cx().disk.list("").map_err(|error| bad(&self.dir, error.into()))?;
-        // A store that was begun has its lock.
-        let others = names.iter().any(|name| name != "lock");
+        // A store that was begun, on a full disk maybe, has its lock and what was to be its primary key.
+        let others = names.iter().any(|name| name != "lock" && name != "primary-key.new");
         if others { Err(self.no("holds other files; give a folder of its own")) } else { Ok(()) }
     }
 
