@@ -211,6 +211,8 @@ pub const HEADER_MAX: usize = 64 << 20;
 pub const BUFFER_KEPT_MAX: usize = 1 << 20;
 /// Tree nodes of a core that were read and are kept, and as many offsets; a newer one takes the place of an older.
 pub const TREE_CACHE: usize = 16384;
+/// Runs of 64 leaves of a core, of which sizes and parts of the hashes are kept: 400 bytes each.
+pub const LEAVES_CACHE: usize = 2560;
 /// Blocks of a core (one bit of memory each that is here); a longer tree is refused.
 pub const BLOCKS_MAX: u64 = 1 << 32;
 /// Bytes of all blocks of a core: what compact-encoding can say. More is refused.

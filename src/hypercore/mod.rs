@@ -23,6 +23,7 @@ mod given;
 mod grow;
 mod hints;
 pub mod jobs;
+mod leaves;
 pub mod live;
 pub mod manners;
 pub mod multisig;
@@ -385,7 +386,7 @@ impl Hypercore {
         if index >= self.length() || !self.bits.get(index) {
             return Ok(None);
         }
-        self.store.read_block(cx, &self.roots, index).map(Some)
+        self.store.block(cx, &self.roots, index, self.contiguous_length).map(Some)
     }
 
     /// Where a block begins in `data`: in bytes from the first block's begin, with padding. `Missing` if a node

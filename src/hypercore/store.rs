@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use super::bitfield::{Bitfield, PAGE_BYTES};
 use super::flat_tree;
+use super::leaves::{self, Known, Leaves};
 use super::tree::Roots;
 use crate::base::disk::join;
 use crate::base::{Cx, DiskError, Error, FileId, Key, Mode, limits};
@@ -74,6 +75,7 @@ pub struct Store {
     /// Where the bytes of a run of blocks begin: number of the run, and offset. Its place follows from the number.
     /// Grows with the tree, while blocks are looked for.
     offsets: Vec<Option<(u64, u64)>>,
+    leaves: Leaves,
 }
 
 impl Store {
@@ -89,6 +91,7 @@ impl Store {
             last: None,
             window: (0, Vec::new()),
             offsets: Vec::new(),
+            leaves: Leaves::default(),
         };
         let opened = store.open_files(cx, dir, mode);
         if opened.is_err() {
@@ -222,6 +225,7 @@ impl Store {
         self.cache.clear();
         self.groups.clear();
         self.offsets.clear();
+        self.leaves.clear();
         self.cut_to = None;
         self.last = None;
         self.window.1.clear();
@@ -231,6 +235,7 @@ impl Store {
     pub fn put_nodes(&mut self, nodes: &[Node]) {
         for node in nodes {
             self.pending.insert(node.index, (node.size, node.hash));
+            self.leaves.forget(node.index);
             let slot = cache_slot(node.index, self.cache.len());
             if let Some(slot) = self.cache.get_mut(slot)
                 && slot.is_some_and(|cached| cached.index == node.index)
@@ -246,6 +251,7 @@ impl Store {
         self.cache.clear();
         self.groups.clear();
         self.offsets.clear();
+        self.leaves.clear();
         self.cut_to = Some(self.cut_to.map_or(blocks, |before| before.min(blocks)));
         self.last = None;
     }
@@ -321,6 +327,55 @@ impl Store {
         }
         let slot = slot_of(run, slots);
         self.offsets[slot] = Some((run, offset));
+    }
+
+    /// The bytes of a block that is here, checked against its leaf or the part of it that is kept. `whole`: how many
+    /// blocks from the first on are all here. (hypercore.40)
+    pub fn block(
+        &mut self,
+        cx: &mut Cx<'_>,
+        roots: &Roots,
+        block: u64,
+        whole: u64,
+    ) -> Result<Vec<u8>, Error> {
+        if let Some(known) = self.known(cx, roots, block, whole)? {
+            let mut bytes = vec![0; known.size];
+            if self.read_data(cx, known.at, &mut bytes)? == bytes.len() && known.is(block, &bytes) {
+                self.last = Some((block, known.at.saturating_add(known.size as u64)));
+                return Ok(bytes);
+            }
+        }
+        self.read_block(cx, roots, block)
+    }
+
+    /// What is kept of a block's leaf; if that is nothing yet, and all leaves around it are in the file, they are read.
+    fn known(
+        &mut self,
+        cx: &mut Cx<'_>,
+        roots: &Roots,
+        block: u64,
+        whole: u64,
+    ) -> Result<Option<Known>, Error> {
+        if let Some(known) = self.leaves.get(block) {
+            return Ok(Some(known));
+        }
+        let first = block - block % leaves::BLOCKS;
+        let Some(end) = first.checked_add(leaves::BLOCKS).filter(|end| *end <= whole) else {
+            return Ok(None);
+        };
+        // The groups hold all of a small tree.
+        let small = roots.length() <= GROUPS as u64 * RUN;
+        let cut = self.cut_to.is_some_and(|blocks| end > blocks);
+        let tried = self.leaves.tried(first / leaves::BLOCKS);
+        if tried || small || cut || self.pending.range(2 * first..2 * end).next().is_some() {
+            return Ok(None);
+        }
+        let Ok(begin) = self.byte_offset(cx, roots, first) else { return Ok(None) };
+        let mut nodes = [0; leaves::BYTES];
+        if read_at(cx, self.tree, 2 * first * NODE, &mut nodes)? == nodes.len() {
+            self.leaves.put(first / leaves::BLOCKS, begin, &nodes);
+        }
+        Ok(self.leaves.get(block))
     }
 
     /// The bytes of a block that is here, checked against its leaf. (hypercore.40)
@@ -462,7 +517,7 @@ fn cache_slot(index: u64, slots: usize) -> usize {
 }
 
 /// Each has a slot of its own as long as there are enough; beyond those they are scattered over all.
-fn slot_of(number: u64, slots: usize) -> usize {
+pub(super) fn slot_of(number: u64, slots: usize) -> usize {
     match usize::try_from(number) {
         Ok(number) if number < slots => number,
         _ => (number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as usize % slots.max(1),

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 mod basic;
 mod encryption;
+mod leaves;
 mod manifest;
 mod proofs;
 mod sessions;

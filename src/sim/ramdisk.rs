@@ -157,6 +157,7 @@ pub struct RamDisk {
     /// This many more writes are done, and one is refused.
     refuse: Option<u64>,
     writes: u64,
+    reads: u64,
     read_only: bool,
 }
 
@@ -222,6 +223,11 @@ impl RamDisk {
     /// Writes and truncations so far.
     pub fn writes(&self) -> u64 {
         self.writes
+    }
+
+    /// Reads that were done.
+    pub fn reads(&self) -> u64 {
+        self.reads
     }
 
     /// Nothing can be written or made.
@@ -394,6 +400,7 @@ impl Disk for RamDisk {
     }
 
     fn read_at(&mut self, file: FileId, at: u64, into: &mut [u8]) -> Result<usize, DiskError> {
+        self.reads += 1;
         let bytes = &self.at(file)?.bytes;
         let start = usize::try_from(at).unwrap_or(usize::MAX).min(bytes.len());
         let count = into.len().min(bytes.len() - start);
