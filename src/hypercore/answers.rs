@@ -126,7 +126,7 @@ impl Replicator {
                 return answers.into_iter().for_each(|(asked, _)| self.give_up(id, &asked));
             }
         }
-        self.update_peer(cx, core, id);
+        self.ask_later(id);
     }
 
     /// Takes one answer; those that waited for it are put to `answers`. False if the peer is to be left alone.

@@ -235,6 +235,18 @@ impl Replicator {
         ids.into_iter().for_each(|id| self.update_peer(cx, core, id));
     }
 
+    /// Asks a peer when all messages that came together are heard: it tells of a longer tree before it tells of the
+    /// block that makes it longer, and both can be asked for at once. (replication.44, replication.87)
+    pub(super) fn ask_later(&mut self, id: PeerId) {
+        self.to_ask.insert(id);
+    }
+
+    pub(super) fn ask_now(&mut self, cx: &mut Cx<'_>, core: &mut Hypercore) {
+        while let Some(id) = self.to_ask.pop_first() {
+            self.update_peer(cx, core, id);
+        }
+    }
+
     /// Asks a peer for as much as it may be asked. (replication.80)
     pub(super) fn update_peer(&mut self, cx: &mut Cx<'_>, core: &mut Hypercore, id: PeerId) {
         let asked = |replicator: &Replicator| replicator.peers.get(&id).map_or(0, |peer| peer.asking.len());

@@ -345,6 +345,8 @@ pub struct Replicator {
     /// Blocks that were asked for, and of whom.
     pub(super) inflight: BTreeMap<u64, Vec<PeerId>>,
     pub(super) jobs: Jobs,
+    /// Who is to be asked for more once all that came together is heard.
+    pub(super) to_ask: BTreeSet<PeerId>,
     /// Longer trees are followed as soon as they are heard of.
     pub(super) eager_upgrade: bool,
     pub(super) window: (usize, usize),
@@ -386,6 +388,7 @@ impl Default for Replicator {
             peers: Peers::default(),
             inflight: BTreeMap::new(),
             jobs: Jobs::default(),
+            to_ask: BTreeSet::new(),
             eager_upgrade: true,
             window: WINDOW,
             linger: LINGER,
@@ -603,7 +606,7 @@ impl Replicator {
                     peer.has.bitfield(bitfield.start, &bitfield.words);
                     peer.asking.restart(bitfield.start);
                 }
-                self.update_peer(cx, core, id);
+                self.ask_later(id);
             }),
             kind::RANGE => decode(bytes).map(|range: Range| {
                 if let Some(peer) = self.peers.get_mut(&id) {
@@ -614,7 +617,7 @@ impl Replicator {
                     }
                 }
                 if !range.drop {
-                    self.update_peer(cx, core, id);
+                    self.ask_later(id);
                 }
             }),
             kind::EXTENSION => decode(bytes).map(|extension: Extension| self.on_extension(id, extension)),
@@ -631,6 +634,7 @@ impl Replicator {
         }
         self.notice(cx, core);
         self.check_updates(core);
+        self.ask_now(cx, core);
         while let Some(id) = self.peers.speaker() {
             if self.peers.get(&id).is_some_and(|peer| peer.slow) {
                 self.close(cx, core, id, Close::Fault(Fault::Slow));
@@ -699,6 +703,7 @@ impl Replicator {
                     self.update_all(cx, core);
                 }
                 Timer::Linger => {
+                    self.ask_now(cx, core);
                     self.active = false;
                     let idle: Vec<PeerId> = self.peers.keys().copied().collect();
                     for id in idle {

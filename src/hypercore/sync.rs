@@ -14,6 +14,9 @@ use crate::wire::{decode, encode};
 const LAST_BLOCKS: u64 = 256;
 impl Replicator {
     pub(super) fn on_sync(&mut self, cx: &mut Cx<'_>, core: &mut Hypercore, id: PeerId, sync: Sync) {
+        if !sync.downloading {
+            self.ask_now(cx, core); // before it is said that nothing is asked for
+        }
         let downloading = self.downloading();
         let Some(peer) = self.peers.get_mut(&id) else { return };
         let grew = sync.length != peer.sync.length;
@@ -40,7 +43,7 @@ impl Replicator {
         if moved {
             self.cancel_others(id, sync.fork);
         }
-        self.update_peer(cx, core, id);
+        self.ask_later(id);
     }
 
     /// Looks whether the core changed, and tells the peers. Appends may come from anywhere.

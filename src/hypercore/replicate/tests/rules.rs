@@ -416,6 +416,21 @@ fn a_longer_tree_is_asked_for_once() {
     assert_eq!(raw.hear::<Request>(1, kind::REQUEST), [], "one at a time");
 }
 
+/// The tree is told of first, its last block right behind it: one request is enough for both.
+// proves replication.44, replication.87
+#[test]
+fn a_longer_tree_and_its_last_block_are_asked_for_at_once() {
+    let mut raw = Raw::replica(20);
+    raw.open(1);
+    raw.outputs();
+    raw.sync(1, 20, 0);
+    raw.say(1, kind::RANGE, &Range { drop: false, start: 0, length: 20 });
+    let asked: Vec<Request> = raw.hear(1, kind::REQUEST);
+    let upgrade = Some(Grow { start: 0, length: 20 });
+    let last = Some(Wanted { index: 19, nodes: 0 });
+    assert_eq!(asked, [Request { id: 1, block: last, upgrade, manifest: true, ..Request::default() }]);
+}
+
 // proves replication.80, replication.82, replication.85, replication.86
 #[test]
 fn a_window_is_asked_for() {
