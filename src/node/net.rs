@@ -87,6 +87,11 @@ impl<'a> Net<'a> {
         self.node.dht.unix_millis(self.cx.now)
     }
 
+    /// Whether more events wait for the program.
+    pub fn has_events(&self) -> bool {
+        !self.node.events.is_empty()
+    }
+
     /// The world as machines see it, for programs that keep files of their own.
     pub fn cx(&mut self) -> &mut Cx<'a> {
         &mut self.cx

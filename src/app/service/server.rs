@@ -115,6 +115,11 @@ impl<H: House> Server<H> {
             }
             Event::Call { call, rpc, from, method, body, .. } => {
                 self.take_call(net, call, rpc, from, &method, &body);
+                // Once all that came together is heard: then an answer leaves with what says that its call came, and
+                // one flush is enough for all.
+                if !net.has_events() {
+                    return self.on_timeout(net);
+                }
             }
             Event::DiskFailed(error) => return Err(error),
             _ => {}
