@@ -36,6 +36,7 @@ pub struct Cli {
 }
 
 #[derive(Subcommand, Debug)]
+#[command(defer = true)]
 pub enum Command {
     /// A private DHT, a registry server and a prompt, in one process
     #[command(after_help = "\
@@ -208,6 +209,7 @@ pub struct Testnet {
 }
 
 #[derive(Subcommand, Debug)]
+#[command(defer = true)]
 pub enum Audit {
     /// A core, or all cores of a store, as hypercore 10 keeps them: every block, node, signature and bit
     #[command(after_help = "\
@@ -235,6 +237,7 @@ pub struct AuditCore {
 }
 
 #[derive(Subcommand, Debug)]
+#[command(defer = true)]
 pub enum Registry {
     /// The server: keeps the names, and prints the two keys that clients need
     #[command(after_help = "\
@@ -561,6 +564,24 @@ mod tests {
         assert_eq!(topic(&"0A".repeat(32)), Ok([10; 32]));
         assert_eq!(topic("pears"), Ok(blake2b_256(&[b"pears"])));
         assert!(topic("").is_err());
+    }
+
+    /// What is described late does not describe its command anew.
+    #[test]
+    fn a_command_says_of_itself_what_the_list_says_of_it() {
+        fn check(listed: &clap::Command, built: &clap::Command) {
+            for command in listed.get_subcommands() {
+                let name = command.get_name();
+                let built = built.find_subcommand(name).expect("is there still");
+                let said = |command: &clap::Command| command.get_about().map(ToString::to_string);
+                assert_eq!(said(built), said(command), "{name}");
+                check(command, built);
+            }
+        }
+        let listed = <Cli as clap::CommandFactory>::command();
+        let mut built = listed.clone();
+        built.build();
+        check(&listed, &built);
     }
 
     #[test]

@@ -14,6 +14,7 @@ const HOUSE: &str = "./auction-server";
 const HOME: &str = "./auction-client";
 
 #[derive(Subcommand, Debug)]
+#[command(defer = true)]
 pub enum Auction {
     /// The server: holds the auctions, and prints the two keys that clients need
     #[command(after_help = "\

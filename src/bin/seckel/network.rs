@@ -17,6 +17,8 @@ const HINT: Span = Span::from_secs(5);
 /// How long a process stays after its last connection has ended.
 const LINGER: Span = Span::from_millis(100);
 
+// What stands with three strokes above a struct here would become the help of each command that has its arguments.
+
 #[derive(Args, Debug)]
 pub struct Joining {
     /// The nodes to join through, comma separated [the public network's]
@@ -30,7 +32,7 @@ pub struct Joining {
     pub port: Option<u16>,
 }
 
-/// A network in which peers are to be met.
+// A network in which peers are to be met.
 #[derive(Args, Debug)]
 pub struct Meeting {
     #[command(flatten)]
@@ -40,7 +42,7 @@ pub struct Meeting {
     pub relay_through: Vec<Key>,
 }
 
-/// How two ends go about meeting.
+// How two ends go about meeting.
 #[derive(Args, Debug)]
 pub struct Ways {
     /// Neither tell our local addresses nor try the other side's
@@ -51,7 +53,7 @@ pub struct Ways {
     pub no_punch: bool,
 }
 
-/// Whom to let in.
+// Whom to let in.
 #[derive(Args, Debug)]
 pub struct Door {
     /// Let these keys in and nobody else, comma separated; others find nobody here
@@ -59,7 +61,7 @@ pub struct Door {
     pub allow: Vec<Key>,
 }
 
-/// Whom to ask for the way.
+// Whom to ask for the way.
 #[derive(Args, Debug)]
 pub struct Route {
     /// Nodes that lead to KEY, asked at once, comma separated (`seckel find-peer KEY` names some)
