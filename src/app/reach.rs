@@ -88,3 +88,32 @@ pub fn broken(why: Closed) -> &'static str {
         Closed::Channels(_) | Closed::Replication => "the other side broke the rules of the channels",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::hyperdht::firewall;
+
+    /// Where two NATs keep peers apart it is said which two, and that a relay helps.
+    #[test]
+    fn who_meets_a_nat_that_cannot_be_passed_is_told_what_helps() {
+        let met = Some(Met { ours: firewall::RANDOM, theirs: firewall::CONSISTENT });
+        for why in [
+            ConnectError::DoubleRandomizedNats,
+            ConnectError::TryLater,
+            ConnectError::CannotHolepunch,
+            ConnectError::HolepunchAborted,
+            ConnectError::HolepunchProbeTimeout,
+            ConnectError::RemoteAborted,
+            ConnectError::RemoteNotHolepunching,
+            ConnectError::RemoteNotHolepunchable,
+        ] {
+            let told = unreached(&[7; 32], why, met);
+            assert!(told.contains(why.code()) && told.contains("--relay-through KEY"), "{told}");
+            assert!(told.contains("Our NAT is random") && told.contains("theirs is consistent"), "{told}");
+        }
+        let json = unreached_json(&[7; 32], ConnectError::PeerNotFound, None);
+        let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+        assert_eq!((&json["error"], &json["our_nat"]), (&"PEER_NOT_FOUND".into(), &serde_json::Value::Null));
+    }
+}
