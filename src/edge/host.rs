@@ -11,7 +11,7 @@ use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 use signal_hook_mio::v1_0::Signals;
 
 use super::files::Files;
-use super::os::{OsEntropy, interfaces, keep_freed_memory, unix_time};
+use super::os::{OsEntropy, interfaces, keep_freed_memory, unix_millis, unix_time};
 use super::trace::Transcript;
 use super::udp::{Inbox, Left, Udp};
 use crate::base::{
@@ -39,6 +39,8 @@ const SIGNALS: Token = Token(1);
 const FIRST_SOCKET: usize = 2;
 /// How often the interfaces are looked at (libudx: 5 s).
 const INTERFACES_EVERY: Span = Span::from_secs(5);
+/// How far the wall clock and ours may part before nodes are told.
+const CLOCK_STEP_MILLIS: u64 = 1000;
 /// Calls that take datagrams from one socket before the others have their turn.
 const RECEIVES_PER_TURN: usize = 4;
 /// Outputs that are carried out as of one moment before the clock is looked at again.
@@ -125,6 +127,8 @@ pub struct Host {
     usr1: bool,
     interfaces: Vec<[u8; 4]>,
     interfaces_at: Time,
+    /// Milliseconds of Unix time at `Time::ZERO`, as the nodes know it.
+    epoch_millis: u64,
     inbox: Inbox,
     /// Sockets that may have more than was taken.
     unread: Few<Token>,
@@ -164,6 +168,7 @@ impl Host {
             usr1: false,
             interfaces: interfaces(),
             interfaces_at: Time::ZERO,
+            epoch_millis: unix_millis(),
             inbox: Inbox::default(),
             unread: Few::default(),
             told: 0,
@@ -358,6 +363,7 @@ impl Host {
             }
         }
         self.ready = ready;
+        self.look_at_clock();
         let mut unread = core::mem::take(&mut self.unread);
         while let Some(token) = unread.pop_first() {
             if self.receive(token) == Left::Perhaps {
@@ -392,6 +398,18 @@ impl Host {
         }
     }
 
+    /// Before anything is taken in that came meanwhile: our own clock stands still while the machine sleeps.
+    fn look_at_clock(&mut self) {
+        let now = self.now();
+        let epoch = unix_millis().saturating_sub(now.as_millis());
+        if epoch.abs_diff(self.epoch_millis) < CLOCK_STEP_MILLIS {
+            return;
+        }
+        self.epoch_millis = epoch;
+        let unix_millis = epoch.saturating_add(now.as_millis());
+        self.tell_all(now, || Input::Clock { unix_millis });
+    }
+
     fn look_at_interfaces(&mut self, now: Time) {
         if now < self.interfaces_at + INTERFACES_EVERY {
             return;
@@ -401,13 +419,18 @@ impl Host {
         if found == self.interfaces {
             return;
         }
-        self.interfaces = found;
-        for (index, seat) in self.seats.iter_mut().enumerate() {
-            let Some(Seat { node, disk, entropy, trace, .. }) = seat else { continue };
-            let mut cx = Cx { now, entropy, disk, trace: &mut **trace };
-            node.handle_input(&mut cx, Input::Interfaces(&self.interfaces));
-            self.touched.insert(NodeId(index));
-            self.telling.insert(NodeId(index));
+        self.interfaces.clone_from(&found);
+        self.tell_all(now, || Input::Interfaces(&found));
+    }
+
+    /// Tells every node of what has changed for all of them.
+    fn tell_all<'i>(&mut self, now: Time, what: impl Fn() -> Input<'i>) {
+        for index in 0..self.seats.len() {
+            let Some(Some(Seat { node, disk, entropy, trace, .. })) = self.seats.get_mut(index) else {
+                continue;
+            };
+            node.handle_input(&mut Cx { now, entropy, disk, trace: &mut **trace }, what());
+            self.touch(NodeId(index));
         }
     }
 
@@ -527,5 +550,28 @@ impl Host {
             Some(deadline) => self.deadlines.set(id, deadline.at),
             None => self.deadlines.clear(id),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Our own clock stands still while the machine sleeps: that it did is noticed, and told before anything else.
+    #[test]
+    fn a_node_is_told_that_the_machine_slept() {
+        let mut host = Host::open().expect("a host");
+        let id = host.add(Config::default(), &std::env::temp_dir()).expect("a node");
+        while host.poll_event().is_some() {}
+        host.look_at_clock();
+        assert!(host.poll_event().is_none());
+        // As if it had woken just now.
+        host.epoch_millis -= 7_200_000;
+        host.look_at_clock();
+        assert!(matches!(host.poll_event(), Some((told, Event::ClockSet)) if told == id));
+        let known = host.net(id).unix_millis().expect("it was told");
+        assert!(known.abs_diff(unix_millis()) < CLOCK_STEP_MILLIS);
+        host.look_at_clock();
+        assert!(host.poll_event().is_none(), "once");
     }
 }

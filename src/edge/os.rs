@@ -59,6 +59,12 @@ pub fn unix_time() -> String {
     format!("{}.{:06}", since.as_secs(), since.subsec_micros())
 }
 
+/// Milliseconds since 1970.
+pub fn unix_millis() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// Bytes of memory that this process has in use, where the system tells (Linux).
 pub fn resident_bytes() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;

@@ -268,6 +268,11 @@ impl HyperDht {
         self.config.epoch_millis.map(|epoch| epoch.saturating_add(now.as_millis()))
     }
 
+    /// What time it is: the clock was set, or stood still for a while.
+    pub fn set_unix_millis(&mut self, now: Time, millis: u64) {
+        self.config.epoch_millis = Some(millis.saturating_sub(now.as_millis()));
+    }
+
     pub fn new(config: Config) -> HyperDht {
         let mut timers = Timers::new();
         let sizes = Sizes::new(&config);

@@ -131,6 +131,11 @@ pub enum Input<'a> {
     },
     /// The IPv4 addresses of this host, loopback last.
     Interfaces(&'a [[u8; 4]]),
+    /// What time it is, in milliseconds of Unix time: the clock was set, or the machine slept, so that `Cx::now` says
+    /// nothing of how much time has passed.
+    Clock {
+        unix_millis: u64,
+    },
 }
 
 /// Asked of the world.
@@ -194,6 +199,8 @@ pub enum Event {
     Persistent,
     /// And from here on it is not any more.
     Ephemeral,
+    /// `Net::unix_millis` has jumped.
+    ClockSet,
     /// Whether answers come back at all, and whether most of them do not.
     NetworkUpdate {
         online: bool,
@@ -735,6 +742,10 @@ impl Machine for Node {
                 } else {
                     self.dht.handle_input(cx, crate::hyperdht::Input::BindFailed { socket });
                 }
+            }
+            Input::Clock { unix_millis } => {
+                self.dht.set_unix_millis(cx.now, unix_millis);
+                self.tell(Event::ClockSet);
             }
             Input::Interfaces(hosts) => {
                 self.rpc.handle_input(cx, crate::dht_rpc::Input::Interfaces(hosts));

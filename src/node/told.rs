@@ -17,6 +17,16 @@ pub(super) fn input(cx: &mut Cx<'_>, input: &Input<'_>) {
         }
         Input::Bound { socket, local } => trace!(cx, State, "node", id: socket, "bound to {local}"),
         Input::BindFailed { socket } => trace!(cx, State, "node", id: socket, "cannot be bound"),
+        Input::Clock { unix_millis } => {
+            trace!(
+                cx,
+                State,
+                "node",
+                "the clock was set: unix time {}.{:03}",
+                unix_millis / 1000,
+                unix_millis % 1000
+            );
+        }
         Input::Interfaces(hosts) => {
             for &host in hosts {
                 trace!(cx, State, "node", "has the address {}", Host(host));
@@ -160,6 +170,7 @@ pub(super) fn event(cx: &mut Cx<'_>, event: &Event) {
         Event::NetworkUpdate { online, degraded } => {
             trace!(cx, Event, "node", "online: {online}, degraded: {degraded}");
         }
+        Event::ClockSet => trace!(cx, Event, "node", "the clock was set"),
         Event::NetworkChange => trace!(cx, Event, "node", "the host has other addresses"),
         Event::NatUpdate { host, port } => match host {
             Some(host) => trace!(cx, Event, "node", "others see us at {}", Addr::new(*host, *port)),

@@ -133,6 +133,17 @@ impl World {
         computer.node.is_some() && computer.frozen.is_none()
     }
 
+    /// The wall clock of a host jumps ahead, and its timers do not: it was set, or the machine slept. The process is
+    /// told, as it is on a real machine. Before everything else that comes.
+    pub fn jump(&mut self, host: HostId, millis: u64) {
+        let known = self.is_up(host).then(|| self.net(host).unix_millis()).flatten();
+        let Some(known) = known else { return };
+        self.say(format_args!("host {}: the clock jumps {millis} ms ahead", host.0));
+        if !self.input(host, Input::Clock { unix_millis: known.saturating_add(millis) }) {
+            self.carry_out(host);
+        }
+    }
+
     /// The process stops where it is. Datagrams wait in its sockets' buffers as long as those have room, timers go
     /// off late. Its program must not run either: no events come until it thaws.
     pub fn freeze(&mut self, host: HostId) {
