@@ -189,6 +189,8 @@ pub const AUCTION_MAX: usize = 1 << 16;
 pub const AUCTION_OPEN_MAX: u32 = 64;
 /// Entries against the rules that a reader of an auction log remembers; further ones are counted.
 pub const AUCTION_FAULTS_MAX: usize = 64;
+/// Bytes of the file in which an auction's client notes what it has checked; a longer one is none.
+pub const AUCTION_MARK_MAX: usize = 256;
 /// Auctions that a server ends in one turn; further ones have the next.
 pub const AUCTION_ENDS_PER_TURN: usize = 64;
 /// Requests of one caller that an auction server keeps waiting; more are refused.

@@ -1,5 +1,5 @@
-//! Formats of the auction: the blocks of its log, what its three methods take and give, and what is signed. Follows
-//! auction.1 to auction.6.
+//! Formats of the auction: the blocks of its log, what its three methods take and give, what is signed, and how a
+//! client notes what it has checked. Follows auction.1 to auction.6, and auction.25.
 
 use super::{Cursor, Format, Wire, format};
 use crate::base::{Key, Malformed, Reason, limits};
@@ -11,6 +11,7 @@ pub const FORMATS: &[Format] = &[
     format::<Answer>(),
     format::<Entry>(),
     format::<Signed>(),
+    format::<Mark>(),
 ];
 
 /// Begins the log and every signed text, so that neither passes for something else. (auction.1)
@@ -140,14 +141,48 @@ pub struct Signed {
 
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Deed {
-    Create { nonce: [u8; 16], title: String, reserve: u64, ends: u64 },
-    Bid { terms: Key, amount: u64 },
-    Close { terms: Key },
+    Create {
+        nonce: [u8; 16],
+        title: String,
+        reserve: u64,
+        ends: u64,
+    },
+    Bid {
+        terms: Key,
+        amount: u64,
+    },
+    Close {
+        terms: Key,
+    },
+    /// Not a step: so many blocks, of which that is the digest, were checked. (auction.25)
+    Checked {
+        length: u64,
+        digest: Key,
+    },
 }
 
 impl Default for Deed {
     fn default() -> Deed {
         Deed::Close { terms: [0; 32] }
+    }
+}
+
+/// No kind of the log's.
+const CHECKED: u64 = 5;
+
+/// How much of a log a client has checked, in its own files. (auction.25)
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Mark {
+    pub length: u64,
+    /// Stands for all these blocks.
+    pub digest: Key,
+    /// The client's own.
+    pub signature: [u8; 64],
+}
+
+impl Default for Mark {
+    fn default() -> Mark {
+        Mark { length: 0, digest: [0; 32], signature: [0; 64] }
     }
 }
 
@@ -157,6 +192,7 @@ impl Deed {
             Deed::Create { .. } => 1,
             Deed::Bid { .. } => 2,
             Deed::Close { .. } => 3,
+            Deed::Checked { .. } => CHECKED,
         }
     }
 
@@ -165,6 +201,7 @@ impl Deed {
         match kind {
             1 => Deed::Create { nonce: [0; 16], title: String::new(), reserve: 0, ends: 0 },
             2 => Deed::Bid { terms, amount: 0 },
+            CHECKED => Deed::Checked { length: 0, digest: [0; 32] },
             _ => Deed::Close { terms },
         }
     }
@@ -253,17 +290,18 @@ impl Wire for Entry {
 impl Wire for Signed {
     const NAME: &'static str = "auction.signed";
     const RULE: &'static str = "auction.5";
-    const RULES: &'static [(&'static str, &'static str)] = &[("label", "auction.1"), ("terms", "auction.6")];
+    const RULES: &'static [(&'static str, &'static str)] =
+        &[("label", "auction.1"), ("terms", "auction.6"), ("length", "auction.25"), ("digest", "auction.25")];
     fn walk(&mut self, c: &mut Cursor<'_>) -> Result<(), Malformed> {
         label(c)?;
         c.fixed("core", &mut self.core)?;
-        // The kinds are those of the log's entries.
+        // The kinds are those of the log's entries, and one that is none of them.
         let mut kind = self.what.kind();
         c.uint("kind", &mut kind)?;
         if c.inventing() {
-            kind = 1 + kind % 3;
+            kind = [1, 2, 3, CHECKED][(kind % 4) as usize];
         }
-        if !(1..=3).contains(&kind) {
+        if !matches!(kind, 1..=3 | CHECKED) {
             return c.refuse("kind", Reason::Illegal { value: kind });
         }
         if kind != self.what.kind() {
@@ -281,7 +319,21 @@ impl Wire for Signed {
                 c.uint("amount", amount)
             }
             Deed::Close { terms } => c.fixed("terms", terms),
+            Deed::Checked { length, digest } => {
+                c.uint("length", length)?;
+                c.fixed("digest", digest)
+            }
         }
+    }
+}
+
+impl Wire for Mark {
+    const NAME: &'static str = "auction.mark";
+    const RULE: &'static str = "auction.25";
+    fn walk(&mut self, c: &mut Cursor<'_>) -> Result<(), Malformed> {
+        c.uint("length", &mut self.length)?;
+        c.fixed("digest", &mut self.digest)?;
+        c.fixed("signature", &mut self.signature)
     }
 }
 

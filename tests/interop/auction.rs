@@ -2,6 +2,12 @@
 
 use std::process::Command;
 
+use ::seckel::app::auction::outcome::auction_json;
+use ::seckel::app::auction::rules::{self, House};
+use ::seckel::base::{Entropy, Seeded, hex};
+use ::seckel::node::KeyPair;
+use ::seckel::wire;
+use ::seckel::wire::auction::{Bid, Close, Create, Deed, Entry, Step};
 use serde_json::{Value, json};
 
 use super::seckel::{Folder, Seckel};
@@ -206,5 +212,104 @@ fn a_seckel_client_follows_from_a_node_client() {
     assert_eq!(ours.line(), "1 \"A pear\": 7 bid, 1 bid");
     ours.say("verify 1");
     assert_eq!(ours.line(), "1 \"A pear\": holds");
+    node.finish();
+}
+
+const CORE: [u8; 32] = [9; 32];
+
+/// A step that may be against the rules, or signed by somebody else, or by nobody.
+fn step(draw: &mut Seeded, house: &House, now: u64) -> Step {
+    let pair = KeyPair::from_seed([draw.below(3) as u8; 32]);
+    let signer = if draw.below(10) == 0 { KeyPair::from_seed([9; 32]) } else { pair.clone() };
+    let key = pair.public;
+    let auction = house.auctions().last().map_or(1, |last| last.id.saturating_sub(draw.below(3)));
+    let terms = house.auction(auction).map_or([0; 32], |auction| auction.terms);
+    let sign = |deed| signer.sign(&rules::signable(&CORE, deed));
+    match draw.below(12) {
+        0..=2 => {
+            let titles =
+                ["a", "\u{e6} \u{1f350}", "\u{feff}a", "x\u{200b}", "", " a", "a\u{a0}", "a\nb", "a\u{85}"];
+            let ends = [0, now + 5, now + 40, now + 3_155_760_000_000, now, now + 3_155_760_000_001];
+            let reserves = [0, 20, rules::AMOUNT_MAX, rules::AMOUNT_MAX + 1];
+            // Most are by the rules, which stand first.
+            let mut pick = |all: u64, good: u64| {
+                let among = if draw.below(8) == 0 { all } else { good };
+                draw.below(among) as usize
+            };
+            let (title, ends, reserve) =
+                (titles[pick(9, 4)].to_owned(), ends[pick(6, 4)], reserves[pick(4, 3)]);
+            let nonce = [draw.below(4) as u8; 16];
+            let mut create = Create { nonce, title, reserve, ends, signature: [0; 64] };
+            create.signature = sign(rules::deed_of(&create));
+            Step::Create { key, create }
+        }
+        3 => Step::Close { key, close: Close { auction, signature: sign(Deed::Close { terms }) } },
+        4 | 5 => Step::End { auction },
+        6 if draw.below(8) == 0 => Step::Open,
+        _ => {
+            let known = house.auction(auction).and_then(|auction| auction.highest);
+            let best = known.map_or(0, |best| best.amount);
+            let amount = match draw.below(40) {
+                0 => rules::AMOUNT_MAX + 1 + draw.below(3),
+                1 => rules::AMOUNT_MAX,
+                _ => (best + draw.below(20)).saturating_sub(2),
+            };
+            Step::Bid { key, bid: Bid { auction, amount, signature: sign(Deed::Bid { terms, amount }) } }
+        }
+    }
+}
+
+/// Both sides' rules, on logs that hold whatever can be written: they come to the same after every block.
+// proves auction.15
+// proves auction.16
+#[test]
+fn a_node_reader_counts_what_we_count() {
+    if skipped("auction::a_node_reader_counts_what_we_count") {
+        return;
+    }
+    let mut node = Node::start("auction.js", &[r#"{"judge":true}"#]);
+    let (mut counted, mut refused) = (0, 0);
+    for seed in 0..40 {
+        let mut draw = Seeded::new(seed);
+        let (mut house, mut blocks, mut states, mut now) = (House::new(CORE), Vec::new(), Vec::new(), 0_u64);
+        while blocks.len() < 60 {
+            now += draw.below(6);
+            let time = match draw.below(300) {
+                0..=5 => draw.below(now + 1),
+                6 => rules::AMOUNT_MAX + 1 + draw.below(2),
+                _ => now,
+            };
+            let step = if blocks.is_empty() { Step::Open } else { step(&mut draw, &house, time.min(now)) };
+            let mut block = wire::encode(&Entry { time, step });
+            match draw.below(40) {
+                0 => block.truncate(draw.below(block.len() as u64) as usize),
+                1 => block[0] ^= 1 << draw.below(8),
+                2 => block.push(0),
+                _ => {}
+            }
+            match house.take(&block) {
+                Ok(_) => counted += 1,
+                Err(_) => refused += 1,
+            }
+            let auctions = house.auctions().map(auction_json).map(|text| {
+                let auction: Value = serde_json::from_str(&text).expect("JSON");
+                common(&auction)
+            });
+            states.push((house.faults().1, auctions.collect::<Vec<_>>()));
+            blocks.push(hex::encode(&block));
+        }
+        let theirs = node.ask(&json!({ "core": hex::encode(&CORE), "blocks": blocks }));
+        for (seq, (theirs, ours)) in theirs.as_array().expect("a list").iter().zip(&states).enumerate() {
+            let auctions: Vec<Value> =
+                theirs["auctions"].as_array().expect("a list").iter().map(common).collect();
+            assert_eq!(
+                (theirs["faults"].as_u64(), &auctions),
+                (Some(ours.0), &ours.1),
+                "seed {seed}, block {seq}: {}",
+                blocks[seq]
+            );
+        }
+    }
+    assert!(counted > 500 && refused > 500, "{counted} and {refused}");
     node.finish();
 }

@@ -314,9 +314,9 @@ fn a_storage_is_for_one_process() {
     server.interrupt();
 }
 
-/// Whoever has the server's key can write a bid that nobody made: it shows as one, and does not verify.
+/// Whoever has the server's key can write a bid that nobody made: no reader counts it, and the log does not verify.
 #[test]
-fn a_bid_that_nobody_signed_does_not_verify() {
+fn a_bid_that_nobody_signed_does_not_count() {
     let (scene, server) = Scene::new();
     assert_eq!(scene.done("alice", &["create", "A pear"]), "Created: 1 \"A pear\"");
     assert_eq!(scene.done("bob", &["bid", "1", "5"]), "Bid: 5 on 1 \"A pear\"");
@@ -334,7 +334,13 @@ fn a_bid_that_nobody_signed_does_not_verify() {
     let bid = Bid { auction: 1, amount: 1000, signature: [7; 64] };
     append(&wire::encode(&Entry { time: u64::MAX >> 12, step: Step::Bid { key: [7; 32], bid } }));
     let server = scene.server();
-    assert_eq!(scene.done("alice", &["list"]), "1 \"A pear\": 1000 bid, 2 bids");
+    for who in ["alice", "fresh"] {
+        let said = scene.once(who, &["list"]);
+        assert_eq!((said.code, said.text.as_str()), (Some(0), "1 \"A pear\": 5 bid, 1 bid"));
+        assert!(said.warning.contains("do not count"), "{}", said.warning);
+    }
+    let shown = scene.once("alice", &["show", "1", "--json"]).json();
+    assert_eq!((&shown["faulty"], &shown["auction"]["highest"]["amount"]), (&true.into(), &5.into()));
     let said = scene.once("alice", &["verify", "1", "--json"]);
     let verdict = said.json();
     assert_eq!((said.code, &verdict["result"]), (Some(1), &Value::from("not verified")));

@@ -288,6 +288,75 @@ fn the_clock_ends_an_auction_whose_server_was_down() {
     assert_eq!(story.insist(bob, "bid 2 6"), "Error: The auction is closed");
 }
 
+/// The server's machine sleeps past the end of an auction, and its timers with it: the end comes before any bid.
+// proves auction.19
+#[test]
+fn a_host_that_slept_ends_what_is_due_before_it_takes_a_bid() {
+    let mut story = Story::new(seed(0x51e), Line::default(), 2);
+    story.reachable();
+    let (alice, bob) = (story.add_client(), story.add_client());
+    assert_eq!(story.insist(alice, "create quick --ends 60s"), "Created: 1 \"quick\"");
+    assert_eq!(story.insist(alice, "create slow --ends 2h"), "Created: 2 \"slow\"");
+    assert_eq!(story.insist(bob, "bid 1 5"), "Bid: 5 on 1 \"quick\"");
+    let host = story.town.server.as_ref().expect("a server").host;
+    // On its way while the machine sleeps.
+    story.submit(bob, "bid 1 6");
+    story.town.world.jump(host, 3_600_000);
+    story.until(60, "an answer", |story| !story.town.clients[bob].reports.is_empty());
+    let said = story.town.clients[bob].reports.pop_front().expect("one").outcome.text();
+    assert_eq!(said, "Error: The auction is closed");
+    let house = story.truth.versions.last().expect("a log");
+    let quick = house.auction(1).expect("it");
+    let end = quick.end.expect("it ended");
+    assert!(!end.closed && end.time >= quick.ends + 3_500_000, "by the clock as it is now: {end:?}");
+    assert_eq!(quick.winner().map(|best| best.amount), Some(5));
+    assert_eq!((end.seq, house.length()), (4, 5), "the end, and nothing else");
+    // The next end is planned by that clock, too.
+    assert_eq!(story.insist(bob, "bid 2 7"), "Bid: 7 on 2 \"slow\"");
+    let over = |story: &Story| story.truth.versions.last().expect("a log").auction(2).expect("it").end;
+    story.town.world.jump(host, 3_550_000);
+    story.run(Span::from_secs(1));
+    assert_eq!(over(&story), None, "49 s are left at the most");
+    story.until(60, "the other ends", |story| over(story).is_some());
+}
+
+/// The server is killed in the midst of bids and started again, over and over: every client has, at every length that
+/// its copy ever has, what the server had then, and no bid that was answered is gone.
+#[test]
+fn clients_agree_at_every_version_while_the_server_is_killed_and_started_again() {
+    let seed = seed(0x9111);
+    let mut draw = Seeded::new(seed).fork("load");
+    let mut story = Story::new(seed, BAD, 2);
+    story.reachable();
+    let crowd: Vec<usize> = (0..3).map(|_| story.add_client()).collect();
+    story.insist(crowd[0], "create A pear");
+    let host = story.town.server.as_ref().expect("a server").host;
+    for round in 0..12 {
+        for (n, &who) in crowd.iter().enumerate() {
+            for more in 0..2 {
+                story.submit(who, &format!("bid 1 {}", 10 * round + 3 * more + n as u64 + 1));
+            }
+        }
+        story.run(Span::from_micros(draw.below(4_000_000)));
+        story.town.kill(host);
+        story.run(Span::from_micros(draw.below(5_000_000)));
+        story.recover();
+        story.take_reports();
+    }
+    story.town.world.line = Line::default();
+    story.run(Span::from_secs(300));
+    story.take_reports();
+    story.insist(crowd[0], "create the last");
+    story.until(120, "all copies are whole", |story| {
+        let whole = story.truth.versions.last().expect("a log").length();
+        let mut programs = story.town.clients.iter().filter_map(|citizen| citizen.program.as_ref());
+        programs.all(|program| program.mind().house().length() == whole)
+    });
+    story.nothing_is_lost();
+    assert!(story.truth.taken.len() > 5, "{} bids were answered", story.truth.taken.len());
+    assert!(story.truth.looks > 20, "{} versions were looked at", story.truth.looks);
+}
+
 /// A client that never talked to the server follows from another one.
 #[test]
 fn a_copy_comes_from_another_client() {

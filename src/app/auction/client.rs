@@ -2,27 +2,21 @@
 //! computed from the copy of the log. Follows auction.18 and auction.21 to auction.23; for the connection and
 //! for reads it follows registry.12, registry.13 and registry.15 to registry.18.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use super::command::Command;
 use super::outcome::Outcome;
+pub use super::reader::Replica;
+use super::reader::{CHECKS_PER_TURN, Reader};
 use super::rules::{self, Answer, Auction, Best, House, Refusal, Request, check_title, signable};
 use super::verify::Check;
 use super::when::Ends;
 use crate::app::service::link::{CONNECT_WAIT, Link, NOT_SHOWN, SHOW_WAIT, Sight, WRITE_WAIT};
-use crate::app::service::{CallFault, Output, Status};
+use crate::app::service::{CallFault, Output};
 use crate::base::{Error, Key, Time, limits};
 use crate::node::KeyPair;
 use crate::wire;
 use crate::wire::auction::{Bid, Close, Create, Deed, Entry, Step};
-
-/// The client's copy of the log, as it is now.
-pub trait Replica {
-    /// Its length, the longest log that a connected peer has told of, and the peers.
-    fn status(&self, reachable: bool) -> Status;
-    fn block(&mut self, seq: u64) -> Result<Option<Vec<u8>>, Error>;
-    fn unix_millis(&self) -> u64;
-}
 
 /// What a command came to. Reports come in the order of the commands; a watch has many.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -30,6 +24,8 @@ pub struct Report {
     pub outcome: Outcome,
     /// For standard error, if something is worth a warning.
     pub warning: Option<&'static str>,
+    /// What it says is from a log with blocks that do not count. (auction.15)
+    pub faulty: bool,
     /// The command has nothing more to report.
     pub last: bool,
 }
@@ -43,8 +39,7 @@ const STEPS_PER_TURN: usize = 64;
 /// after each of them, after the copy changed, and at `deadline`.
 pub struct Client {
     pair: KeyPair,
-    /// What the copy comes to, as far as it is here without a gap.
-    house: House,
+    reader: Reader,
     link: Link,
     waiting: VecDeque<Command>,
     task: Option<Task>,
@@ -91,14 +86,16 @@ struct Watch {
     id: Option<u64>,
     /// The first block not told of yet.
     next: u64,
+    /// Why blocks that are not told of yet do not count.
+    refused: BTreeMap<u64, Refusal>,
 }
 
 impl Client {
     /// `pair` is what the connection will prove; `core` the key of the log.
     pub fn new(now: Time, pair: KeyPair, core: Key) -> Client {
         Client {
+            reader: Reader::new(pair.clone(), core),
             pair,
-            house: House::new(core),
             link: Link::new(now),
             waiting: VecDeque::new(),
             task: None,
@@ -111,7 +108,7 @@ impl Client {
 
     /// What the copy comes to.
     pub fn house(&self) -> &House {
-        &self.house
+        self.reader.house()
     }
 
     /// Takes a command, to be done when those before it are. `Error::Full`: the queue is at its bound.
@@ -214,26 +211,28 @@ impl Client {
                 Phase::Showing { until, .. } => until,
             },
         });
-        let behind = self.watch.as_ref().filter(|watch| watch.next < self.house.length());
-        [self.link.deadline(), task, behind.map(|_| Time::ZERO)].into_iter().flatten().min()
+        let behind = self.watch.as_ref().filter(|watch| watch.next < self.house().length());
+        let at_once = behind.is_some() || self.reader.behind();
+        [self.link.deadline(), task, at_once.then_some(Time::ZERO)].into_iter().flatten().min()
     }
 
     /// Takes the blocks that came, in their order.
     fn fold(&mut self, replica: &mut dyn Replica) {
-        let length = replica.status(false).length;
-        if length < self.house.length() {
-            // The log was cut: what is there now is all there is.
-            self.house = House::new(*self.house.core());
-        }
-        while self.house.length() < length {
-            let Ok(Some(block)) = replica.block(self.house.length()) else { return };
-            // auction.15: the house remembers those that are against the rules.
-            let _ = self.house.take(&block);
-        }
+        // Who watches all of it is told of what does not count, too: that is kept until then.
+        let mut watch = self.watch.as_mut().filter(|watch| watch.id.is_none());
+        let until = watch.as_ref().map_or(u64::MAX, |watch| watch.next.saturating_add(CHECKS_PER_TURN));
+        self.reader.go(replica, until, |seq, refusal| {
+            if let Some(watch) = &mut watch {
+                watch.refused.insert(seq, refusal);
+            }
+        });
     }
 
     fn report(&mut self, outcome: Outcome, warning: Option<&'static str>, last: bool) {
-        self.reports.push_back(Report { outcome, warning, last });
+        let told =
+            matches!(outcome, Outcome::List { .. } | Outcome::Show { .. } | Outcome::NoSuchAuction { .. });
+        let faulty = told && self.house().faults().1 > 0;
+        self.reports.push_back(Report { outcome, warning, faulty, last });
     }
 
     fn finish(&mut self, outcome: Outcome, warning: Option<&'static str>) {
@@ -285,7 +284,7 @@ impl Client {
 
     /// auction.5
     fn sign(&self, deed: Deed) -> [u8; 64] {
-        self.pair.sign(&signable(self.house.core(), deed))
+        self.pair.sign(&signable(self.house().core(), deed))
     }
 
     /// True when the read is answered; else it is a task again.
@@ -307,8 +306,12 @@ impl Client {
             }
             (_, Sight::Fresh | Sight::Behind | Sight::Old) => {}
         }
-        if self.house.length() < status.length {
-            match replica.block(self.house.length()) {
+        if self.house().length() < status.length {
+            if self.reader.behind() {
+                self.task = Some(Task::Read { what, until });
+                return false;
+            }
+            match replica.block(self.house().length()) {
                 Err(error) => self.finish(Outcome::Failed { why: error.to_string() }, None),
                 Ok(_) if now < until && status.peers > 0 => {
                     self.task = Some(Task::Read { what, until });
@@ -329,28 +332,28 @@ impl Client {
             _ => None,
         };
         if let Some(id) = wanted
-            && self.house.auction(id).is_none()
+            && self.house().auction(id).is_none()
         {
             return self.finish(Outcome::NoSuchAuction { id }, sight.warning());
         }
         match what {
             Command::List { open } => {
-                let auctions = self.house.auctions().filter(|auction| !open || auction.end.is_none());
+                let auctions = self.house().auctions().filter(|auction| !open || auction.end.is_none());
                 let outcome = Outcome::List { auctions: auctions.cloned().collect() };
                 self.finish(outcome, sight.warning());
             }
             Command::Show { id } => {
-                let Some(auction) = self.house.auction(*id).cloned() else { return };
+                let Some(auction) = self.house().auction(*id).cloned() else { return };
                 let bids = last_bids(&auction, replica);
                 self.finish(Outcome::Show { auction: Box::new(auction), bids }, sight.warning());
             }
             Command::Watch { id } => {
                 // auction.23
-                let next = id.unwrap_or(self.house.length());
-                self.watch = Some(Watch { id: *id, next });
+                let next = id.unwrap_or(self.house().length());
+                self.watch = Some(Watch { id: *id, next, refused: BTreeMap::new() });
             }
             _ => {
-                let check = Check::new(*self.house.core(), self.house.length(), wanted);
+                let check = Check::new(*self.house().core(), self.house().length(), wanted);
                 self.task = Some(Task::Check { check: Box::new(check), sight });
             }
         }
@@ -360,7 +363,7 @@ impl Client {
     fn check(&mut self, mut check: Box<Check>, sight: Sight, replica: &mut dyn Replica) -> bool {
         match check.go(|seq| replica.block(seq)) {
             Ok(true) => {
-                let verdict = check.verdict(&self.house);
+                let verdict = check.verdict(self.house());
                 self.finish(Outcome::Verified(Box::new(verdict)), sight.warning());
             }
             Ok(false) => {
@@ -398,7 +401,7 @@ impl Client {
                 write.phase = Phase::Sent { ticket, request };
             }
             Phase::Showing { seq, again, ref request, until } => {
-                let shown = self.house.length() > seq;
+                let shown = self.house().length() > seq;
                 if shown || until <= now {
                     let outcome = self.shown(seq, again, request, replica);
                     self.finish(outcome, if shown { None } else { Some(NOT_SHOWN) });
@@ -407,6 +410,10 @@ impl Client {
             }
             Phase::Wanted(_) | Phase::Unsent(_) => {
                 let failed = !up && self.link.hopeless(write.failures);
+                if self.reader.behind() {
+                    // What is here is read first, however long it is.
+                    write.until = write.until.max(now + CONNECT_WAIT);
+                }
                 if write.until <= now || (failed && write.calls == 0) {
                     self.finish(if write.calls == 0 { Outcome::Unreachable } else { Outcome::Unknown }, None);
                     return true;
@@ -436,7 +443,7 @@ impl Client {
             Command::Close { id } => (*id, None),
             _ => return Some(Err(Outcome::Help)),
         };
-        if let Some(auction) = self.house.auction(id) {
+        if let Some(auction) = self.house().auction(id) {
             let terms = auction.terms;
             return Some(Ok(match amount {
                 Some(amount) => {
@@ -449,12 +456,12 @@ impl Client {
                 }
             }));
         }
-        if !self.link.is_up() {
+        if !self.link.is_up() || self.reader.behind() {
             return None;
         }
         let status = replica.status(true);
         let until = self.link.patience(began, status.length > 0);
-        let seen = self.house.length() >= status.length;
+        let seen = self.house().length() >= status.length;
         match self.link.sight(now, until, &status) {
             Sight::Wait => None,
             Sight::Fresh if !seen => None,
@@ -472,13 +479,13 @@ impl Client {
             Request::Close(close) => close.auction,
         };
         let wanted = request.clone().step(self.pair.public);
-        if self.house.length() > seq {
+        if self.house().length() > seq {
             let entry = replica.block(seq).ok().flatten();
             let entry = entry.and_then(|block| wire::decode::<Entry>(&block).ok());
             // auction.21: the very step that we signed, and none that the rules do not allow.
             let ours =
                 entry.is_some_and(|entry| entry.step == wanted || (again && same(&entry.step, &wanted)));
-            let counts = self.house.auction(id).is_some_and(|auction| match request {
+            let counts = self.house().auction(id).is_some_and(|auction| match request {
                 Request::Create(_) => true,
                 Request::Bid(bid) => auction.bid_of(bid.amount) == Some(seq),
                 Request::Close(_) => auction.end.is_some_and(|end| end.seq == seq),
@@ -487,7 +494,7 @@ impl Client {
                 return Outcome::Broken { seq };
             }
         }
-        let Some(auction) = self.house.auction(id).cloned().or_else(|| unseen(id, request, &self.pair))
+        let Some(auction) = self.house().auction(id).cloned().or_else(|| unseen(id, request, &self.pair))
         else {
             return Outcome::NoSuchAuction { id };
         };
@@ -503,22 +510,21 @@ impl Client {
     fn tell_watch(&mut self, replica: &mut dyn Replica) {
         for _ in 0..STEPS_PER_TURN {
             let Some(watch) = &mut self.watch else { return };
-            if watch.next >= self.house.length() {
+            let house = self.reader.house();
+            if watch.next >= house.length() {
                 return;
             }
             let (seq, id) = (watch.next, watch.id);
             let Ok(Some(block)) = replica.block(seq) else { return };
-            watch.next = match id.and_then(|id| self.house.auction(id)) {
+            watch.next = match id.and_then(|id| house.auction(id)) {
                 // Only those of the auction are read.
                 Some(auction) => {
                     let next = auction.blocks().find(|block| *block > seq);
-                    next.unwrap_or(self.house.length())
+                    next.unwrap_or(house.length())
                 }
                 None => seq + 1,
             };
-            let (faults, _) = self.house.faults();
-            let fault = faults.iter().find(|(at, _)| *at == seq).map(|(_, why)| *why);
-            let step = match (fault, wire::decode::<Entry>(&block)) {
+            let step = match (watch.refused.remove(&seq), wire::decode::<Entry>(&block)) {
                 (Some(why), _) => Err(why),
                 (None, Ok(entry)) => Ok(Box::new(entry)),
                 (None, Err(fault)) => Err(Refusal::NotAnEntry(fault)),
@@ -527,7 +533,7 @@ impl Client {
             if of_it {
                 self.report(Outcome::Step { seq, step }, None, false);
             }
-            let over = id.and_then(|id| self.house.auction(id)).filter(|auction| auction.end.is_some());
+            let over = id.and_then(|id| self.house().auction(id)).filter(|auction| auction.end.is_some());
             if let Some(auction) = over
                 && auction.end.is_some_and(|end| end.seq <= seq)
             {

@@ -1,12 +1,13 @@
 //! An auction house: a server that holds auctions, clients that bid, and one log that all of them read.
 //!
 //! `rules` says what the log may hold and what it comes to, `command` and `outcome` are what a user types and
-//! sees, `client` is the client's state, `verify` its check of what it was shown, `server` what the server
-//! keeps; `service` runs both. Follows auction.1 to auction.24.
+//! sees, `reader` its way through the log, `client` the client's state, `verify` its second look at what it was
+//! shown, `server` what the server keeps; `service` runs both. Follows auction.1 to auction.25.
 
 pub mod client;
 pub mod command;
 pub mod outcome;
+pub mod reader;
 pub mod rules;
 pub mod server;
 pub mod session;

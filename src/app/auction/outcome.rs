@@ -139,8 +139,9 @@ impl Outcome {
         }
     }
 
-    /// One JSON object: `result` names the outcome, `stale` says that the copy may be old.
-    pub fn json(&self, stale: bool) -> String {
+    /// One JSON object: `result` names the outcome, `stale` says that the copy may be old, `faulty` that the log
+    /// has blocks that do not count.
+    pub fn json(&self, stale: bool, faulty: bool) -> String {
         let mut fields = vec![("result", quoted(self.word()))];
         match self {
             Outcome::Created { auction, .. }
@@ -172,6 +173,9 @@ impl Outcome {
         }
         if stale {
             fields.push(("stale", "true".to_owned()));
+        }
+        if faulty {
+            fields.push(("faulty", "true".to_owned()));
         }
         object(&fields)
     }

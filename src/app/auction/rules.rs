@@ -25,6 +25,8 @@ pub enum Refusal {
     OpenedTwice,
     /// The server's clock stepped back.
     TimeRunsBack,
+    /// It is beyond what a number of JavaScript holds.
+    TimeTooLate,
     Title(TitleFault),
     Amount,
     /// The end lies in the past.
@@ -66,6 +68,7 @@ impl fmt::Display for Refusal {
             Refusal::NotOpened => f.write_str("The log does not begin with its opening"),
             Refusal::OpenedTwice => f.write_str("The log is open already"),
             Refusal::TimeRunsBack => f.write_str("The time is before that of the entry before"),
+            Refusal::TimeTooLate => write!(f, "The time is beyond {AMOUNT_MAX}"),
             Refusal::Title(fault) => write!(f, "Invalid title: {fault}"),
             Refusal::Amount => write!(f, "Invalid amount: it is not between 1 and {AMOUNT_MAX}"),
             Refusal::EndsBefore => f.write_str("The end is not in the future"),
@@ -183,7 +186,7 @@ impl Auction {
     }
 }
 
-/// All auctions of a log, after so many of its blocks. Commands: `take` for each block in order.
+/// All auctions of a log, after so many of its blocks. Commands: `take` or `take_checked` for each block in order.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct House {
     core: Key,
@@ -256,10 +259,23 @@ impl House {
         (&self.faults, self.fault_count)
     }
 
-    /// The next block of the log. One that is against the rules changes nothing else, and is remembered. (auction.15)
+    /// The next block of the log. One that is against the rules, or is not signed by whom it names, changes nothing
+    /// else, and is remembered. (auction.15)
     pub fn take(&mut self, block: &[u8]) -> Result<Entry, Refusal> {
+        self.take_if(block, House::proves)
+    }
+
+    /// The same for a block whose signature is known to hold.
+    pub fn take_checked(&mut self, block: &[u8]) -> Result<Entry, Refusal> {
+        self.take_if(block, |_, _| true)
+    }
+
+    fn take_if(&mut self, block: &[u8], proven: impl Fn(&House, &Step) -> bool) -> Result<Entry, Refusal> {
         let entry = wire::decode::<Entry>(block).map_err(Refusal::NotAnEntry);
-        let taken = entry.and_then(|entry| self.judge(&entry).map(|()| entry));
+        let taken = entry.and_then(|entry| {
+            self.judge(&entry)?;
+            if proven(self, &entry.step) { Ok(entry) } else { Err(Refusal::Signature) }
+        });
         match &taken {
             Ok(entry) => self.apply(entry),
             Err(refusal) => {
@@ -281,6 +297,9 @@ impl House {
         }
         if entry.time < self.time {
             return Err(Refusal::TimeRunsBack);
+        }
+        if entry.time > AMOUNT_MAX {
+            return Err(Refusal::TimeTooLate);
         }
         match &entry.step {
             Step::Open => Ok(()),
@@ -310,7 +329,7 @@ impl House {
         if create.ends != 0 && create.ends <= time {
             return Err(Refusal::EndsBefore);
         }
-        if create.ends.saturating_sub(time) > ENDS_MAX {
+        if create.ends > AMOUNT_MAX || create.ends.saturating_sub(time) > ENDS_MAX {
             return Err(Refusal::EndsTooLate);
         }
         if self.known.contains_key(&terms(&self.core, key, create)) {

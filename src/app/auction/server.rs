@@ -26,7 +26,7 @@ pub const BOUNDS: Bounds = Bounds {
 #[derive(Debug)]
 pub struct Hall {
     house: House,
-    /// Milliseconds of Unix time at `Time::ZERO`.
+    /// Milliseconds of Unix time at `Time::ZERO`, as of when the clock was last looked at.
     epoch: u64,
 }
 
@@ -37,8 +37,8 @@ impl Hall {
     }
 
     /// The time of an entry that is written now. (auction.15)
-    fn stamp(&self, now: Time) -> u64 {
-        self.epoch.saturating_add(now.as_millis()).max(self.house.time()).min(rules::AMOUNT_MAX)
+    fn stamp(&self, net: &Net<'_>) -> u64 {
+        net.unix_millis().unwrap_or(0).max(self.house.time()).min(rules::AMOUNT_MAX)
     }
 
     /// What was asked before, and done: by which block. (auction.18)
@@ -69,7 +69,7 @@ impl Hall {
 
     /// Writes a step down, if it is by the rules and signed.
     fn write(&mut self, net: &mut Net<'_>, core: CoreId, step: Step) -> Result<Result<u64, Refusal>, Error> {
-        let entry = Entry { time: self.stamp(net.now()), step };
+        let entry = Entry { time: self.stamp(net), step };
         if let Err(refusal) = self.house.judge(&entry) {
             return Ok(Err(refusal));
         }
@@ -81,7 +81,7 @@ impl Hall {
         if seq != self.house.length() {
             return Err(Error::Corrupt("the auction's log has blocks that the server did not write"));
         }
-        Ok(self.house.take(&block).map(|_| seq))
+        Ok(self.house.take_checked(&block).map(|_| seq))
     }
 }
 
@@ -92,12 +92,12 @@ impl service::House for Hall {
     /// auction.24
     fn open(net: &mut Net<'_>, core: CoreId) -> Result<Hall, Error> {
         let info = net.core_info(core)?;
-        let epoch = net.unix_millis().unwrap_or(0).saturating_sub(net.now().as_millis());
-        let mut hall = Hall { house: House::new(info.key), epoch };
+        let mut hall = Hall { house: House::new(info.key), epoch: epoch(net) };
         for seq in 0..info.length {
             let block = net.block(core, seq)?.ok_or(Error::Corrupt("the auction's log lacks a block"))?;
-            // auction.15: we never write what is against the rules.
-            hall.house.take(&block).map_err(|_| Error::Corrupt("the auction's log is against the rules"))?;
+            // auction.24: we never write what is against the rules; the signatures were checked before we wrote them.
+            let taken = hall.house.take_checked(&block);
+            taken.map_err(|_| Error::Corrupt("the auction's log is against the rules"))?;
         }
         if info.length == 0 {
             let _ = hall.write(net, core, Step::Open)?;
@@ -153,9 +153,10 @@ impl service::House for Hall {
 
     /// auction.19
     fn on_time(&mut self, net: &mut Net<'_>, core: CoreId) -> Result<(), Error> {
+        self.epoch = epoch(net);
         for _ in 0..limits::AUCTION_ENDS_PER_TURN {
             match self.house.next_due() {
-                Some((ends, auction)) if ends <= self.stamp(net.now()) => {
+                Some((ends, auction)) if ends <= self.stamp(net) => {
                     let _ = self.write(net, core, Step::End { auction })?;
                 }
                 _ => break,
@@ -163,6 +164,10 @@ impl service::House for Hall {
         }
         Ok(())
     }
+}
+
+fn epoch(net: &Net<'_>) -> u64 {
+    net.unix_millis().unwrap_or(0).saturating_sub(net.now().as_millis())
 }
 
 #[cfg(test)]

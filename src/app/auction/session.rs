@@ -7,7 +7,8 @@ use super::rules::Answer;
 use super::server::CORE_NAME;
 use crate::app::service::session::View;
 use crate::app::service::{self, CallFault, Exit, Mind, Output, Spoken, Status, Told};
-use crate::base::{Error, Key, Time};
+use crate::base::disk::{read_file, replace_file};
+use crate::base::{Error, Key, Mode, Time, limits};
 use crate::node::KeyPair;
 
 /// A running client; see `service::session`.
@@ -61,7 +62,20 @@ impl Replica for View<'_, '_> {
     fn unix_millis(&self) -> u64 {
         self.net.unix_millis().unwrap_or(0)
     }
+    fn mark(&mut self) -> Option<Vec<u8>> {
+        read_file(self.net.cx().disk, MARK, limits::AUCTION_MARK_MAX).ok().flatten()
+    }
+    fn keep_mark(&mut self, mark: &[u8]) {
+        let _ = replace_file(self.net.cx().disk, MARK, Mode::Write, mark);
+    }
 }
+
+/// In the client's storage. (auction.25)
+const MARK: &str = "auction-checked";
+
+/// auction.15
+const FAULTY: &str =
+    "the log has blocks that do not count, against the rules or signed by nobody; `verify` names them";
 
 impl Spoken for Command {
     fn parse(line: &str) -> Result<Option<Command>, String> {
@@ -77,10 +91,10 @@ impl Told for Report {
         self.outcome.text()
     }
     fn json(&self) -> String {
-        self.outcome.json(self.warning.is_some())
+        self.outcome.json(self.warning.is_some(), self.faulty)
     }
-    fn warning(&self) -> Option<&'static str> {
-        self.warning
+    fn warnings(&self) -> Vec<&'static str> {
+        self.warning.into_iter().chain(self.faulty.then_some(FAULTY)).collect()
     }
     fn aside(&self) -> bool {
         matches!(self.outcome, Outcome::NeverSynced | Outcome::Incomplete)

@@ -3,7 +3,7 @@
 use super::outcome::{auction_json, named, result};
 use super::rules::{Auction, House, Refusal};
 use crate::app::text::{list, object, quoted};
-use crate::base::{Error, Key, hex, limits};
+use crate::base::{Error, Key, hex};
 use crate::wire::auction::Step;
 
 /// Blocks that are checked before the network has its turn again.
@@ -18,9 +18,6 @@ pub struct Check {
     /// How far to go.
     length: u64,
     steps: [u64; 3],
-    /// Blocks whose signature does not hold: the first of them, and how many.
-    forged: Vec<(u64, Refusal)>,
-    forged_count: u64,
 }
 
 /// What came of it.
@@ -30,7 +27,7 @@ pub struct Verdict {
     pub auction: Option<Auction>,
     /// Blocks that were computed anew.
     pub length: u64,
-    /// Signatures that hold, of creates, bids and closes.
+    /// Signatures that hold, of creates, bids and closes: of that auction, or of all.
     pub signatures: [u64; 3],
     /// Blocks that are against the rules or not signed by whom they name, and the first of them.
     pub fault_count: u64,
@@ -43,7 +40,7 @@ impl Check {
     /// Of the log with this key, as long as it is now.
     pub fn new(core: Key, length: u64, id: Option<u64>) -> Check {
         let house = House::new(core);
-        Check { id, house, length, steps: [0; 3], forged: Vec::new(), forged_count: 0 }
+        Check { id, house, length, steps: [0; 3] }
     }
 
     /// Goes on; `block` reads the copy. True: done. `Error::Missing`: a block is not here.
@@ -62,16 +59,8 @@ impl Check {
                 Step::Bid { bid, .. } => (1, bid.auction),
                 Step::Close { close, .. } => (2, close.auction),
             };
-            if self.id.is_some_and(|id| id != of) {
-                continue;
-            }
-            if self.house.proves(&entry.step) {
+            if self.id.is_none_or(|id| id == of) {
                 self.steps[kind] += 1;
-                continue;
-            }
-            self.forged_count += 1;
-            if self.forged.len() < limits::AUCTION_FAULTS_MAX {
-                self.forged.push((seq, Refusal::Signature));
             }
         }
         Ok(self.house.length() == self.length)
@@ -79,11 +68,8 @@ impl Check {
 
     /// What came of it; `shown` is what the client has shown so far.
     pub fn verdict(self, shown: &House) -> Verdict {
-        let (broken, count) = self.house.faults();
-        let fault_count = count.saturating_add(self.forged_count);
-        let mut faults = [broken, &self.forged].concat();
-        faults.sort_by_key(|(seq, _)| *seq);
-        faults.truncate(limits::AUCTION_FAULTS_MAX);
+        let (faults, fault_count) = self.house.faults();
+        let faults = faults.to_vec();
         let agrees = shown.length() != self.house.length() || *shown == self.house;
         Verdict {
             core: *self.house.core(),

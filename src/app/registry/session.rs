@@ -80,8 +80,8 @@ impl Told for Report {
     fn json(&self) -> String {
         self.outcome.json(self.warning.is_some())
     }
-    fn warning(&self) -> Option<&'static str> {
-        self.warning
+    fn warnings(&self) -> Vec<&'static str> {
+        self.warning.into_iter().collect()
     }
     fn aside(&self) -> bool {
         use super::outcome::Outcome;

@@ -115,7 +115,7 @@ pub trait Told: Clone + core::fmt::Debug {
     fn text(&self) -> String;
     fn json(&self) -> String;
     /// For standard error.
-    fn warning(&self) -> Option<&'static str>;
+    fn warnings(&self) -> Vec<&'static str>;
     /// At a prompt this is for standard error.
     fn aside(&self) -> bool;
     /// The command has nothing more to report.

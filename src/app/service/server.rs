@@ -121,6 +121,8 @@ impl<H: House> Server<H> {
                     return self.on_timeout(net);
                 }
             }
+            // What was due meanwhile happens before anything that is asked from now on.
+            Event::ClockSet => self.house.on_time(net, self.core)?,
             Event::DiskFailed(error) => return Err(error),
             _ => {}
         }

@@ -358,7 +358,7 @@ impl<T: Trade> Talk<T> {
         self.session.submit(&mut self.host.net(self.id), command)?;
         loop {
             while let Some(report) = self.session.poll_report() {
-                if let Some(warning) = report.warning() {
+                for warning in report.warnings() {
                     warn(warning);
                 }
                 say(&if json { report.json() } else { report.text() });
@@ -374,7 +374,7 @@ impl<T: Trade> Talk<T> {
 
     fn show(&mut self) {
         while let Some(report) = self.session.poll_report() {
-            if let Some(warning) = report.warning() {
+            for warning in report.warnings() {
                 warn(warning);
             }
             if report.aside() {

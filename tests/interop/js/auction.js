@@ -63,57 +63,108 @@ function decodeEntry (block) {
   return entry
 }
 
+const AMOUNT_MAX = Number.MAX_SAFE_INTEGER
+const ENDS_MAX = 3155760000000
+const OPEN_MAX = 64
+const AUCTION_MAX = 65536
+const LOG_MAX = 2 ** 20
+
+function isTitle (title) {
+  const bytes = b4a.byteLength(title)
+  return bytes > 0 && bytes <= 200 && !/^\p{White_Space}|\p{White_Space}$|\p{Cc}/u.test(title)
+}
+
 // The rules of the note, once more.
 class House {
   constructor (core) {
     this.core = core
     this.auctions = new Map()
+    this.terms = new Set()
+    this.open = new Map()
+    this.openCount = 0
     this.length = 0
     this.time = 0
+    this.faults = []
   }
 
+  // What does not count changes nothing, and is remembered.
   take (block) {
-    const seq = this.length++
-    const entry = decodeEntry(block)
-    const must = (sound, what) => {
-      if (!sound) throw new Error(`block ${seq}: ${what}`)
+    const seq = this.length
+    let entry = null
+    try {
+      entry = decodeEntry(block)
+      this.judge(seq, entry)
+      this.apply(seq, entry)
+    } catch (error) {
+      entry = { kind: 'against the rules', error: error.message }
+      this.faults.push(seq)
     }
-    must((seq === 0) === (entry.kind === 'open'), 'open')
-    must(entry.time >= this.time, 'time runs back')
-    this.time = entry.time
+    this.length++
+    return { seq, ...entry }
+  }
+
+  judge (seq, entry) {
+    const must = (sound, what) => {
+      if (!sound) throw new Error(what)
+    }
     const { kind, time, key } = entry
-    if (kind === 'open') return { seq, ...entry }
+    must((seq === 0) === (kind === 'open'), 'open')
+    must(time >= this.time && time <= AMOUNT_MAX, 'time')
+    if (kind === 'open') return
     if (kind === 'create') {
-      must(entry.ends === 0 || entry.ends > time, 'ends before it begins')
-      const signed = signable(this.core, 'create', ...createParts(entry))
-      must(crypto.verify(signed, entry.signature, key), 'signature')
-      const terms = termsOf(this.core, key, entry)
-      const auction = { id: seq, title: entry.title, creator: key, reserve: entry.reserve, ends: entry.ends, terms }
-      this.auctions.set(seq, { ...auction, highest: null, bids: 0, state: 'open', signatures: 1 })
-      return { seq, ...entry }
+      must(isTitle(entry.title), 'title')
+      must(entry.reserve <= AMOUNT_MAX, 'reserve')
+      const { ends } = entry
+      must(ends === 0 || (ends > time && ends <= AMOUNT_MAX && ends - time <= ENDS_MAX), 'ends')
+      entry.terms = termsOf(this.core, key, entry)
+      must(!this.terms.has(entry.terms.toString('hex')), 'repeated')
+      must((this.open.get(key.toString('hex')) || 0) < OPEN_MAX, 'too many are open')
+      must(this.auctions.size < AUCTION_MAX && seq + this.openCount + 2 <= LOG_MAX, 'full')
+      must(crypto.verify(signable(this.core, 'create', ...createParts(entry)), entry.signature, key), 'signature')
+      return
     }
     const auction = this.auctions.get(entry.auction)
     must(auction && auction.state === 'open', 'no open auction')
     const over = auction.ends !== 0 && auction.ends <= time
-    if (kind === 'end') {
-      must(over, 'not due')
-      auction.state = 'over'
-      return { seq, ...entry }
-    }
+    if (kind === 'end') return must(over, 'not due')
     must(!over, 'over')
+    const rest = kind === 'bid' ? [[c.uint, entry.amount]] : []
     if (kind === 'bid') {
-      must(entry.amount > (auction.highest ? auction.highest.amount : 0), 'too low')
-      const signed = signable(this.core, 'bid', [c.fixed32, auction.terms], [c.uint, entry.amount])
-      must(crypto.verify(signed, entry.signature, key), 'signature')
+      must(entry.amount <= AMOUNT_MAX && entry.amount > (auction.highest ? auction.highest.amount : 0), 'too low')
+      must(seq + this.openCount + 1 <= LOG_MAX, 'full')
+    } else {
+      must(b4a.equals(key, auction.creator), 'not its creator')
+    }
+    const signed = signable(this.core, kind, [c.fixed32, auction.terms], ...rest)
+    must(crypto.verify(signed, entry.signature, key), 'signature')
+  }
+
+  apply (seq, entry) {
+    const { kind, time, key } = entry
+    this.time = time
+    if (kind === 'open') return
+    if (kind === 'create') {
+      const { title, reserve, ends, terms } = entry
+      const auction = { id: seq, title, creator: key, reserve, ends, terms }
+      this.auctions.set(seq, { ...auction, highest: null, bids: 0, state: 'open', signatures: 1 })
+      this.terms.add(terms.toString('hex'))
+      return this.count(key, 1)
+    }
+    const auction = this.auctions.get(entry.auction)
+    if (kind === 'bid') {
       auction.highest = { seq, key, amount: entry.amount }
       auction.bids++
     } else {
-      must(b4a.equals(key, auction.creator), 'not its creator')
-      must(crypto.verify(signable(this.core, 'close', [c.fixed32, auction.terms]), entry.signature, key), 'signature')
-      auction.state = 'closed'
+      auction.state = kind === 'end' ? 'over' : 'closed'
+      this.count(auction.creator, -1)
     }
-    auction.signatures++
-    return { seq, ...entry }
+    if (kind !== 'end') auction.signatures++
+  }
+
+  count (key, change) {
+    const name = key.toString('hex')
+    this.open.set(name, (this.open.get(name) || 0) + change)
+    this.openCount += change
   }
 }
 
@@ -124,7 +175,17 @@ function shown (auction) {
   return { id, title, creator: auction.creator.toString('hex'), reserve, ends, bids, state, highest: best, winner, signatures }
 }
 
+// What blocks come to, after each of them.
+function judge ({ core, blocks }) {
+  const house = new House(b4a.from(core, 'hex'))
+  return blocks.map((block) => {
+    house.take(b4a.from(block, 'hex'))
+    return { faults: house.faults.length, auctions: [...house.auctions.values()].map(shown) }
+  })
+}
+
 async function main (options) {
+  if (options.judge) return serve(judge)
   const store = new Corestore(options.storage)
   const core = store.get({ key: b4a.from(options.core, 'hex') })
   await core.ready()
@@ -147,8 +208,8 @@ async function main (options) {
   const follow = async (length) => {
     while (house.length < length) {
       const step = house.take(await core.get(house.length))
-      const { seq, kind, time, auction, amount, key } = step
-      events.push({ seq, kind, time, auction, amount, key: key && key.toString('hex') })
+      const { seq, kind, time, auction, amount, key, error } = step
+      events.push({ seq, kind, time, auction, amount, key: key && key.toString('hex'), error })
     }
   }
   const call = async (method, value) => {
@@ -187,7 +248,7 @@ async function main (options) {
     verify: async ({ id }) => {
       const anew = new House(core.key)
       while (anew.length < core.length) anew.take(await core.get(anew.length))
-      return { length: anew.length, auction: shown(anew.auctions.get(id)) }
+      return { length: anew.length, faults: anew.faults, auction: shown(anew.auctions.get(id)) }
     }
   }
   say({ ready: true })

@@ -1,4 +1,5 @@
 use super::*;
+use crate::app::service::Status;
 use crate::base::{Entropy, Seeded, Span};
 
 const CORE: Key = [9; 32];
@@ -32,6 +33,10 @@ impl Replica for Copy<'_> {
     fn unix_millis(&self) -> u64 {
         5000
     }
+    fn mark(&mut self) -> Option<Vec<u8>> {
+        None
+    }
+    fn keep_mark(&mut self, _: &[u8]) {}
 }
 
 fn pair(n: u8) -> KeyPair {
@@ -259,31 +264,92 @@ fn verify_finds_what_a_server_made_up() {
     let mut desk = Desk::connected();
     let one = desk.created(2, "one");
     desk.bid(3, one, 10);
+    desk.say("verify 1");
+    let Some(Outcome::Verified(verdict)) = desk.outcome() else { panic!("a verdict") };
+    assert!(verdict.holds(), "{verdict:?}");
+    assert_eq!((verdict.signatures, verdict.length), ([1, 1, 0], 3));
+
+    // Nobody signed another one: it is none.
     let two = desk.write(Step::Create {
         key: pair(2).public,
         create: Create { title: "two".to_owned(), ..Create::default() },
     });
-    desk.say("verify 1");
-    let Some(Outcome::Verified(verdict)) = desk.outcome() else { panic!("a verdict") };
-    assert!(verdict.holds(), "{verdict:?}");
-    assert_eq!((verdict.signatures, verdict.length), ([1, 1, 0], 4));
-
-    // Nobody signed the other one.
     desk.say(&format!("verify {two}"));
-    let Some(Outcome::Verified(verdict)) = desk.outcome() else { panic!("a verdict") };
-    assert_eq!(verdict.faults, [(two, Refusal::Signature)]);
-    assert_eq!(Outcome::Verified(verdict).exit() as u8, 1);
-    desk.say("verify");
-    let Some(Outcome::Verified(verdict)) = desk.outcome() else { panic!("a verdict") };
-    assert_eq!((verdict.fault_count, verdict.signatures), (1, [1, 1, 0]));
+    assert_eq!(desk.outcome(), Some(Outcome::NoSuchAuction { id: two }));
+    for line in ["verify", "verify 1"] {
+        desk.say(line);
+        let Some(Outcome::Verified(verdict)) = desk.outcome() else { panic!("a verdict") };
+        assert_eq!((verdict.fault_count, verdict.signatures), (1, [1, 1, 0]));
+        assert_eq!(verdict.faults, [(two, Refusal::Signature)]);
+        assert_eq!(Outcome::Verified(verdict).exit() as u8, 1);
+    }
 
     // A bid that does not beat the highest, signed or not, is none; that it is there is told.
     let low = desk.bid(3, one, 4);
     desk.say("verify 1");
     let Some(Outcome::Verified(verdict)) = desk.outcome() else { panic!("a verdict") };
-    assert_eq!(verdict.faults, [(low, Refusal::TooLow { highest: 10 })]);
+    assert_eq!(verdict.faults, [(two, Refusal::Signature), (low, Refusal::TooLow { highest: 10 })]);
     desk.say("verify 77");
     assert_eq!(desk.outcome(), Some(Outcome::NoSuchAuction { id: 77 }));
+}
+
+/// Whoever reads is shown what is signed, whatever else the log holds, and is told that there is more.
+// proves auction.15
+#[test]
+fn a_step_that_nobody_signed_is_shown_to_nobody() {
+    let mut desk = Desk::connected();
+    let id = desk.created(2, "a");
+    desk.bid(3, id, 10);
+    desk.say("list");
+    let report = desk.client.poll_report().expect("one");
+    assert_eq!((report.outcome.text().as_str(), report.faulty), ("1 \"a\": 10 bid, 1 bid", false));
+    desk.say("watch");
+    let bid = Bid { auction: id, amount: 1000, signature: [7; 64] };
+    let forged = desk.write(Step::Bid { key: pair(4).public, bid });
+    desk.tick();
+    assert_eq!(desk.outcome(), Some(Outcome::Step { seq: forged, step: Err(Refusal::Signature) }));
+    let next = desk.bid(4, id, 11);
+    desk.tick();
+    assert!(matches!(desk.outcome(), Some(Outcome::Step { seq, step: Ok(_) }) if seq == next));
+    for line in ["list", "show 1"] {
+        desk.say(line);
+        let report = desk.client.poll_report().expect("one");
+        assert!(report.faulty, "{line}");
+        assert!(!report.outcome.text().contains("1000"), "{line}");
+    }
+    desk.say("watch 1");
+    let told: Vec<bool> = core::iter::from_fn(|| desk.outcome())
+        .map(|outcome| matches!(outcome, Outcome::Step { step: Ok(_), .. }))
+        .collect();
+    assert_eq!(told, [true; 3], "the create and two bids");
+}
+
+/// More blocks against the rules than the house remembers: a watcher is told of each that it is one.
+#[test]
+fn a_watcher_is_told_of_every_block_that_does_not_count() {
+    let mut desk = Desk::connected();
+    let id = desk.created(2, "a");
+    desk.tick();
+    desk.say("watch");
+    for _ in 0..600 {
+        desk.write(Step::Bid {
+            key: pair(4).public,
+            bid: Bid { auction: id, amount: 1, signature: [7; 64] },
+        });
+    }
+    let mut told = 0;
+    desk.tick();
+    loop {
+        for outcome in core::iter::from_fn(|| desk.outcome()) {
+            assert!(matches!(outcome, Outcome::Step { step: Err(Refusal::Signature), .. }), "{outcome:?}");
+            told += 1;
+        }
+        if desk.client.deadline() != Some(Time::ZERO) {
+            break;
+        }
+        desk.tick();
+    }
+    assert_eq!(told, 600);
 }
 
 #[test]
@@ -300,7 +366,7 @@ fn a_long_check_goes_on_in_turns() {
         desk.tick();
         turns += 1;
     }
-    assert_eq!(turns, 3);
+    assert_eq!(turns, 5, "read in three, and verified in three, of which one is the same");
     assert!(matches!(desk.outcome(), Some(Outcome::Verified(verdict)) if verdict.signatures == [1, 600, 0]));
 }
 
@@ -365,14 +431,15 @@ fn every_outcome_is_json() {
     for line in ["list", "list --open", "show 1", "verify 1", "whoami", "status", "help", "show 9"] {
         desk.say(line);
         let outcome = desk.outcome().unwrap_or_else(|| panic!("{line}"));
-        let value: serde_json::Value = serde_json::from_str(&outcome.json(true)).expect("json");
+        let value: serde_json::Value = serde_json::from_str(&outcome.json(true, false)).expect("json");
         assert_eq!(value["result"], outcome.word());
         assert_eq!(value["stale"], true);
         assert!(!outcome.text().contains('\u{202e}'), "{line}");
     }
     desk.say("show 1");
     let shown = desk.outcome().expect("it");
-    let value: serde_json::Value = serde_json::from_str(&shown.json(false)).expect("json");
+    let value: serde_json::Value = serde_json::from_str(&shown.json(false, true)).expect("json");
+    assert_eq!((&value["faulty"], &value["stale"]), (&true.into(), &serde_json::Value::Null));
     assert_eq!(value["auction"]["title"], "a \"pear\" \u{202e}");
     assert_eq!(value["bids"][0]["amount"], 10);
     assert_eq!(value["auction"]["winner"], serde_json::Value::Null);

@@ -115,6 +115,35 @@ fn amounts_are_digits_in_their_bounds() {
     assert!(log.bid(2, id, AMOUNT_MAX).is_ok());
 }
 
+/// What nobody signed does not happen, as what is against the rules does not.
+// proves auction.15
+#[test]
+fn a_step_with_a_wrong_signature_changes_nothing() {
+    let mut log = Log::new();
+    let id = log.create(1, create("a", 0, 0)).expect("allowed");
+    log.bid(2, id, 10).expect("allowed");
+    let before = (log.house.auctions.clone(), log.house.time, log.house.open.clone(), log.house.due.clone());
+    let (one, two) = (pair(1).public, pair(2).public);
+    let honest = pair(2).sign(&signable(&CORE, Deed::Bid { terms: log.auction(id).terms, amount: 11 }));
+    let forged = [
+        Step::Create { key: one, create: create("b", 0, 0) },
+        Step::Bid { key: two, bid: Bid { auction: id, amount: 11, signature: [0; 64] } },
+        // Signed, and of another amount, or by another key.
+        Step::Bid { key: two, bid: Bid { auction: id, amount: 12, signature: honest } },
+        Step::Bid { key: one, bid: Bid { auction: id, amount: 11, signature: honest } },
+        Step::Close { key: one, close: Close { auction: id, signature: [0; 64] } },
+    ];
+    log.now += 5;
+    for step in &forged {
+        assert_eq!(log.append(step.clone()), Err(Refusal::Signature), "{step:?}");
+    }
+    let after = (log.house.auctions.clone(), log.house.time, log.house.open.clone(), log.house.due.clone());
+    assert_eq!(after, before, "their time is not the log's either");
+    assert_eq!(log.house.faults().1, forged.len() as u64);
+    log.now -= 5;
+    log.bid(2, id, 11).expect("what they took up is free");
+}
+
 // proves auction.11
 #[test]
 fn a_bid_must_beat_the_highest_and_the_first_of_equal_ones_wins() {
