@@ -38,6 +38,14 @@ impl Live {
         Ok(first)
     }
 
+    /// Takes over what another process has written, and tells the peers. See `Hypercore::refresh`.
+    pub fn refresh(&mut self, cx: &mut Cx<'_>) -> Result<bool, Error> {
+        self.replicator.notice(cx, &mut self.core);
+        let changed = self.core.refresh(cx)?;
+        self.replicator.notice(cx, &mut self.core);
+        Ok(changed)
+    }
+
     /// Cuts the core and tells the peers. See `Hypercore::truncate`.
     pub fn truncate(&mut self, cx: &mut Cx<'_>, length: u64) -> Result<(), Error> {
         self.replicator.notice(cx, &mut self.core);

@@ -8,6 +8,7 @@
 mod answers;
 pub mod audit;
 pub mod auth;
+mod beside;
 pub mod bitfield;
 mod conflict;
 mod cut;
@@ -155,6 +156,8 @@ pub struct Hypercore {
     oplog: Oplog,
     durability: Durability,
     read_only: bool,
+    /// Of a core that is opened for reading: what to know a change by.
+    stamp: beside::Stamp,
     open: bool,
     /// Bytes of blocks that only the oplog vouches for.
     unflushed: u64,
@@ -177,6 +180,8 @@ impl Hypercore {
         if (open.read_only || !open.create) && !cx.disk.exists(&join(dir, "oplog")) {
             return Err(Error::Missing);
         }
+        // Before anything is read: what is written meanwhile is noticed the next time.
+        let stamp = if open.read_only { beside::Stamp::read(cx, dir)? } else { beside::Stamp::default() };
         damage::check_log(cx, dir)?;
         let opened = Oplog::open(cx, dir, mode)?;
         let mut oplog = opened.oplog;
@@ -206,6 +211,7 @@ impl Hypercore {
             oplog,
             durability: open.durability,
             read_only: open.read_only,
+            stamp,
             open: true,
             unflushed: 0,
             edges: BTreeSet::new(),

@@ -12,15 +12,17 @@ impl Net<'_> {
     /// Opens the core whose files lie in `dir` itself, as hypercore 10 keeps one alone, in a store of its own.
     /// `Missing`
     /// if there is none. One process at a time.
-    pub fn lone_core(&mut self, dir: &str) -> Result<(StoreId, CoreId), Error> {
+    pub fn lone_core(&mut self, dir: &str, read_only: bool) -> Result<(StoreId, CoreId), Error> {
         let (node, cx) = self.parts();
         trace!(cx, Call, "node", "open the core in {dir:?}");
         let oplog = join(dir, "oplog");
         if !cx.disk.exists(&oplog) {
             return Err(Error::Missing);
         }
-        cx.disk.lock(&oplog)?;
-        let open = Open { create: false, durability: node.durability, ..Open::default() };
+        if !read_only {
+            cx.disk.lock(&oplog)?;
+        }
+        let open = Open { create: false, read_only, durability: node.durability, ..Open::default() };
         let core = Hypercore::open(cx, dir, open)?;
         let store = node.stores.insert(StoreState { store: Corestore::detached(), watched: false });
         let id = node.add_core(cx, store, core);
@@ -29,6 +31,19 @@ impl Net<'_> {
         }
         node.settle(cx);
         Ok((store, id))
+    }
+
+    /// Takes over what another process has written to a core that was opened for reading only. True: there is something
+    /// new. See `Hypercore::refresh`.
+    pub fn refresh_core(&mut self, core: CoreId) -> Result<bool, Error> {
+        let (node, cx) = self.parts();
+        let changed = node.cores.get_mut(core).ok_or(Error::Gone)?.live.refresh(cx)?;
+        if changed {
+            trace!(cx, Call, "node", id: core, "take over what another process wrote");
+            node.touched_cores.insert(core);
+            node.settle(cx);
+        }
+        Ok(changed)
     }
 
     /// Looks at a core.

@@ -71,7 +71,14 @@ fn folders_of_the_packages_are_read_and_written_on() {
     assert_eq!(good(&["bee", "get", dir, "key 123", "--name", "names"]), b"value 123");
     let before = (keys["length"].as_u64().expect("a number") - 1).to_string();
     assert!(good(&["bee", "export", dir, "--name", "names", "--at", &before]) == exported(0));
-    assert_eq!(String::from_utf8_lossy(&good(&["core", "list", dir])).lines().count(), 2);
+    assert_eq!(String::from_utf8_lossy(&good(&["core", "list", dir])).lines().count(), 4);
+    // store.namespace('app').namespace('inner'): found by the keys that follow.
+    for (space, key) in [(&["app"][..], "app"), (&["app", "inner"], "inner")] {
+        let space: Vec<&str> = space.iter().flat_map(|name| ["--namespace", name]).collect();
+        let with = |words: &[&'static str]| [words, &[dir, "--name", "log"], &space[..]].concat();
+        assert_eq!(told(&[&with(&["core", "info"])[..], &["--json"]].concat())["key"], keys[key]);
+        assert_eq!(good(&with(&["core", "cat"])), format!("{key} one").into_bytes());
+    }
 
     assert_eq!(told(&["core", "info", single, "--json"])["key"], keys["single"]);
     assert!(good(&["core", "cat", single, "--lines"]) == text());

@@ -115,6 +115,7 @@ fn cores_of_a_store_have_names_and_keys() {
 
     let said = bad(&fed(&["core", "info", dir], b""), 2);
     assert!(said.contains("2 cores") && said.contains("--name") && said.contains("core list"), "{said}");
+    assert!(bad(&fed(&["core", "create", dir, "--name", ""], b""), 2).contains("a name is not empty"));
     let missing = bad(&fed(&["core", "cat", dir, "--name", "third"], b""), 1);
     assert!(missing.contains("third") && missing.contains("core list"), "{missing}");
     assert_eq!(code(&fed(&["core", "truncate", dir, "0", "--name", "third"], b"")), 1);
@@ -128,6 +129,53 @@ fn cores_of_a_store_have_names_and_keys() {
     names.sort_by_key(Value::to_string);
     assert_eq!(names, ["first", "second"]);
     assert_eq!(code(&fed(&["audit", "core", dir], b"")), 0);
+}
+
+#[test]
+fn a_namespace_keeps_names_apart() {
+    let folder = Folder::new();
+    let dir = &*folder.join("store");
+    let mut keys = std::collections::BTreeSet::new();
+    let spaces = [&[][..], &["--namespace", "app"], &["--namespace", "app", "--namespace", "inner"]];
+    for (n, space) in spaces.iter().enumerate() {
+        let text = format!("in {n}");
+        let args = |words: &[&'static str]| -> Vec<&str> {
+            [&[words[0], words[1], dir], &words[2..], &["--name", "log"], space].concat()
+        };
+        let made = json(fed(&args(&["core", "create", "--json"]), b""));
+        assert!(keys.insert(made["key"].to_string()), "{space:?}");
+        good(fed(&args(&["core", "append"]), text.as_bytes()));
+        assert_eq!(good(fed(&args(&["core", "cat"]), b"")), text.as_bytes());
+        good(fed(&args(&["core", "truncate", "0"]), b""));
+        good(fed(&args(&["core", "append"]), text.as_bytes()));
+        assert_eq!(json(fed(&args(&["core", "info", "--json"]), b""))["fork"], 1);
+    }
+    for (n, space) in spaces.iter().enumerate() {
+        let args = [&["core", "cat", dir, "--name", "log"], *space].concat();
+        assert_eq!(good(fed(&args, b"")), format!("in {n}").as_bytes());
+    }
+    let other = ["core", "cat", dir, "--name", "log", "--namespace", "other"];
+    assert!(bad(&fed(&other, b""), 1).contains("no core of the name"));
+    assert_eq!(
+        code(&fed(&["core", "cat", dir, "--namespace", "app"], b"")),
+        2,
+        "a namespace is one of names"
+    );
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn output_that_cannot_be_written_is_told() {
+    let folder = Folder::new();
+    let dir = &*folder.join("log");
+    good(fed(&["core", "append", dir], b"one"));
+    for args in [&["core", "cat", dir][..], &["core", "info", dir], &["core", "list", dir]] {
+        let full = std::fs::File::options().write(true).open("/dev/full").expect("a device");
+        let output =
+            Command::new(env!("CARGO_BIN_EXE_seckel")).args(args).stdout(full).output().expect("it runs");
+        assert_eq!(code(&output), 4, "{args:?}");
+        assert!(String::from_utf8_lossy(&output.stderr).contains("standard output"), "{args:?}");
+    }
 }
 
 #[test]

@@ -195,8 +195,6 @@ fn a_single_core_is_seeded_encrypted() {
     let read = run(&[&reader[..], &["--encryption-key", &secret]].concat());
     assert_eq!(good(read), b"one\ntwo\n");
     assert!(good(run(&reader)) != b"one\ntwo\n", "without the key nothing is to be read");
-    let told = fed(&["core", "append", dir], b"x");
-    assert!(bad(&told, 4).contains("in use"), "{told:?}");
     seeder.interrupt();
     let after = std::fs::read_dir(dir).expect("a folder").map(|file| file.expect("a file").file_name());
     assert!(after.eq(before), "no file more is in the folder");
@@ -261,8 +259,82 @@ fn a_copy_follows_live_and_is_seeded_on() {
     let (seeder, _) = seed(dir, &bootstrap, 1);
     assert_eq!(reader.line(), "two");
     reader.interrupt();
+    // The second one has it on its disk once another process reads it there.
+    let mut beside = Seckel::start(&["core", "cat", copy, "--live", "--lines"]);
+    assert_eq!([beside.line(), beside.line()], ["one", "two"]);
+    beside.kill();
     seeder.interrupt();
+    // Only the second one is left to hand it on.
+    let last = run(&["core", "cat", key, "--lines", "--bootstrap", &bootstrap]);
+    assert_eq!(good(last), b"one\ntwo\n");
     second.interrupt();
-    let text = good(fed(&["core", "cat", copy, "--lines"], b""));
-    assert!(text == b"one\ntwo\n" || text == b"one\n", "{text:?}");
+    assert_eq!(good(fed(&["core", "cat", copy, "--lines"], b"")), b"one\ntwo\n");
+}
+
+/// A seeder holds no lock on what is written here: what another process appends, peers have at once, and a cut too.
+#[cfg(unix)]
+#[test]
+fn what_is_appended_beside_a_seeder_is_passed_on() {
+    let folder = Folder::new();
+    let (_dht, bootstrap) = network();
+    for (name, which) in [("store", &["--name", "log"][..]), ("single", &[])] {
+        let dir = &*folder.join(name);
+        let append = |text: &[u8]| good(fed(&[&["core", "append", dir, "--lines"], which].concat(), text));
+        append(b"one\n");
+        let (seeder, keys) = seed(dir, &bootstrap, 1);
+        let mut reader =
+            Seckel::start(&["core", "cat", &keys[0], "--live", "--lines", "--bootstrap", &bootstrap]);
+        assert_eq!(reader.line(), "one");
+        append(b"two\nthree\n");
+        assert_eq!([reader.line(), reader.line()], ["two", "three"]);
+        append(lines(3000).as_bytes());
+        for line in lines(3000).lines() {
+            assert_eq!(reader.line(), line);
+        }
+        reader.interrupt();
+        good(fed(&[&["core", "truncate", dir, "2"], which].concat(), b""));
+        append(b"other\n");
+        let again = run(&["core", "cat", &keys[0], "--lines", "--bootstrap", &bootstrap]);
+        assert_eq!(good(again), b"one\ntwo\nother\n");
+        seeder.interrupt();
+        assert_eq!(code(&fed(&["audit", "core", dir], b"")), 0);
+    }
+}
+
+/// What a reader keeps for itself alone is gone with it; what one that was killed left, the next one removes.
+#[cfg(unix)]
+#[test]
+fn what_a_killed_reader_left_is_removed() {
+    let folder = Folder::new();
+    let (_dht, bootstrap) = network();
+    let (dir, own) = (&*folder.join("store"), &*folder.join("tmp"));
+    std::fs::create_dir(own).expect("a folder");
+    good(fed(&["core", "append", dir, "--name", "log", "--lines"], b"one\n"));
+    let (seeder, keys) = seed(dir, &bootstrap, 1);
+    let args = ["core", "cat", &keys[0], "--lines", "--bootstrap", &bootstrap];
+    let reader = |more: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_seckel"));
+        command.args(args).args(more).env("TMPDIR", own).stdout(Stdio::piped()).stderr(Stdio::null());
+        command
+    };
+    let there = || -> Vec<_> {
+        std::fs::read_dir(own).expect("a folder").map(|entry| entry.expect("an entry").path()).collect()
+    };
+    let mut killed = reader(&["--live"]).spawn().expect("seckel starts");
+    let mut line = String::new();
+    let mut output = std::io::BufReader::new(killed.stdout.take().expect("piped"));
+    std::io::BufRead::read_line(&mut output, &mut line).expect("text");
+    assert_eq!(line, "one\n");
+    killed.kill().expect("it lives");
+    killed.wait().expect("it ends");
+    let [left] = &there()[..] else { panic!("{:?}", there()) };
+    assert_eq!(reader(&[]).output().expect("it runs").stdout, b"one\n");
+    assert_eq!(there(), std::slice::from_ref(left), "it is young");
+    let long_ago = std::time::SystemTime::now() - std::time::Duration::from_secs(120);
+    let opened = std::fs::File::open(left).expect("a folder");
+    opened.set_modified(long_ago).expect("our own");
+    drop(opened);
+    assert_eq!(reader(&[]).output().expect("it runs").stdout, b"one\n");
+    assert_eq!(there(), [] as [std::path::PathBuf; 0]);
+    seeder.interrupt();
 }

@@ -7,12 +7,15 @@ pub use blocks::{Blocks, Step};
 pub use copy::{Copying, Extent, State};
 
 use crate::base::{Error, Key, Span, Time};
-use crate::node::{CoreId, Event, JoinOptions, KeyPair, Net, StoreId};
+use crate::node::{CoreId, Event, JoinOptions, KeyPair, Net, StoreId, StoreOptions};
 
 /// The name from which a store derives the key pair under which its cores are exchanged.
 const NAME: &str = "seckel core";
 /// How long after the first peer the lengths of all are taken for known, if the topic is not looked through yet.
 const ACQUAINTED: Span = Span::from_secs(3);
+
+/// Then it is no coincidence.
+const FAILED_MAX: u32 = 50;
 
 const CONFLICT: &str = "its keys signed two logs that contradict each other; it is exchanged no more";
 
@@ -26,6 +29,8 @@ pub struct Exchange {
     left: bool,
     /// Peers that came.
     count: u64,
+    /// How often in a row what another process writes could not be read.
+    failed: u32,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -61,9 +66,35 @@ impl Exchange {
 
     /// The same for the one core whose files lie in `dir` itself.
     pub fn start_lone(net: &mut Net<'_>, dir: &str, serve: bool) -> Result<Exchange, Error> {
-        let (store, core) = net.lone_core(dir)?;
+        let (store, core) = net.lone_core(dir, false)?;
         let pair = KeyPair::from_seed(net.cx().entropy.bytes32());
         Exchange::meet(net, store, &[core], &pair, serve)
+    }
+
+    /// Passes cores on that another process may write meanwhile: takes no lock and changes nothing. `lone`: the one
+    /// core whose files lie in `dir` itself. Call `refresh` now and then.
+    pub fn start_beside(net: &mut Net<'_>, dir: &str, keys: &[Key], lone: bool) -> Result<Exchange, Error> {
+        let any = KeyPair::from_seed(net.cx().entropy.bytes32());
+        if lone {
+            let (store, core) = net.lone_core(dir, true)?;
+            return Exchange::meet(net, store, &[core], &any, true);
+        }
+        let store = net.store_with(dir, &StoreOptions { read_only: true, ..StoreOptions::default() })?;
+        let cores: Result<Vec<CoreId>, Error> = keys.iter().map(|key| net.core_by_key(store, key)).collect();
+        Exchange::meet(net, store, &cores?, &any, true)
+    }
+
+    /// Takes over what another process wrote, after `start_beside`.
+    pub fn refresh(&mut self, net: &mut Net<'_>) -> Result<(), Error> {
+        for shared in &self.cores {
+            match net.refresh_core(shared.core) {
+                Ok(_) => self.failed = 0,
+                // In the midst of what the other one writes: it is looked at again.
+                Err(_) if self.failed < FAILED_MAX => self.failed += 1,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     fn meet(
@@ -82,7 +113,7 @@ impl Exchange {
         }
         net.flush()?;
         let first = cores.first().ok_or(Error::Invalid("no core"))?.core;
-        Ok(Exchange { store, first, cores, flushed: false, left: false, count: 0 })
+        Ok(Exchange { store, first, cores, flushed: false, left: false, count: 0, failed: 0 })
     }
 
     /// The cores, in the order of the keys.

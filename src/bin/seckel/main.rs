@@ -9,6 +9,7 @@ mod cores;
 mod dht;
 mod explain;
 mod keys;
+mod leftovers;
 mod network;
 mod online;
 mod pipe;

@@ -5,13 +5,15 @@ use std::sync::OnceLock;
 
 use clap::Args;
 use seckel::app::core::{Exchange, Standing};
-use seckel::base::{Error, Key, Span, Time, hex};
+use seckel::base::{DiskError, Error, Key, Span, Time, hex};
 use seckel::edge::host::Wake;
 use seckel::node::{Event, Net};
 
+use super::leftovers::Fresh;
 use super::network::{Joined, Meeting};
 use super::run::{Bad, LEAVE};
-use super::shelf::{Cipher, Keeping, Shelf, UNREACHED, bad};
+use super::shelf::{Cipher, Keeping, LOOK_EVERY, Shelf, UNREACHED, bad};
+use super::terminal::warn;
 
 /// With whom, and what is kept of it.
 #[derive(Args, Debug)]
@@ -36,19 +38,31 @@ impl Reach {
 /// Where copies are kept that are to stay, unless told otherwise.
 const STORAGE: &str = "./seckel-store";
 
-/// A folder that is gone when the process ends, unless that is killed.
-static SCRATCH: OnceLock<PathBuf> = OnceLock::new();
+/// A folder that is gone when the process ends; if that is killed, the next one sees to it.
+static SCRATCH: OnceLock<Fresh> = OnceLock::new();
+/// What the names of such folders begin with.
+const SCRATCH_NAME: &str = "seckel-core-";
 
 /// Removes what was kept for this process only.
 pub fn tidy() {
-    if let Some(folder) = SCRATCH.get() {
-        let _ = std::fs::remove_dir_all(folder);
+    if let Some(scratch) = SCRATCH.get() {
+        scratch.remove();
     }
 }
 
 fn scratch() -> PathBuf {
-    let make = || std::env::temp_dir().join(format!("seckel-core-{}", std::process::id()));
-    SCRATCH.get_or_init(make).clone()
+    SCRATCH.get_or_init(|| Fresh::new(SCRATCH_NAME)).folder.clone()
+}
+
+/// What is done with the cores.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Manner {
+    /// They are read, or copied.
+    Copy,
+    /// They are copied, and passed on.
+    Seed,
+    /// They are passed on, while another process may write them.
+    Beside,
 }
 
 /// What a turn came to.
@@ -72,6 +86,10 @@ pub struct Online {
     patience: Option<Span>,
     /// When something came last.
     moved: Time,
+    /// When the files were looked at last.
+    looked: Time,
+    /// Another process may write: its files are looked at now and then.
+    pub beside: bool,
     /// Progress is shown: `act` is called now and then, even if nothing happens.
     ticking: bool,
 }
@@ -83,7 +101,7 @@ impl Online {
     pub fn open(reach: &Reach, key: Key, cipher: &Cipher) -> Result<Online, Bad> {
         let folder = reach.storage.clone().unwrap_or_else(scratch);
         let keeping = Keeping { unsynced: reach.storage.is_none() };
-        let mut online = Online::open_in(&folder, reach, &[key], false, keeping)?;
+        let mut online = Online::open_in(&folder, reach, &[key], Manner::Copy, keeping)?;
         if reach.storage.is_none() {
             // What is said of it names the core: the folder is nobody's business.
             online.folder = PathBuf::from(hex::encode(&key));
@@ -99,20 +117,41 @@ impl Online {
         folder: &Path,
         reach: &Reach,
         keys: &[Key],
-        serve: bool,
+        manner: Manner,
         keeping: Keeping,
     ) -> Result<Online, Bad> {
         let lone = Shelf::open(folder, true)?.room_for_store(keys)?;
         let mut joined = reach.meeting.open_at(folder)?;
         joined.net().set_durability(keeping.durability());
-        let started = match lone {
-            true => Exchange::start_lone(&mut joined.net(), "", serve),
-            false => Exchange::start(&mut joined.net(), "", keys, serve),
+        let serve = manner != Manner::Copy;
+        let mut started = match (manner, lone) {
+            (Manner::Beside, _) => Exchange::start_beside(&mut joined.net(), "", keys, lone),
+            (_, true) => Exchange::start_lone(&mut joined.net(), "", serve),
+            (_, false) => Exchange::start(&mut joined.net(), "", keys, serve),
         };
+        let mut beside = manner == Manner::Beside;
+        if manner == Manner::Seed && matches!(started, Err(Error::Io(DiskError::Locked))) {
+            let dir = folder.display();
+            warn(&format!(
+                "{dir}: another process writes here; what it has is passed on, and nothing is downloaded"
+            ));
+            started = Exchange::start_beside(&mut joined.net(), "", keys, lone);
+            beside = true;
+        }
         let exchange = started.map_err(|error| bad(folder, error))?;
         let key = keys.first().copied().unwrap_or_default();
         let (patience, moved) = (Some(Span::from_secs(reach.timeout)), joined.host.now());
-        Ok(Online { joined, exchange, folder: folder.to_owned(), key, patience, moved, ticking: false })
+        Ok(Online {
+            joined,
+            exchange,
+            folder: folder.to_owned(),
+            key,
+            patience,
+            moved,
+            looked: moved,
+            ticking: false,
+            beside,
+        })
     }
 
     /// However long nothing comes.
@@ -150,11 +189,17 @@ impl Online {
             }
             let soon = self.exchange.deadline(&self.joined.net());
             let tick = self.ticking.then(|| self.joined.host.now() + TICK);
-            let until = [end, soon, tick].into_iter().flatten().min();
+            let look = self.beside.then(|| self.looked + LOOK_EVERY);
+            let until = [end, soon, tick, look].into_iter().flatten().min();
             match self.joined.wait(until)? {
                 Wake::Event(_, event) => self.take(&event)?,
                 Wake::Interrupted => return Ok(None),
                 Wake::Woken | Wake::TimedOut => {}
+            }
+            if look.is_some_and(|look| look <= self.joined.host.now()) {
+                let refreshed = self.exchange.refresh(&mut self.joined.host.net(self.joined.id));
+                refreshed.map_err(|error| self.bad(error))?;
+                self.looked = self.joined.host.now();
             }
         }
     }

@@ -12,6 +12,7 @@ use seckel::edge::host::{Host, NodeId, Wake};
 use seckel::node::{Config, DhtConfig, Durability, Event};
 
 use super::args;
+use super::leftovers::Fresh;
 use super::terminal::{Terminal, Typed, say, warn};
 
 /// Why a program ends badly: what to say, and the exit code.
@@ -251,13 +252,12 @@ pub fn once<T: Trade>(
 
 /// `seckel demo`.
 pub fn demo(storage: Option<&str>) -> Result<u8, Bad> {
-    let temporary = std::env::temp_dir().join(format!("seckel-demo-{}", std::process::id()));
-    let folder = storage.map_or_else(|| temporary.clone(), PathBuf::from);
-    let done = demo_in(&folder);
-    if storage.is_none() {
-        // What is left of it is the operating system's to clean.
-        let _ = std::fs::remove_dir_all(&temporary);
+    if let Some(storage) = storage {
+        return demo_in(Path::new(storage));
     }
+    let fresh = Fresh::new("seckel-demo-");
+    let done = demo_in(&fresh.folder);
+    fresh.remove();
     done
 }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::Args;
-use seckel::base::{Cx, DiskError, Error, Key, NoTrace, Time, Trace, hex};
+use seckel::base::{Cx, DiskError, Error, Key, NoTrace, Span, Time, Trace, hex};
 use seckel::corestore::audit::{Kind, StoreAudit, kind};
 use seckel::corestore::{Corestore, Namespace, StoreOptions};
 use seckel::edge::files::Files;
@@ -15,6 +15,9 @@ use seckel::hypercore::{Durability, Encryption, Hypercore, Open, auth};
 use super::args::key;
 use super::run::Bad;
 use super::tracing;
+
+/// How often a folder is looked at for what another process appends.
+pub const LOOK_EVERY: Span = Span::from_millis(100);
 
 /// Exit codes of the commands on cores.
 pub const NO: u8 = 1;
@@ -47,13 +50,35 @@ pub fn place(text: &str) -> Result<Place, &'static str> {
 #[derive(Args, Clone, Default, Debug)]
 pub struct Which {
     /// The core of that name in the store [the only one]
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = named)]
     pub name: Option<String>,
+    #[command(flatten)]
+    pub space: Space,
     /// The core with this key in the store, hex or z-base-32
     #[arg(long, value_name = "KEY", value_parser = key, conflicts_with = "name")]
     pub key: Option<Key>,
     #[command(flatten)]
     pub cipher: Cipher,
+}
+
+/// The name of a core.
+pub fn named(text: &str) -> Result<String, &'static str> {
+    if text.is_empty() { Err("a name is not empty") } else { Ok(text.to_owned()) }
+}
+
+/// Which names are meant.
+#[derive(Args, Clone, Default, Debug)]
+pub struct Space {
+    /// The name in this namespace, as store.namespace(NAME) of corestore has it; again for one within it
+    #[arg(long = "namespace", value_name = "NAME", requires = "name")]
+    pub names: Vec<String>,
+}
+
+impl Space {
+    /// corestore.3
+    pub fn get(&self) -> Namespace {
+        self.names.iter().fold(Namespace::default(), |outer, name| outer.sub(name))
+    }
 }
 
 /// How blocks are encrypted.
@@ -184,18 +209,21 @@ impl Shelf {
         if others { Err(self.no("holds other files; give a folder of its own")) } else { Ok(()) }
     }
 
-    /// The keys of the core that is meant, or without a name or key of all.
-    pub fn keys(&mut self, which: &Which) -> Result<Vec<Key>, Bad> {
+    /// The keys of the core that is meant, or without a name or key of all. True: all of them are written here, and
+    /// none is a copy that peers may have more of.
+    pub fn keys(&mut self, which: &Which) -> Result<(Vec<Key>, bool), Bad> {
         if which.name.is_some() || which.key.is_some() {
-            return Ok(vec![*self.reader(which)?.key()]);
+            let core = self.reader(which)?;
+            return Ok((vec![*core.key()], own(&core)));
         }
-        let mut keys = Vec::new();
+        let (mut keys, mut all) = (Vec::new(), true);
         for folder in self.folders()? {
             let mut core = self.peek(&folder)?;
             keys.push(*core.key());
+            all &= own(&core);
             let _ = core.close(&mut self.cx());
         }
-        if keys.is_empty() { Err(self.no(NO_CORE)) } else { Ok(keys) }
+        if keys.is_empty() { Err(self.no(NO_CORE)) } else { Ok((keys, all)) }
     }
 
     /// The folders of all cores.
@@ -228,7 +256,7 @@ impl Shelf {
         let folders = self.folders()?;
         let key = match (&which.key, &which.name) {
             (Some(key), _) => *key,
-            (None, Some(name)) => self.key_of(name)?,
+            (None, Some(name)) => self.key_of(which.space.get(), name)?,
             (None, None) => match &folders[..] {
                 [only] => return self.peek(only),
                 [] => return Err(self.no(NO_CORE)),
@@ -249,14 +277,14 @@ impl Shelf {
     }
 
     /// The key of the core of a name.
-    fn key_of(&mut self, name: &str) -> Result<Key, Bad> {
+    fn key_of(&mut self, space: Namespace, name: &str) -> Result<Key, Bad> {
         if self.files_exist() {
             return Err(self.no("holds a single core, which has no name; leave --name out"));
         }
         let options = StoreOptions { read_only: true, ..StoreOptions::default() };
         let found = (|cx: &mut Cx<'_>| {
             let mut store = Corestore::open_with(cx, "", &options)?;
-            store.key_by_name(cx, Namespace::default(), name)
+            store.key_by_name(cx, space, name)
         })(&mut self.cx());
         found.map_err(|error| match error {
             Error::Missing => self.none_such(&format!("no core of the name {name:?} is here")),
@@ -330,7 +358,7 @@ impl Shelf {
             let there = store.list(cx)?;
             let key = match (which.key, &which.name) {
                 (Some(key), _) => key,
-                (None, Some(name)) => store.key_by_name(cx, Namespace::default(), name)?,
+                (None, Some(name)) => store.key_by_name(cx, which.space.get(), name)?,
                 (None, None) => match &there[..] {
                     [only] => {
                         let core = store.core_by_discovery_key(cx, only)?.ok_or(Error::Missing)?;
@@ -343,7 +371,7 @@ impl Shelf {
             let fresh = !there.contains(&auth::discovery_key(&key));
             let core = match &which.name {
                 _ if fresh && (!make || which.key.is_some()) => return Ok(Err(Not::That)),
-                Some(name) => store.core_by_name(cx, name)?,
+                Some(name) => store.core_in(cx, which.space.get(), name)?,
                 None => store.core_by_key(cx, &key)?,
             };
             Ok(Ok((core, fresh)))
@@ -368,6 +396,10 @@ impl Shelf {
         closed.map_err(|error| self.bad(error))?;
         self.sync()
     }
+}
+
+fn own(core: &Hypercore) -> bool {
+    core.signable() && core.contiguous_length() == core.length()
 }
 
 /// Why no core of a store can be told.

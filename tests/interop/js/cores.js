@@ -43,6 +43,13 @@ const steps = {
     for (const [key, value] of entries) await bee.put(key, value)
     await bee.del(entries[0][0])
     const keys = { log: hex(log.key), names: hex(map.key), length: map.length }
+    const app = old.namespace('app')
+    const spaces = { app, inner: app.namespace('inner') }
+    for (const name of Object.keys(spaces)) {
+      const core = spaces[name].get({ name: 'log' })
+      await core.append(Buffer.from(name + ' one'))
+      keys[name] = hex(core.key)
+    }
     await old.close()
     const own = new Core(single)
     await own.append(lines.map((line) => Buffer.from(line)))

@@ -1,7 +1,5 @@
 //! `seckel bee get`, `list`, `history`, `diff`, `export`.
 
-use std::time::Duration;
-
 use seckel::app::bee::{Ask, Piece, Reading};
 use seckel::base::{Error, hex};
 use seckel::hyperbee::{Bee, Change, Entry, Sub};
@@ -10,16 +8,13 @@ use seckel::node::{Extent, Range};
 
 use super::text::{entry_json, exported, line};
 use super::{Diff, Export, Get, History, List, decoded, not_text, remote};
-use crate::cores::read::open;
+use crate::cores::read::{grown, open};
 use crate::online::Reach;
 use crate::progress::{Progress, Unit};
 use crate::run::Bad;
 use crate::shelf::{INTERRUPTED, NO, Place, Shelf, Which};
 use crate::stdio::{Heap, put_value};
 use crate::terminal::{say, warn};
-
-/// How often a folder is looked at for what another process writes.
-const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// A question and where it is asked.
 pub struct Asked<'a> {
@@ -58,7 +53,7 @@ impl Asked<'_> {
                     }
                 }
                 Ok(None) if self.live => {
-                    core = longer(&mut shelf, core, self.which)?;
+                    longer(&mut shelf, &mut core)?;
                 }
                 Ok(None) => return Ok(true),
                 Err(Error::Missing) => return Err(missing(&shelf, &core, bee.missing())),
@@ -106,24 +101,18 @@ fn missing(shelf: &Shelf, core: &Hypercore, block: Option<u64>) -> Bad {
 }
 
 /// Waits until another process has appended. It is killed by Ctrl-C: nothing is written here.
-fn longer(shelf: &mut Shelf, core: Hypercore, which: &Which) -> Result<Hypercore, Bad> {
+fn longer(shelf: &mut Shelf, core: &mut Hypercore) -> Result<(), Bad> {
     let (fork, length) = (core.fork(), core.length());
-    let mut old = core;
-    loop {
-        let _ = old.close(&mut shelf.cx());
-        std::thread::sleep(LOOK_EVERY);
-        let new = shelf.reader(which)?;
-        if new.fork() != fork {
+    while core.length() <= length {
+        grown(shelf, core)?;
+        if core.fork() != fork {
             return Err(Bad {
                 text: "the core was truncated; what was shown may be no more".to_owned(),
                 code: NO,
             });
         }
-        if new.length() > length {
-            return Ok(new);
-        }
-        old = new;
     }
+    Ok(())
 }
 
 /// `seckel bee get`.

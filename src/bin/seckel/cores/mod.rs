@@ -12,13 +12,14 @@ use seckel::base::Key;
 
 use super::online::Reach;
 use super::run::Bad;
-use super::shelf::{Keeping, Place, Which, place};
+use super::shelf::{Keeping, Place, Space, Which, named, place};
 
 const CREATE: &str = "\
 Examples:
   seckel core create ./log                     a core of its own, as hypercore 10 lays it out
   seckel core create ./store --name log        a core of a store (corestore 6), whose keys follow from one primary key
   seckel core create ./store --name log --json | jq -r .key
+  seckel core create ./store --namespace app --name log      store.namespace('app').get({ name: 'log' })
 Exit codes: 0 made, 1 it is there already, 2 wrong command line, 4 the storage is in use or damaged.";
 
 const APPEND: &str = "\
@@ -81,6 +82,8 @@ Examples:
   seckel core seed ./store --name log
   seckel core seed KEY --storage ./store       copies the core, and passes it on
   seckel core seed ./store --bootstrap 127.0.0.1:30001
+Cores that are written here can be appended to meanwhile: what another process writes is passed on at once. A copy is
+completed while it is seeded, so that no other process can write; if one does already, what it has is passed on.
 What was passed on is told at the end.
 Exit codes: 0 left on Ctrl-C, 2 wrong command line, 4 the storage is in use or damaged.";
 
@@ -121,8 +124,10 @@ pub struct Create {
     #[arg(value_name = "DIR")]
     pub dir: PathBuf,
     /// A core of a store, with this name [a core of its own in DIR]
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = named)]
     pub name: Option<String>,
+    #[command(flatten)]
+    pub space: Space,
     #[command(flatten)]
     pub keeping: Keeping,
     /// Write the keys as JSON
@@ -277,8 +282,10 @@ pub struct Seed {
     #[arg(value_name = "DIR|KEY", value_parser = place)]
     pub at: Place,
     /// The core of that name in the store [all]
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = named)]
     pub name: Option<String>,
+    #[command(flatten)]
+    pub space: Space,
     /// The core with this key in the store, hex or z-base-32
     #[arg(long = "key", value_name = "KEY", value_parser = super::args::key, conflicts_with = "name")]
     pub core: Option<Key>,

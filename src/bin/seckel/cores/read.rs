@@ -10,12 +10,9 @@ use seckel::hypercore::Hypercore;
 use super::{Cat, Get, Info, List, remote};
 use crate::progress::{Progress, Unit, bytes};
 use crate::run::Bad;
-use crate::shelf::{NO, Place, Shelf, Which, name_of};
+use crate::shelf::{LOOK_EVERY, NO, Place, Shelf, Which, name_of};
 use crate::stdio::{Heap, put_value};
 use crate::terminal::say;
-
-/// How often a folder is looked at for what another process appends.
-const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// `seckel core get`.
 pub fn get(args: &Get) -> Result<u8, Bad> {
@@ -100,7 +97,7 @@ pub fn cat(args: &Cat) -> Result<u8, Bad> {
         if !args.live || args.end.is_some_and(|end| next >= end) {
             return beyond(args, core.length());
         }
-        core = grown(&mut shelf, core, &args.which)?;
+        grown(&mut shelf, &mut core)?;
         next = next.min(core.length());
     }
 }
@@ -116,21 +113,17 @@ fn beyond(args: &Cat, length: u64) -> Result<u8, Bad> {
 }
 
 /// Waits until another process has changed the core. It is killed by Ctrl-C: nothing is written here.
-fn grown(shelf: &mut Shelf, core: Hypercore, which: &Which) -> Result<Hypercore, Bad> {
-    let (fork, length, key) = (core.fork(), core.length(), *core.key());
-    let mut old = core;
+pub fn grown(shelf: &mut Shelf, core: &mut Hypercore) -> Result<(), Bad> {
+    let mut failed = 0;
     loop {
-        let _ = old.close(&mut shelf.cx());
-        std::thread::sleep(LOOK_EVERY);
-        let which = match which.name.is_some() || which.key.is_some() {
-            true => Which { name: None, key: Some(key), cipher: which.cipher.clone() },
-            false => which.clone(),
-        };
-        let new = shelf.reader(&which)?;
-        if (new.fork(), new.length()) != (fork, length) {
-            return Ok(new);
+        std::thread::sleep(Duration::from_micros(LOOK_EVERY.as_micros()));
+        match core.refresh(&mut shelf.cx()) {
+            Ok(true) => return Ok(()),
+            Ok(false) => failed = 0,
+            // In the midst of what the other one writes: it is looked at again.
+            Err(_) if failed < 50 => failed += 1,
+            Err(error) => return Err(shelf.bad(error)),
         }
-        old = new;
     }
 }
 

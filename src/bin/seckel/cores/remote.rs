@@ -9,7 +9,7 @@ use seckel::{hyperbee, wire};
 
 use super::read::{About, block_json, put_block};
 use super::{Cat, Download, Get, Info, Seed};
-use crate::online::{Online, Turn};
+use crate::online::{Manner, Online, Turn};
 use crate::progress::{Progress, Unit, bytes};
 use crate::run::Bad;
 use crate::shelf::{INTERRUPTED, NO, Place, Shelf, Which};
@@ -106,8 +106,13 @@ pub fn info(args: &Info, key: Key) -> Result<u8, Bad> {
 
 /// `seckel core download`.
 pub fn download(args: &Download) -> Result<u8, Bad> {
-    let mut online =
-        Online::open_in(&args.reach.storage_or_default(), &args.reach, &[args.key], false, args.keeping)?;
+    let mut online = Online::open_in(
+        &args.reach.storage_or_default(),
+        &args.reach,
+        &[args.key],
+        Manner::Copy,
+        args.keeping,
+    )?;
     if args.live {
         online = online.patient();
     }
@@ -152,18 +157,20 @@ pub fn download(args: &Download) -> Result<u8, Bad> {
 
 /// `seckel core seed`.
 pub fn seed(args: &Seed) -> Result<u8, Bad> {
-    let (folder, keys) = match &args.at {
-        Place::Key(key) => (args.reach.storage_or_default(), vec![*key]),
+    let (folder, keys, manner) = match &args.at {
+        Place::Key(key) => (args.reach.storage_or_default(), vec![*key], Manner::Seed),
         Place::Folder(dir) => {
-            let mut shelf = Shelf::open(dir, false)?;
-            (dir.clone(), shelf.keys(&Which { name: args.name.clone(), key: args.core, ..Which::default() })?)
+            let (name, space) = (args.name.clone(), args.space.clone());
+            let which = Which { name, space, key: args.core, ..Which::default() };
+            let (keys, own) = Shelf::open(dir, false)?.keys(&which)?;
+            (dir.clone(), keys, if own { Manner::Beside } else { Manner::Seed })
         }
     };
-    let mut online = Online::open_in(&folder, &args.reach, &keys, true, args.keeping)?.patient();
-    let cores: Vec<_> = online.exchange.cores().collect();
+    let mut online = Online::open_in(&folder, &args.reach, &keys, manner, args.keeping)?.patient();
+    let (cores, beside): (Vec<_>, _) = (online.exchange.cores().collect(), online.beside);
     for &core in &cores {
         let mut net = online.joined.net();
-        if !net.core_info(core).is_ok_and(|info| info.writable) {
+        if !beside && !net.core_info(core).is_ok_and(|info| info.writable) {
             net.download(core).map_err(|error| crate::shelf::bad(&folder, error))?;
         }
     }

@@ -18,7 +18,7 @@ const STEP_BYTES: usize = 4 << 20;
 /// `seckel core create`.
 pub fn create(args: &Create) -> Result<u8, Bad> {
     let mut shelf = Shelf::open(&args.dir, true)?;
-    let which = Which { name: args.name.clone(), ..Which::default() };
+    let which = Which { name: args.name.clone(), space: args.space.clone(), ..Which::default() };
     let (core, fresh) = shelf.writer(&which, true, args.keeping)?;
     let (key, discovery_key) = (hex::encode(core.key()), hex::encode(core.discovery_key()));
     let length = core.length();
