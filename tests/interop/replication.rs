@@ -119,6 +119,20 @@ impl Ours {
         self.live.append(cx!(self), &blocks).expect("a writer");
     }
 
+    /// Node has these blocks, each as `made` makes it.
+    fn checked(&mut self, node: Node, from: u64, count: u64) -> Node {
+        let (node, said) = self.ask(node, json!({"check": {"from": from, "count": count}}));
+        assert_eq!(said, json!({"ok": count}));
+        node
+    }
+
+    /// Nothing went wrong on Node's side.
+    fn sound(&mut self, node: Node) -> Node {
+        let (node, state) = self.ask(node, json!({"state": {}}));
+        assert_eq!(state["errors"], json!([]));
+        node
+    }
+
     pub fn connect(&mut self, opened: &Value, initiator: bool) {
         let port = opened["port"].as_u64().expect("a port") as u16;
         let tcp = TcpStream::connect(("127.0.0.1", port)).expect("node listens");
@@ -440,9 +454,7 @@ fn we_write_node_reads() {
             total += count;
             (node, _) = ours.ask(node, json!({"update": {"length": total}}));
         }
-        let said;
-        (node, said) = ours.ask(node, json!({"check": {"from": 0, "count": total}}));
-        assert_eq!(said, json!({"ok": total}));
+        node = ours.checked(node, 0, total);
         if !v10 {
             // A seek: Node asks us for the way to a byte.
             let bytes: usize = (0..57).map(|n| made(n, 0).len()).sum();
@@ -472,15 +484,12 @@ fn we_pass_on_what_node_wrote() {
         let (reader, there) = start(json!({"key": opened["key"]}));
         ours.connect(&there, true);
         ours.until("the first blocks", |ours| full(ours, 400));
-        let (reader, said) = ours.ask(reader, json!({"check": {"from": 0, "count": 400}}));
-        assert_eq!(said, json!({"ok": 400}));
+        let reader = ours.checked(reader, 0, 400);
         writer.ask(&json!({"append": {"from": 400, "count": 3}}));
         let (reader, _) = ours.ask(reader, json!({"update": {"length": 403}}));
-        let (reader, said) = ours.ask(reader, json!({"check": {"from": 400, "count": 3}}));
-        assert_eq!(said, json!({"ok": 3}));
+        let reader = ours.checked(reader, 400, 3);
         ours.assert_blocks(403, 0);
-        let (reader, state) = ours.ask(reader, json!({"state": {}}));
-        assert_eq!(state["errors"], json!([]));
+        let reader = ours.sound(reader);
         reader.finish();
         writer.finish();
     }
@@ -497,16 +506,14 @@ fn a_sparse_node_is_asked_for_what_it_has() {
     let (reader, there) = start(json!({"key": hex::encode(writer.live.core.key())}));
     writer.connect(&there, true);
     let (reader, _) = writer.ask(reader, json!({"update": {"length": 900}}));
-    let (reader, said) = writer.ask(reader, json!({"check": {"from": 500, "count": 200}}));
-    assert_eq!(said, json!({"ok": 200}));
+    let reader = writer.checked(reader, 500, 200);
     drop(writer);
     let mut ours = Ours::replica(&there);
     ours.connect(&there, true);
     ours.until("what it has", |ours| (500..700).all(|index| ours.live.core.has(index)));
     assert_eq!(ours.live.core.bits().count(0, 900), 200);
     assert_eq!(ours.live.replicator.stats().no_data, 0);
-    let (reader, state) = ours.ask(reader, json!({"state": {}}));
-    assert_eq!(state["errors"], json!([]));
+    let reader = ours.sound(reader);
     reader.finish();
 }
 
@@ -521,14 +528,12 @@ fn node_follows_our_fork() {
     ours.append(0, 20, 0);
     let (node, opened) = start(json!({"key": hex::encode(ours.live.core.key())}));
     ours.connect(&opened, true);
-    let (node, said) = ours.ask(node, json!({"check": {"from": 0, "count": 20}}));
-    assert_eq!(said, json!({"ok": 20}));
+    let node = ours.checked(node, 0, 20);
     ours.live.truncate(cx!(ours), 13).expect("a writer");
     ours.append(13, 12, 0);
     let (node, said) = ours.ask(node, json!({"fork": {"fork": 1, "length": 25}}));
     assert_eq!(said, json!({"length": 25, "fork": 1}));
-    let (node, said) = ours.ask(node, json!({"check": {"from": 0, "count": 25}}));
-    assert_eq!(said, json!({"ok": 25}));
+    let node = ours.checked(node, 0, 25);
     node.finish();
 }
 
@@ -565,8 +570,7 @@ fn we_follow_nodes_fork() {
             assert_eq!(said, json!({"length": cut + more, "fork": fork}));
             (reader, _) = ours.ask(reader, json!({"check": {"from": 0, "count": cut + more}}));
         }
-        let (reader, state) = ours.ask(reader, json!({"state": {}}));
-        assert_eq!(state["errors"], json!([]));
+        let reader = ours.sound(reader);
         reader.finish();
         writer.finish();
     }
@@ -593,8 +597,7 @@ fn node_follows_a_fork_with_requests_on_the_way() {
         ours.answers = None;
         let (node, said) = ours.ask(node, json!({"fork": {"fork": 1, "length": 320}}));
         assert_eq!(said, json!({"length": 320, "fork": 1}));
-        let (node, said) = ours.ask(node, json!({"check": {"from": 0, "count": 320}}));
-        assert_eq!(said, json!({"ok": 320}), "v10: {v10}");
+        let node = ours.checked(node, 0, 320);
         node.finish();
     }
 }
@@ -746,8 +749,7 @@ fn we_seek_and_download_at_node() {
         let late = seckel::base::Span::from_millis(late.as_millis() as u64);
         let job = ours.live.fetch(cx!(ours), 900, Some(late)).expect("room");
         ours.until("a deadline", |ours| ended(ours, job) == Some(Err(Undone::TimedOut)));
-        let (node, state) = ours.ask(node, json!({"state": {}}));
-        assert_eq!(state["errors"], json!([]));
+        let node = ours.sound(node);
         node.finish();
     }
 }
@@ -779,8 +781,7 @@ fn node_downloads_live_and_around_what_we_cleared() {
         total += count;
         (node, _) = ours.ask(node, json!({"has": {"start": 380, "end": total}}));
     }
-    let (node, state) = ours.ask(node, json!({"state": {}}));
-    assert_eq!(state["errors"], json!([]));
+    let node = ours.sound(node);
     node.finish();
 }
 
@@ -804,8 +805,7 @@ fn pushes_go_both_ways() {
         assert_eq!(ours.live.push(cx!(ours), index), 1, "block {index}");
         (node, _) = ours.ask(node, json!({"has": {"start": index, "end": index + 1}}));
     }
-    let (node, state) = ours.ask(node, json!({"state": {}}));
-    assert_eq!(state["errors"], json!([]));
+    let node = ours.sound(node);
     node.finish();
 
     let (mut node, opened) = start(json!({"seed": hex::encode(&SEED)}));
