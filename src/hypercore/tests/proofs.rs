@@ -55,7 +55,8 @@ fn proofs_made_by_hand_have_the_nodes_of_upstreams() {
 }
 
 /// "proof with upgrade from existing state", "... + additional", "proof block and seek, no upgrade" and its like,
-/// "proof seek with padding", "proof block and seek that results in tree", "... with upgrade", "proof seek with upgrade".
+/// "proof seek with padding", "proof block and seek that results in tree", "... with upgrade",
+/// "proof seek with upgrade".
 // proves replication.20, replication.23, replication.24, replication.26
 #[test]
 fn proofs_with_seeks_and_upgrades_have_the_nodes_of_upstreams() {
