@@ -1007,6 +1007,73 @@ fn a_mixed_swarm_follows_every_fork() {
     nodes.into_iter().for_each(|(node, _)| node.expect("idle").finish());
 }
 
+/// One of us truncates, to anywhere, while requests are on the way; five Nodes hand on to four others of us, and we to
+/// them. All end on its fork. No Node is joined to another: see "Seen upstream" in replication.md.
+// proves replication.67, replication.72
+#[test]
+fn a_mixed_swarm_follows_our_forks() {
+    if skipped("a_mixed_swarm_follows_our_forks") {
+        return;
+    }
+    for seed in 0..3 {
+        let mut draw = Seeded::new(seed).fork("ours");
+        let writer = Ours::writer(seed == 1);
+        let key = json!({"key": hex::encode(writer.live.core.key())});
+        let mut nodes: Vec<(Option<Node>, Value)> = Vec::new();
+        for _ in 0..5 {
+            let (mut node, there) = start(key.clone());
+            node.ask(&json!({"live": {"start": 0}}));
+            nodes.push((Some(node), there));
+        }
+        let mut ours = vec![writer];
+        ours.extend((1..5).map(|_| Ours::replica(&key)));
+        for (number, one) in ours.iter_mut().enumerate() {
+            one.connect(&nodes[number].1, true);
+            one.connect(&nodes[(number + 1) % 5].1, true);
+        }
+        let (mut length, mut fork) = (0, 0);
+        for round in 0..9 {
+            if round % 3 == 2 {
+                (length, fork) = (draw.below(length), fork + 1);
+                let writer = &mut ours[0];
+                writer.live.truncate(cx!(writer), length).expect("a writer");
+            }
+            let count = 1 + draw.below(90);
+            ours[0].append(length, count, 0);
+            length += count;
+            for _ in 0..draw.below(40) {
+                for one in &mut ours {
+                    one.turn();
+                }
+            }
+            let who = 1 + draw.below(4) as usize;
+            let last = ours[who].conns.len() - 1 - draw.below(2) as usize;
+            ours[who].cut(last);
+            ours[who].connect(&nodes[draw.below(5) as usize].1, true);
+        }
+        // A Node that is asked for another fork than its own may end the connection.
+        ours.iter_mut().for_each(|one| one.again = true);
+        for (node, _) in &mut nodes {
+            let todo = json!({"fork": {"fork": fork, "length": length}});
+            let (back, said) = ask_among(&mut ours, node.take().expect("idle"), todo);
+            assert_eq!(said, json!({"length": length, "fork": fork}), "seed {seed}");
+            let (back, said) = ask_among(&mut ours, back, json!({"check": {"from": 0, "count": length}}));
+            assert_eq!(said, json!({"ok": length}), "seed {seed}");
+            *node = Some(back);
+        }
+        let begin = Instant::now();
+        while !ours.iter().all(|one| one.live.core.fork() == fork && full(one, length)) {
+            for one in &mut ours {
+                one.turn();
+            }
+            let cores = ours.iter().map(|one| (one.live.core.fork(), one.live.core.contiguous_length()));
+            assert!(begin.elapsed() < PATIENCE, "seed {seed}: {:?} of {length}", cores.collect::<Vec<_>>());
+        }
+        ours.iter_mut().for_each(|one| one.assert_blocks(length, 0));
+        nodes.into_iter().for_each(|(node, _)| node.expect("idle").finish());
+    }
+}
+
 #[test]
 fn ten_thousand_blocks_each_way() {
     if skipped("ten_thousand_blocks_each_way") {
