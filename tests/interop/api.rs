@@ -48,8 +48,7 @@ impl Both {
 
     fn with(change: impl FnOnce(&mut Config)) -> Both {
         let mut node = Node::start("hyperdht.js", &[]);
-        let free = std::net::UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
-        let said = node.ask(&json!({"do": "dht", "count": 5, "port": free.expect("a port").port()}));
+        let said = node.ask(&json!({"do": "dht", "count": 5, "port": crate::support::free_port()}));
         let port = said["bootstrap"].as_u64().unwrap_or_else(|| panic!("{said}")) as u16;
         let mut config = Config::default();
         config.dht.host = [127, 0, 0, 1];

@@ -26,9 +26,7 @@ fn table(ours: bool) -> Table {
         dht.line_with("Fully started");
         return Table { node, port, _ours: Some(dht) };
     }
-    let free =
-        std::net::UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port");
-    let said = node.ask(&json!({ "do": "dht", "count": 4, "port": free.port() }));
+    let said = node.ask(&json!({ "do": "dht", "count": 4, "port": crate::support::free_port() }));
     let port = said["bootstrap"].as_u64().unwrap_or_else(|| panic!("{said}"));
     Table { node, port, _ours: None }
 }

@@ -13,7 +13,7 @@ use seckel::wire::dht_rpc::{
 };
 use serde_json::{Value, json};
 
-use crate::support::{Node, skipped};
+use crate::support::{Node, free_port, skipped};
 
 const STORE: u64 = 7;
 const CODES: u64 = 8;
@@ -243,12 +243,6 @@ fn ask_node(node: &mut Node, ours: Vec<Ours>, message: &Value) -> (Value, Vec<Ou
         stop.store(true, std::sync::atomic::Ordering::Relaxed);
         (said, running.join().expect("ours run"))
     })
-}
-
-/// A port that was free a moment ago.
-fn free_port() -> u16 {
-    let udp = UdpSocket::bind("127.0.0.1:0").expect("a port");
-    udp.local_addr().expect("bound").port()
 }
 
 fn port(value: &Value) -> u16 {

@@ -17,7 +17,7 @@ use seckel::hyperdht::{ConnId, Path};
 use seckel::node::{Config, Event};
 use serde_json::{Value, json};
 
-use crate::support::{Node, skipped};
+use crate::support::{Node, free_port, skipped};
 
 /// Longer than anything here takes, except when it fails.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -144,11 +144,6 @@ fn hidden(bootstrap: u16) -> Config {
     let mut config = config(Some(bootstrap));
     config.dht.quick_firewall = false;
     config
-}
-
-fn free_port() -> u16 {
-    let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("a port");
-    socket.local_addr().expect("bound").port()
 }
 
 fn live(config: Config, orders: &Receiver<Order>, news: &Sender<News>) {
@@ -348,7 +343,7 @@ fn servers_are_found_until_they_close() {
         let mut node = script();
         let table = table(&mut node, ours, 3);
         let (server, _) = Ours::start(config(Some(table.port)));
-        let key = hex::encode(&server.listen(1));
+        let key = hex::encode(&server.listen(101)); // no other test has that key
         let find = json!({"do": "find", "key": key, "bootstrap": table.port});
         let found = node.ask(&find);
         assert!(found["peers"].as_array().is_some_and(|peers| !peers.is_empty()), "{found}");

@@ -11,7 +11,7 @@ use seckel::edge::host::{Host, NodeId, Wake};
 use seckel::node::{Config, ConnId, ConnectOptions, Event, ListenOptions, Path, RelayBounds, RelayStats};
 use serde_json::{Value, json};
 
-use crate::support::{Node, skipped};
+use crate::support::{Node, free_port, skipped};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Of a conversation.
@@ -224,11 +224,6 @@ impl Life {
             self.sent += 1;
         }
     }
-}
-
-fn free_port() -> u16 {
-    let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("a port");
-    socket.local_addr().expect("bound").port()
 }
 
 /// A network of five nodes of npm's, with a relay of either side.

@@ -7,6 +7,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::Value;
 
@@ -18,6 +19,24 @@ pub fn skipped(test: &str) -> bool {
     }
     skip
 }
+
+/// A port of loopback that is free, and that the system gives nobody who asks for any: it is bound a while later, by
+/// another process, and tests that run at the same time bind any port all the time.
+pub fn free_port() -> u16 {
+    static TAKEN: AtomicU32 = AtomicU32::new(0);
+    let first = std::process::id().wrapping_mul(97);
+    loop {
+        let nth = first.wrapping_add(TAKEN.fetch_add(1, Ordering::Relaxed));
+        let port = FIXED + (nth % u32::from(FIXED_COUNT)) as u16;
+        if std::net::UdpSocket::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+}
+
+/// Below those that systems give out.
+const FIXED: u16 = 10_000;
+const FIXED_COUNT: u16 = 20_000;
 
 /// The folder that holds `node_modules`, made on first use.
 pub fn packages() -> &'static Path {

@@ -16,7 +16,7 @@ use seckel::hyperdht::StoreError;
 use seckel::node::{Config, DhtConfig, Event, LookupId, Net};
 use serde_json::{Value, json};
 
-use crate::support::{Node, skipped};
+use crate::support::{Node, free_port, skipped};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -150,11 +150,6 @@ impl User {
             }
         }
     }
-}
-
-fn free_port() -> u16 {
-    let socket = std::net::UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
-    socket.expect("a port").port()
 }
 
 /// Asks Node; what it did wrong is told with its place.
