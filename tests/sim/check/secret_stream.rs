@@ -79,8 +79,9 @@ struct Flips(u32);
 impl Saboteur for Flips {
     fn arrival(&mut self, _: Time, host: HostId, _: Addr, bytes: &[u8]) -> Option<Vec<u8>> {
         let mut bytes = bytes.to_vec();
-        self.0 += u32::from(host == SERVER && bytes.len() > 1000);
-        if self.0 == 40 {
+        let long = host == SERVER && bytes.len() > 1000;
+        self.0 += u32::from(long);
+        if long && self.0 == 40 {
             bytes[700] ^= 1;
         }
         Some(bytes)
