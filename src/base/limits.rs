@@ -229,6 +229,12 @@ pub const APPEND_MAX: usize = 1 << 18;
 pub const OPLOG_FLUSH: u64 = 256 << 10;
 /// Bytes of blocks that are only vouched for by oplog entries, after which these are moved into the other files.
 pub const DATA_FLUSH: u64 = 16 << 20;
+/// Bytes of a core's journal; when it is full, the oplog's entries are moved into the other files.
+pub const JOURNAL_BYTES: u64 = 256 << 10;
+/// Changes of a core since it was opened, after which it gets a journal.
+pub const JOURNAL_AFTER: u32 = 16;
+/// Bytes of blocks in one record of a journal; of more, the file `data` is synced instead.
+pub const JOURNAL_BLOCKS: usize = 32 << 10;
 /// Bytes that a udx stream holds for its reader, in order or not; the window that the sender is told shrinks to zero.
 pub const UDX_WINDOW_MAX: usize = 4 << 20;
 /// Bytes that a udx stream holds before it is connected; more are dropped and not acked.

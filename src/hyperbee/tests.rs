@@ -1,3 +1,4 @@
+mod crashes;
 mod model;
 mod on_core;
 mod parts;

@@ -7,6 +7,7 @@
 //! record speaks of: these are no damage. One bit that is not as it should be is, wherever that can be told.
 
 mod files;
+mod journal;
 mod log;
 pub(super) mod record;
 mod replay;
@@ -42,7 +43,8 @@ pub fn audit(cx: &mut Cx<'_>, dir: &str, progress: &mut dyn FnMut(u64, u64)) -> 
         read => read?,
     };
     let mut report = Audit::default();
-    let log = log::audit(cx, dir, &oplog, &mut report)?;
+    let mut log = log::audit(cx, dir, &oplog, &mut report)?;
+    journal::audit(cx, dir, &mut log, &mut report)?;
     if let Some(header) = log.header.clone() {
         let mut auditor = Auditor::open(cx, dir, header, log, report, progress)?;
         let before = auditor.lens();

@@ -75,7 +75,14 @@ fn draw(entropy: &mut Seeded, model: &mut Model) -> Op {
 }
 
 pub(super) fn open(bench: &mut Bench) -> Result<Hypercore, Error> {
-    bench.with(|cx| Hypercore::open(cx, "core", Open { key_pair: Some(keys()), ..Open::default() }))
+    let wanted = Open { key_pair: Some(keys()), ..Open::default() };
+    bench.with(|cx| Hypercore::open(cx, "core", wanted)).map(early)
+}
+
+/// A journal from the beginning, or soon, and one that is soon full.
+fn early(mut core: Hypercore) -> Hypercore {
+    core.journal.begin_after((core.length() % 3) as u32, 6000);
+    core
 }
 
 pub(super) fn act(bench: &mut Bench, core: &mut Hypercore, op: &Op) -> Result<(), Error> {
@@ -222,7 +229,7 @@ pub(super) fn change(bench: &mut Bench, source: &mut Hypercore, block: Option<u6
 }
 
 fn open_replica(bench: &mut Bench, key: Key) -> Result<Hypercore, Error> {
-    bench.with(|cx| Hypercore::open(cx, "replica", Open { key: Some(key), ..Open::default() }))
+    bench.with(|cx| Hypercore::open(cx, "replica", Open { key: Some(key), ..Open::default() })).map(early)
 }
 
 /// One step of a replica: a change, or None for acknowledging, and sometimes a flush.

@@ -2,7 +2,7 @@
 
 use super::store::Fresh;
 use super::tree::Roots;
-use super::{Change, Hypercore, Upgrade, flat_tree};
+use super::{Change, Hypercore, NO_DATA, Upgrade, flat_tree};
 use crate::base::{Cx, Error, limits, trace};
 use crate::wire::hypercore::Node;
 use crate::wire::oplog::{BitfieldUpdate, Entry, Reorg, TreeUpgrade};
@@ -63,13 +63,12 @@ impl Hypercore {
             "length {old} cut to {ancestors}, then {length}, fork {to}"
         );
         let entry = Entry { user_data: None, nodes, upgrade: Some(upgrade), bitfield: Some(drop) };
-        let entry = self.add_entry(cx, entry)?;
+        let entry = self.add_entry(cx, entry, NO_DATA)?;
         self.store.cut_nodes(ancestors);
         self.keep_reorg(old, to, ancestors);
         self.cuts.add(Reorg { from: self.fork, to, ancestors });
         self.remote_contiguous = self.remote_contiguous.min(ancestors);
         self.commit(entry, Some(roots));
-        self.sync_later(cx);
         self.try_flush(cx);
         Ok(())
     }

@@ -2,7 +2,7 @@
 //! replication.95, replication.96.
 
 use super::auth::{Auth, TreeState};
-use super::{Hypercore, proof, tree};
+use super::{Hypercore, NO_DATA, proof, tree};
 use crate::base::{Cx, Error, trace};
 use crate::wire::hypercore::{Data, DataUpgrade};
 use crate::wire::oplog::{Entry, UserData};
@@ -50,7 +50,7 @@ impl Hypercore {
             "two trees are signed for fork {}, length {length}: frozen", data.fork
         );
         let update = UserData { key: FROZEN.to_owned(), value: encode(&alone) };
-        self.add_entry(cx, Entry { user_data: Some(update.clone()), ..Entry::default() })?;
+        self.add_entry(cx, Entry { user_data: Some(update.clone()), ..Entry::default() }, NO_DATA)?;
         self.keep_user_data(update);
         self.written(cx);
         Ok(true)

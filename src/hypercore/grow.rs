@@ -3,7 +3,7 @@
 use super::auth::{Auth, TreeState};
 use super::store::{Fresh, Store};
 use super::tree::Roots;
-use super::{Change, Hypercore, flat_tree};
+use super::{Change, Hypercore, NO_DATA, flat_tree};
 use crate::base::{Cx, Error, limits, trace};
 use crate::wire::hypercore::Node;
 use crate::wire::manifest::Manifest;
@@ -52,15 +52,17 @@ impl Hypercore {
         let start = self.roots.byte_length();
         let added = roots.byte_length() - start;
         // hypercore.43: blocks first, then the entry that vouches for them.
-        match blocks {
-            [block] => self.store.write_data(cx, start, block.as_ref())?,
+        let mut joined = Vec::new();
+        let bytes = match blocks {
+            [block] => block.as_ref(),
             _ => {
-                let mut bytes = Vec::with_capacity(added as usize);
-                blocks.iter().for_each(|block| bytes.extend_from_slice(block.as_ref()));
-                self.store.write_data(cx, start, &bytes)?;
+                joined.reserve(added as usize);
+                blocks.iter().for_each(|block| joined.extend_from_slice(block.as_ref()));
+                &joined[..]
             }
-        }
-        let entry = self.add_entry(cx, entry)?;
+        };
+        self.store.write_data(cx, start, bytes)?;
+        let entry = self.add_entry(cx, entry, (start, bytes))?;
         self.store.put_nodes(&entry.nodes);
         if let Some(update) = entry.bitfield {
             self.set_bits(update);
@@ -121,10 +123,12 @@ impl Hypercore {
             return Err(Error::Refused("a node beyond the tree"));
         }
         let block = change.block.filter(|(index, _)| !self.bits.get(*index));
+        let mut data = NO_DATA;
         if let Some((index, bytes)) = &block {
             check_block(cx, &mut self.store, grown, &fresh, *index, bytes.len() as u64)?;
             let at = self.store.byte_offset_with(cx, grown, *index, &fresh)?;
             self.store.write_data(cx, at, bytes)?;
+            data = (at, bytes);
             self.unflushed += bytes.len() as u64;
         }
         let ancestors = self.length();
@@ -137,11 +141,11 @@ impl Hypercore {
                 length: upgrade.length,
                 signature: upgrade.signature,
             }),
-            bitfield: block.map(|(start, _)| BitfieldUpdate { drop: false, start, length: 1 }),
+            bitfield: block.as_ref().map(|(start, _)| BitfieldUpdate { drop: false, start: *start, length: 1 }),
         };
         self.learn(cx, auth)?;
         if entry != Entry::default() {
-            let entry = self.add_entry(cx, entry)?;
+            let entry = self.add_entry(cx, entry, data)?;
             if let Some(tree) = &entry.upgrade {
                 let (from, to) = (tree.ancestors, tree.length);
                 trace!(cx, State, "hypercore", part: "", rule: "hypercore.44", "length {from} to {to}, proved");

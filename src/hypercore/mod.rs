@@ -24,6 +24,7 @@ mod given;
 mod grow;
 mod hints;
 pub mod jobs;
+mod journal;
 mod leaves;
 pub mod live;
 pub mod manners;
@@ -60,6 +61,7 @@ use crate::wire::oplog::{BitfieldUpdate, Entry, Header, StoredKeys, UserData};
 use auth::Auth;
 use bitfield::Bitfield;
 use encryption::Cipher;
+use journal::{Journal, Noted};
 use oplog::Oplog;
 use snapshot::Cuts;
 use store::Store;
@@ -75,6 +77,9 @@ pub enum Durability {
     /// A crash of the process only; a crash of the machine can take appends, or the core.
     Kernel,
 }
+
+/// An entry for which nothing was written into `data`.
+const NO_DATA: (u64, &[u8]) = (0, &[]);
 
 /// User data whose names begin so are not the program's.
 const OWN_DATA: &str = "seckel/";
@@ -154,6 +159,7 @@ pub struct Hypercore {
     contiguous_length: u64,
     store: Store,
     oplog: Oplog,
+    journal: Journal,
     durability: Durability,
     read_only: bool,
     /// Of a core that is opened for reading: what to know a change by.
@@ -209,6 +215,7 @@ impl Hypercore {
             contiguous_length: 0,
             store,
             oplog,
+            journal: Journal::new(dir, open.durability == Durability::Flush && !open.read_only),
             durability: open.durability,
             read_only: open.read_only,
             stamp,
@@ -450,7 +457,7 @@ impl Hypercore {
             return Ok(());
         }
         let update = BitfieldUpdate { drop: true, start, length: end - start };
-        self.add_entry(cx, Entry { bitfield: Some(update), ..Entry::default() })?;
+        self.add_entry(cx, Entry { bitfield: Some(update), ..Entry::default() }, NO_DATA)?;
         self.set_bits(update);
         trace!(cx, State, "hypercore", part: "", rule: "hypercore.48", "blocks {start} to {end} cleared");
         self.written(cx);
@@ -476,7 +483,7 @@ impl Hypercore {
             return Ok(());
         }
         let user_data = UserData { key: key.to_owned(), value: value.to_owned() };
-        self.add_entry(cx, Entry { user_data: Some(user_data.clone()), ..Entry::default() })?;
+        self.add_entry(cx, Entry { user_data: Some(user_data.clone()), ..Entry::default() }, NO_DATA)?;
         self.keep_user_data(user_data);
         self.written(cx);
         Ok(())
@@ -494,10 +501,10 @@ impl Hypercore {
         }
     }
 
-    /// After an entry: has it synced, and flushes if there are many. The entry is safe whether or not that works.
+    /// After an entry: flushes if there are many. The entry is safe whether or not that works.
     fn written(&mut self, cx: &mut Cx<'_>) {
-        self.sync_later(cx);
-        if self.oplog.entry_bytes() >= limits::OPLOG_FLUSH || self.unflushed >= limits::DATA_FLUSH {
+        let many = self.oplog.entry_bytes() >= limits::OPLOG_FLUSH || self.unflushed >= limits::DATA_FLUSH;
+        if many || self.journal.is_full() {
             self.try_flush(cx);
         }
     }
@@ -509,16 +516,35 @@ impl Hypercore {
         }
     }
 
-    /// Before an entry. hypercore.36: if writing a header failed half-way, nobody knows which header counts after a
-    /// crash, and an entry would belong to the wrong one; so the header comes first.
-    fn add_entry(&mut self, cx: &mut Cx<'_>, entry: Entry) -> Result<Entry, Error> {
+    /// Writes an entry, and has it synced with `data`: bytes that were written for it, and where. hypercore.36: if
+    /// writing a header failed half-way, nobody knows which header counts after a crash, and an entry would belong to
+    /// the wrong one; so the header comes first.
+    fn add_entry(&mut self, cx: &mut Cx<'_>, entry: Entry, data: (u64, &[u8])) -> Result<Entry, Error> {
         if self.oplog.is_torn() {
             self.flush(cx)?;
         }
+        if self.journal.is_due() && self.sync_now(cx).is_ok() {
+            self.journal.begin(cx, self.oplog.header_hash());
+        }
         let mut entries = [entry];
         self.oplog.append(cx, &mut entries)?;
+        self.make_safe(cx, data);
         let [entry] = entries;
         Ok(entry)
+    }
+
+    /// What was just written outlives a crash from the next sync on. (hypercore.152)
+    fn make_safe(&mut self, cx: &mut Cx<'_>, data: (u64, &[u8])) {
+        match self.journal.note(cx, self.oplog.appended(), data) {
+            Noted::No => self.sync_later(cx),
+            Noted::All(journal) => cx.disk.sync_later(journal),
+            Noted::Entries(journal) => {
+                cx.disk.sync_later(journal);
+                if let Some(data) = self.store.data() {
+                    cx.disk.sync_later(data);
+                }
+            }
+        }
     }
 
     fn sync_later(&mut self, cx: &mut Cx<'_>) {
@@ -556,6 +582,7 @@ impl Hypercore {
             let entry = |run| Entry { bitfield: Some(run), ..Entry::default() };
             let mut entries: Vec<Entry> = runs.into_iter().map(entry).collect();
             self.oplog.append(cx, &mut entries)?;
+            self.make_safe(cx, NO_DATA);
             self.sync_now(cx)?;
         }
         self.edges.clear();
@@ -574,6 +601,7 @@ impl Hypercore {
         // and what lay behind the entries is gone for good before their bit comes round again.
         if sync {
             self.sync_now(cx)?;
+            self.journal.sync(cx)?;
         }
         self.store.flush(cx, &mut self.bits, sync)?;
         self.header.tree.fork = self.fork;
@@ -582,11 +610,15 @@ impl Hypercore {
         self.header.tree.signature.clone_from(&self.signature);
         self.header.contiguous_length = self.contiguous_length;
         self.store_hint();
-        self.oplog.write_header(cx, &mut self.header, sync)?;
+        let written = self.oplog.write_header(cx, &mut self.header, sync);
+        self.journal.restart(cx, self.oplog.header_hash());
+        written?;
         let length = self.length();
         trace!(cx, State, "hypercore", part: "", rule: "hypercore.41", "flushed at length {length}, synced: {sync}");
         self.unflushed = 0;
-        self.sync_later(cx);
+        if !self.journal.is_on() {
+            self.sync_later(cx);
+        }
         Ok(())
     }
 
@@ -597,12 +629,14 @@ impl Hypercore {
         }
         let settled = self.oplog.entry_bytes() == 0 && self.remote_contiguous == self.stored_hint();
         let flushed = if self.read_only || settled { Ok(()) } else { self.flush(cx) };
+        self.journal.close(cx, flushed.is_ok());
         self.release(cx);
         flushed
     }
 
     fn release(&mut self, cx: &mut Cx<'_>) {
         self.open = false;
+        self.journal.close(cx, false);
         self.store.close(cx);
         self.oplog.close(cx);
     }

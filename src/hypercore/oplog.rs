@@ -6,7 +6,8 @@
 
 use super::audit::record::{self, Record};
 use crate::base::disk::join;
-use crate::base::{Cx, Disk, DiskError, Error, FileId, Mode, limits};
+use crate::base::{Cx, Disk, DiskError, Error, FileId, Key, Mode, limits};
+use crate::crypto::hash;
 use crate::wire::oplog::{Entry, External, Frame, Header};
 use crate::wire::{decode, decode_head, encode, encode_into};
 
@@ -41,7 +42,12 @@ pub struct Oplog {
     /// A header was not written whole for certain: no entry may be added until one is.
     torn: bool,
     external: Option<External>,
+    /// What was appended last, and where the entries of it begin.
     buffer: Vec<u8>,
+    last: u64,
+    /// Of a journal: entries that the file lacks, and where each begins.
+    held: Vec<(u64, Vec<u8>)>,
+    hash: Key,
 }
 
 /// What `open` found.
@@ -88,6 +94,9 @@ impl Oplog {
             torn: mended,
             external: None,
             buffer: Vec::new(),
+            last: 0,
+            held: Vec::new(),
+            hash: [0; 32],
         };
         let header = if oplog.bit() { second.or(first) } else { first.or(second) };
         let Some((header, _)) = header else {
@@ -100,6 +109,7 @@ impl Oplog {
             Some(external) => oplog.read_external(cx, external)?,
             None => header,
         };
+        oplog.hash = header_hash(oplog.bit(), &encode(&header));
         let entries = oplog.read_entries(cx.disk, file_len)?;
         oplog.ragged = ENTRIES + oplog.len != file_len;
         // hypercore.151: no entry is written before its header is safe. Who cannot sign may be thrown back.
@@ -175,6 +185,41 @@ impl Oplog {
         self.len
     }
 
+    /// Stands for the header that counts, wherever it lies; the one after it has another. (hypercore.152)
+    pub fn header_hash(&self) -> Key {
+        self.hash
+    }
+
+    /// What was appended last, and where it begins behind the header's slots. Nothing, if it was very long.
+    pub fn appended(&self) -> (u64, &[u8]) {
+        (self.last, &self.buffer)
+    }
+
+    /// The entries in bytes that belong at `at`, if they are a whole batch of this header.
+    pub fn batch(&self, at: u64, bytes: &[u8]) -> Option<Vec<Found>> {
+        batch(self.bit(), at, bytes)
+    }
+
+    /// Takes a batch that belongs behind the entries, but is not in the file. `write_held` writes it there.
+    pub fn hold(&mut self, batch: Vec<u8>) {
+        let at = self.len;
+        self.len += batch.len() as u64;
+        self.held.push((at, batch));
+    }
+
+    /// Writes the entries that were held back and are not cut since, and has them safe.
+    pub fn write_held(&mut self, cx: &mut Cx<'_>) -> Result<(), Error> {
+        if let Some((first, _)) = self.held.first() {
+            cx.disk.truncate(self.file, ENTRIES + first.min(&self.len))?;
+            for (at, batch) in self.held.iter().filter(|held| held.0 < self.len) {
+                cx.disk.write_at(self.file, ENTRIES + at, batch)?;
+            }
+            self.held.clear();
+            self.ragged = false;
+        }
+        Ok(cx.disk.sync(self.file)?)
+    }
+
     /// Where the header lies, if it does not fit into a slot.
     pub fn external(&self) -> Option<External> {
         self.external
@@ -215,6 +260,7 @@ impl Oplog {
         self.ragged = true;
         cx.disk.write_at(self.file, ENTRIES + self.len, &self.buffer)?;
         self.ragged = false;
+        self.last = self.len;
         self.len += self.buffer.len() as u64;
         if self.buffer.capacity() > limits::BUFFER_KEPT_MAX {
             self.buffer = Vec::new();
@@ -243,14 +289,16 @@ impl Oplog {
         header.external = None;
         let mut bytes = vec![0; Frame::BYTES];
         encode_into(header, &mut bytes);
+        let slot = usize::from(self.bits[0] == self.bits[1]);
+        let bit = !self.bits[slot];
+        // The bit of entries is the exclusive or of both.
+        let hash = header_hash(bit ^ self.bits[1 - slot], &bytes[Frame::BYTES..]);
         let mut external = None;
         if self.external.is_some() || bytes.len() as u64 > SLOT {
             external = Some(self.write_external(cx, &bytes[Frame::BYTES..], sync)?);
             bytes.truncate(Frame::BYTES);
             bytes.extend(encode(&Header { external, ..Header::default() }));
         }
-        let slot = usize::from(self.bits[0] == self.bits[1]);
-        let bit = !self.bits[slot];
         seal(&mut bytes, false, bit)?;
         self.torn = true;
         cx.disk.write_at(self.file, slot as u64 * SLOT, &bytes)?;
@@ -258,6 +306,7 @@ impl Oplog {
             cx.disk.sync(self.file)?;
         }
         self.torn = false;
+        self.hash = hash;
         self.external = external;
         self.bits[slot] = bit;
         self.len = 0;
@@ -283,6 +332,31 @@ impl Oplog {
     pub fn close(&mut self, cx: &mut Cx<'_>) {
         cx.disk.close(self.file);
     }
+}
+
+/// hypercore.34: a batch, in bytes that belong at `at` behind the header's slots.
+pub(super) fn batch(bit: bool, at: u64, mut bytes: &[u8]) -> Option<Vec<Found>> {
+    let (mut found, mut end) = (Vec::new(), at);
+    loop {
+        let (frame, rest) = decode_head::<Frame>(bytes).ok()?;
+        let payload = rest.get(..frame.len as usize)?;
+        let len = Frame::BYTES + payload.len();
+        if crc32fast::hash(&bytes[4..len]) != frame.crc || frame.bit != bit {
+            return None;
+        }
+        end = end.checked_add(len as u64)?;
+        found.push(Found { entry: decode::<Entry>(payload).ok()?, batch: at, end });
+        bytes = &bytes[len..];
+        match (frame.partial, bytes.is_empty()) {
+            (false, true) => return Some(found),
+            (true, false) => {}
+            _ => return None,
+        }
+    }
+}
+
+pub(super) fn header_hash(bit: bool, payload: &[u8]) -> Key {
+    hash::blake2b_256(&[&[u8::from(bit)], payload])
 }
 
 /// Fills in the frame at the front of `record`.

@@ -7,10 +7,10 @@
 use super::auth::Auth;
 use super::oplog::Found;
 use super::tree::Roots;
-use super::{Hypercore, Open};
+use super::{Hypercore, Open, journal};
 use crate::base::{Cx, Error, Key, limits, trace};
 use crate::crypto::sign::KeyPair;
-use crate::wire::oplog::{Entry, Header, StoredKeys};
+use crate::wire::oplog::{Entry, Header, JournalRecord, StoredKeys};
 
 /// Bits of the file of bits that are written together.
 const WORD_BITS: u64 = 64;
@@ -25,6 +25,9 @@ impl Hypercore {
         open: Open,
     ) -> Result<(), Error> {
         self.identify(&header, &open)?;
+        let journal = journal::read(cx, &self.dir, &self.oplog.header_hash())?;
+        let left = journal.is_some();
+        self.take_up(&header, &mut entries, journal.unwrap_or_default())?;
         let replayed = !entries.is_empty();
         while let Some(bad) = self.replay(cx, &header, &entries)? {
             trace!(
@@ -39,8 +42,44 @@ impl Hypercore {
             // What was read may still be on its way to the disk if only the process had ended.
             self.sync_later(cx);
         }
+        if left && !self.read_only {
+            self.store.write_held(cx)?;
+            self.oplog.write_held(cx)?;
+            journal::remove(cx, &self.dir)?;
+        }
         if header.manifest.is_none() && open.manifest.is_some() && !self.read_only {
             self.flush(cx)?; // hypercore.24: only a header can hold it
+        }
+        Ok(())
+    }
+
+    /// What a journal says and the other files may have lost. Who went on with those since, without it, is believed.
+    /// (hypercore.154)
+    fn take_up(
+        &mut self,
+        header: &Header,
+        entries: &mut Vec<Found>,
+        records: Vec<JournalRecord>,
+    ) -> Result<(), Error> {
+        for record in records {
+            let Some(batch) = self.oplog.batch(record.at, &record.entries) else { break };
+            let end = self.oplog.entry_bytes();
+            if record.at > end {
+                // hypercore.151: these were safe before the first record was written. A copy is thrown back.
+                if header.key_pair.as_ref().is_some_and(|pair| !pair.secret.is_empty()) {
+                    return Err(Error::Corrupt("oplog: entries are lost that its journal follows"));
+                }
+                break;
+            }
+            if record.at == end {
+                entries.extend(batch);
+                self.oplog.hold(record.entries);
+            } else if !batch.iter().all(|found| is_among(entries, found)) {
+                break;
+            }
+            if !record.data.is_empty() {
+                self.store.hold(record.data_at, record.data);
+            }
         }
         Ok(())
     }
@@ -249,6 +288,10 @@ impl Hypercore {
         }
         Ok(true)
     }
+}
+
+fn is_among(entries: &[Found], found: &Found) -> bool {
+    entries.binary_search_by_key(&found.end, |each| each.end).is_ok_and(|at| entries[at] == *found)
 }
 
 /// How many blocks of a tree of that fork the entries leave; None if none of them truncates it.

@@ -76,6 +76,10 @@ pub struct Store {
     /// Grows with the tree, while blocks are looked for.
     offsets: Vec<Option<(u64, u64)>>,
     leaves: Leaves,
+    /// Of a journal: bytes that belong into `data`, and where. The last that fit a block's leaf count.
+    held: Vec<(u64, Vec<u8>)>,
+    /// The blocks that were read from there, since the file has others.
+    missed: BTreeMap<u64, Vec<u8>>,
 }
 
 impl Store {
@@ -92,6 +96,8 @@ impl Store {
             window: (0, Vec::new()),
             offsets: Vec::new(),
             leaves: Leaves::default(),
+            held: Vec::new(),
+            missed: BTreeMap::new(),
         };
         let opened = store.open_files(cx, dir, mode);
         if opened.is_err() {
@@ -229,6 +235,37 @@ impl Store {
         self.cut_to = None;
         self.last = None;
         self.window.1.clear();
+        self.missed.clear();
+    }
+
+    /// Takes bytes that belong into `data`, but may not be in the file. `write_held` writes those that are missed.
+    pub fn hold(&mut self, at: u64, bytes: Vec<u8>) {
+        self.held.push((at, bytes));
+    }
+
+    /// Writes the blocks into `data` that were missed there, and has them safe. Nothing is held any more.
+    pub fn write_held(&mut self, cx: &mut Cx<'_>) -> Result<(), Error> {
+        let file = self.data.ok_or(Error::NotOpen)?;
+        for (&at, bytes) in &self.missed {
+            cx.disk.write_at(file, at, bytes)?;
+        }
+        cx.disk.sync(file)?;
+        self.missed.clear();
+        self.held.clear();
+        self.window.1.clear();
+        Ok(())
+    }
+
+    /// A block that is not in the file as it was signed, from the journal. (hypercore.154)
+    fn held_block(&mut self, at: u64, block: u64, leaf: &Node) -> Option<Vec<u8>> {
+        let fits = |(from, bytes): &(u64, Vec<u8>)| {
+            let start = usize::try_from(at.checked_sub(*from)?).ok()?;
+            let bytes = bytes.get(start..start.checked_add(leaf.size as usize)?)?;
+            (super::tree::leaf(block, bytes).hash == leaf.hash).then(|| bytes.to_vec())
+        };
+        let found = self.held.iter().rev().find_map(fits)?;
+        self.missed.insert(at, found.clone());
+        Some(found)
     }
 
     /// Adds or replaces nodes.
@@ -388,11 +425,9 @@ impl Store {
             return Err(DAMAGED);
         }
         let mut bytes = vec![0; leaf.size as usize];
-        if self.read_data(cx, at, &mut bytes)? < bytes.len() {
-            return Err(DAMAGED);
-        }
-        if super::tree::leaf(block, &bytes).hash != leaf.hash {
-            return Err(DAMAGED);
+        let whole = self.read_data(cx, at, &mut bytes)? == bytes.len();
+        if !whole || super::tree::leaf(block, &bytes).hash != leaf.hash {
+            bytes = self.held_block(at, block, &leaf).ok_or(DAMAGED)?;
         }
         self.last = Some((block, at.saturating_add(leaf.size)));
         Ok(bytes)

@@ -7,9 +7,11 @@ use serde_json::Value;
 
 mod basic;
 mod encryption;
+mod journal;
 mod leaves;
 mod manifest;
 mod proofs;
+mod reorgs;
 mod sessions;
 mod snapshots;
 mod streams;

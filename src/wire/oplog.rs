@@ -13,6 +13,7 @@ pub const FORMATS: &[Format] = &[
     super::format::<Entry>(),
     super::format::<StoredNode>(),
     super::format::<DraftRecord>(),
+    super::format::<JournalRecord>(),
 ];
 
 /// What stands in front of a header or an entry.
@@ -299,6 +300,32 @@ impl Wire for StoredNode {
     fn walk(&mut self, c: &mut Cursor<'_>) -> Result<(), Malformed> {
         c.u64("size", &mut self.size)?;
         c.fixed("hash", &mut self.hash)
+    }
+}
+
+/// What one change wrote into `oplog` and `data`. Ours.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct JournalRecord {
+    /// Of the header that the entries follow.
+    pub header: Key,
+    /// Bytes from the beginning of the entries to where these begin.
+    pub at: u64,
+    /// As they are in `oplog`, with their frames.
+    pub entries: Vec<u8>,
+    /// Where in `data` the bytes begin.
+    pub data_at: u64,
+    pub data: Vec<u8>,
+}
+
+impl Wire for JournalRecord {
+    const NAME: &'static str = "oplog.journal";
+    const RULE: &'static str = "hypercore.152";
+    fn walk(&mut self, c: &mut Cursor<'_>) -> Result<(), Malformed> {
+        c.fixed("header hash", &mut self.header)?;
+        c.uint("entries at", &mut self.at)?;
+        c.buffer("entries", &mut self.entries, limits::JOURNAL_BYTES as usize)?;
+        c.uint("bytes at", &mut self.data_at)?;
+        c.buffer("bytes", &mut self.data, limits::JOURNAL_BLOCKS)
     }
 }
 

@@ -34,6 +34,7 @@ const NOT_COMPARED: &[(&str, &str)] = &[
     ("oplog.frame", "with its checksum only"),
     ("oplog.node", "a place in a file"),
     ("oplog.draft", "our own"),
+    ("oplog.journal", "our own"),
     ("registry.", "our own"),
     ("auction.", "our own"),
 ];

@@ -231,6 +231,9 @@ fn text(core: &Core, args: &AuditCore) -> String {
         if audit.dropped > 0 {
             let _ = write!(out, "; {} entries that a crash cut short", audit.dropped);
         }
+        if audit.journaled > 0 {
+            let _ = write!(out, "; {} changes that the next opening takes from the journal", audit.journaled);
+        }
         if audit.pending > 0 {
             let _ = write!(out, "; {} blocks of an unsigned batch", audit.pending);
         }
@@ -374,6 +377,7 @@ fn json(core: &Core) -> String {
         ("signatures", audit.signatures.to_string()),
         ("unflushed_entries", audit.entries.to_string()),
         ("dropped_entries", audit.dropped.to_string()),
+        ("journaled_changes", audit.journaled.to_string()),
         ("unsigned_blocks", audit.pending.to_string()),
         ("hyperbee", core.tree.as_ref().map_or("null".to_owned(), |tree| tree_json(tree, &core.offsets))),
         ("fault", core.fault.map_or("null".to_owned(), |fault| fault_json(&fault))),

@@ -4,15 +4,16 @@
 use super::record::{self, Record};
 use super::report::{Audit, File, Finding, Seen};
 use crate::base::disk::join;
-use crate::base::{Cx, DiskError, Error, FileId, Mode, limits};
+use crate::base::{Cx, DiskError, Error, FileId, Key, Mode, limits};
 use crate::hypercore::auth::Auth;
+use crate::hypercore::oplog;
 use crate::wire::oplog::{Entry, External, Frame, Header};
 use crate::wire::{decode, encode, explain};
 
 const SLOT: usize = 4096;
 const ENTRIES: usize = 2 * SLOT;
 const SECTOR: usize = 512;
-const DOUBTFUL: &str = "where a wrong bit looks like what a crash leaves";
+pub const DOUBTFUL: &str = "where a wrong bit looks like what a crash leaves";
 /// Zeros that a header is not taken to have in its midst when little follows.
 const GAP: usize = 16;
 
@@ -32,6 +33,11 @@ pub struct Log {
     /// Where the header's payload lies: the file, its offset, its bytes.
     pub place: (File, u64, Vec<u8>),
     pub entries: Vec<Logged>,
+    /// What the journal calls the header by, and the bit of its entries.
+    pub header_hash: Key,
+    pub bit: bool,
+    /// What the journal says of `data`: where, and bytes.
+    pub held: Vec<(u64, Vec<u8>)>,
 }
 
 impl Log {
@@ -41,6 +47,11 @@ impl Log {
         let rows = explain::<Header>(bytes).0;
         let row = rows.iter().filter(|row| row.field == name).nth(nth);
         (*file, at + row.map_or(0, |row| row.at as u64))
+    }
+
+    /// Where the entries end in the file.
+    pub fn end(&self) -> u64 {
+        self.entries.last().map_or(ENTRIES as u64, |last| last.end)
     }
 
     /// True if a checksum covers the header.
@@ -81,7 +92,8 @@ pub fn audit(cx: &mut Cx<'_>, dir: &str, bytes: &[u8], audit: &mut Audit) -> Res
     let current = usize::from(bits[0] ^ bits[1]);
     let [first, second] = slots;
     let (used, other) = if current == 1 { (second, first) } else { (first, second) };
-    let mut log = Log { header: None, place: (File::Oplog, 0, Vec::new()), entries: Vec::new() };
+    let (place, entries) = ((File::Oplog, 0, Vec::new()), Vec::new());
+    let mut log = Log { header: None, place, entries, header_hash: [0; 32], bit: false, held: Vec::new() };
     let Some((header, _, payload)) = used.or_else(|| other.clone()) else {
         if bytes.len() >= ENTRIES && audit.findings.is_empty() {
             let (expected, found) = (Seen::Text("a header"), Seen::Text("two slots without one"));
@@ -97,7 +109,11 @@ pub fn audit(cx: &mut Cx<'_>, dir: &str, bytes: &[u8], audit: &mut Audit) -> Res
         Some(at) => log.header = external(cx, dir, at, &mut log.place, audit)?,
         None => log.header = Some(header),
     }
-    entries(bytes, bits[0] ^ bits[1], &mut log, audit);
+    let bit = bits[0] ^ bits[1];
+    if let Some(header) = &log.header {
+        (log.header_hash, log.bit) = (oplog::header_hash(bit, &encode(header)), bit);
+    }
+    self::entries(bytes, bit, &mut log, audit);
     Ok(log)
 }
 

@@ -14,6 +14,7 @@ pub enum File {
     Tree,
     Bitfield,
     Data,
+    Journal,
 }
 
 impl File {
@@ -24,6 +25,7 @@ impl File {
             File::Tree => "tree",
             File::Bitfield => "bitfield",
             File::Data => "data",
+            File::Journal => "journal",
         }
     }
 }
@@ -132,6 +134,8 @@ pub struct Audit {
     pub entries: u64,
     /// Entries that the next opening drops, since what they vouch for never came: nobody was told of them.
     pub dropped: u64,
+    /// Changes that the oplog lacks, and that the next opening takes from the journal, if all before them are there.
+    pub journaled: u64,
     /// Names and values kept with the core.
     pub user_data: Vec<(String, Vec<u8>)>,
     /// The public key of the key pair that is stored.

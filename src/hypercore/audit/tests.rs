@@ -88,7 +88,7 @@ fn blocks(entropy: &mut Seeded, count: u64) -> Vec<Vec<u8>> {
 fn every_bit_is_found(disk: &RamDisk, dir: &str, seed: u64, count: usize) {
     let sound = audited(disk, dir);
     assert_eq!(sound.verdict(), Verdict::Sound, "{:?}", sound.findings);
-    let files = [File::Oplog, File::Header, File::Tree, File::Bitfield, File::Data];
+    let files = [File::Oplog, File::Header, File::Tree, File::Bitfield, File::Data, File::Journal];
     let lens: Vec<(File, u64)> = files
         .iter()
         .filter_map(|file| Some((*file, disk.content(&format!("{dir}/{file}"))?.len() as u64)))

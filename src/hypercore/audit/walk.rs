@@ -335,8 +335,25 @@ impl Auditor<'_> {
         Ok(())
     }
 
-    /// Reads a block and compares it with its leaf.
+    /// Whether the bytes of a block are those of its leaf, in `data` or, if a crash took them there, in the journal.
     pub(super) fn look(&mut self, cx: &mut Cx<'_>, leaf: &Node, offset: u64) -> Result<Look, Error> {
+        let look = self.look_at_data(cx, leaf, offset)?;
+        let sure = match &look {
+            Look::Good => true,
+            Look::OneBit { byte, .. } => !self.doubtful(cx, leaf, offset, *byte)?,
+            Look::Short | Look::Zeros | Look::Long | Look::Other => false,
+        };
+        let held = |(from, bytes): &(u64, Vec<u8>)| {
+            let start = usize::try_from(offset.checked_sub(*from)?).ok()?;
+            let bytes = bytes.get(start..start.checked_add(leaf.size as usize)?)?;
+            (tree::leaf(leaf.index / 2, bytes).hash == leaf.hash).then_some(())
+        };
+        let held = !sure && self.log.held.iter().any(|each| held(each).is_some());
+        Ok(if held { Look::Good } else { look })
+    }
+
+    /// Reads a block and compares it with its leaf.
+    fn look_at_data(&mut self, cx: &mut Cx<'_>, leaf: &Node, offset: u64) -> Result<Look, Error> {
         if leaf.size > limits::STORED_BLOCK_MAX {
             return Ok(Look::Other);
         }
