@@ -99,7 +99,7 @@ impl Hypercore {
         }
         self.key_pair = match &open.key_pair {
             Some(pair) => Some(pair.clone()),
-            None => header.key_pair.as_ref().and_then(stored_pair),
+            None => header.key_pair.as_ref().map_or(Ok(None), stored_pair)?,
         };
         self.auth = match manifest {
             Some(manifest) => {
@@ -194,6 +194,14 @@ impl Hypercore {
             }
         }
         self.bits.set(header.tree.length, u64::MAX, false);
+        // hypercore.155: the header says that this block was not here; an entry may have brought it since.
+        let missing = header.contiguous_length;
+        if missing < header.tree.length.min(kept)
+            && self.bits.get(missing)
+            && !self.is_there(cx, roots, missing)?
+        {
+            self.bits.set(missing, missing + 1, false);
+        }
         self.contiguous_length = self.bits.first_unset(0);
         Ok(())
     }
@@ -311,9 +319,14 @@ enum Replayed {
     },
 }
 
-/// The key pair of a header. None if there is no secret, or if it is not that of the public key.
-fn stored_pair(stored: &StoredKeys) -> Option<KeyPair> {
-    let seed: Key = stored.secret.get(..32)?.try_into().ok()?;
-    let pair = KeyPair::from_seed(seed);
-    (stored.public == pair.public).then_some(pair)
+/// The key pair of a header. None if there is no secret; `Corrupt` if it is not that of the public key, which can be
+/// where no checksum covers it. (hypercore.155)
+fn stored_pair(stored: &StoredKeys) -> Result<Option<KeyPair>, Error> {
+    let seed: Option<Key> = stored.secret.get(..32).and_then(|seed| seed.try_into().ok());
+    let Some(pair) = seed.map(KeyPair::from_seed) else { return Ok(None) };
+    if stored.public == pair.public {
+        Ok(Some(pair))
+    } else {
+        Err(Error::Corrupt("header: the secret key is not that of the public key"))
+    }
 }

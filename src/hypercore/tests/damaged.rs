@@ -160,6 +160,8 @@ fn look(disk: &RamDisk, whole: &RamDisk, model: &Model, what: &str) -> Found {
                     Ok(bytes) => same &= model.blocks.get(block as usize) == Some(&bytes),
                 }
             }
+            let contiguous = model.blocks.iter().take_while(|block| block.is_some()).count() as u64;
+            assert!(!same || core.contiguous_length() <= contiguous, "{what}: {}", core.contiguous_length());
             if core.fork() == model.fork && core.length() <= model.blocks.len() as u64 {
                 assert!(sound(&core), "{what}");
             }
@@ -240,6 +242,41 @@ fn each_lost_sector_is_found() {
             }
         }
     }
+}
+
+/// A bit of the block that is missing first, set by nobody: the contiguous length is not believed to be longer.
+// proves hypercore.155
+#[test]
+fn a_bit_where_the_header_says_none_is_not_believed() {
+    let mut bench = Bench::new();
+    let mut source = open(&mut bench).expect("opens");
+    let blocks: Vec<Vec<u8>> = (0..9_u8).map(|n| vec![n; 30]).collect();
+    bench.with(|cx| source.append(cx, &blocks)).expect("appends");
+    let wanted = Open { key: Some(*source.key()), ..Open::default() };
+    let mut copy = bench.with(|cx| Hypercore::open(cx, "copy", wanted.clone())).expect("opens");
+    for (block, tree) in [(None, true), (Some(0), false), (Some(1), false), (Some(4), false)] {
+        let heard = super::crash::change(&mut bench, &mut source, block, tree);
+        bench.with(|cx| copy.apply(cx, heard)).expect("is taken");
+    }
+    bench.with(|cx| copy.close(cx)).expect("closes");
+    bench.disk.rot("copy/bitfield", 2);
+    let copy = bench.with(|cx| Hypercore::open(cx, "copy", wanted)).expect("opens");
+    assert_eq!((copy.contiguous_length(), copy.has(2), copy.has(4)), (2, false, true));
+}
+
+/// A secret key outside a slot that rotted: it is said, instead of a core that cannot be written to.
+// proves hypercore.155
+#[test]
+fn a_rotten_secret_key_is_named() {
+    let (_, disk, _) = cores().swap_remove(2);
+    let header = disk.content("core/header").expect("lies outside").to_vec();
+    let secret = keys().secret_key();
+    let at = header.windows(32).position(|each| *each == secret[..32]).expect("the seed");
+    let mut bench = copy(&disk);
+    bench.disk.rot("core/header", 8 * at as u64);
+    let told = bench.with(|cx| Hypercore::open(cx, "core", Open::default())).err();
+    assert_eq!(told, Some(Error::Corrupt("header: the secret key is not that of the public key")));
+    assert!(open(&mut bench).is_ok_and(|core| core.writable()), "a key pair that is given does");
 }
 
 /// A file that is gone is named, and nothing is made in its place.
