@@ -91,7 +91,7 @@ fn cores() -> Vec<(&'static str, RamDisk, Model)> {
     let unflushed = closed.clone();
     closed.push(Op::Flush);
     let mut outside = closed.clone();
-    outside.insert(2, Op::Note(vec![8; 4500]));
+    outside.insert(3, Op::Note(vec![8; 4500]));
     outside.push(append(21, 24));
     let mut cut = closed.clone();
     cut.extend([Op::Truncate(13), append(40, 47)]);
@@ -268,11 +268,13 @@ fn a_bit_where_the_header_says_none_is_not_believed() {
 // proves hypercore.155
 #[test]
 fn a_rotten_secret_key_is_named() {
-    let (_, disk, _) = cores().swap_remove(2);
-    let header = disk.content("core/header").expect("lies outside").to_vec();
+    let mut bench = Bench::new();
+    let mut core = open(&mut bench).expect("opens");
+    act(&mut bench, &mut core, &Op::Note(vec![8; 4500])).expect("is kept");
+    bench.with(|cx| core.close(cx)).expect("closes");
+    let header = bench.disk.content("core/header").expect("lies outside").to_vec();
     let secret = keys().secret_key();
     let at = header.windows(32).position(|each| *each == secret[..32]).expect("the seed");
-    let mut bench = copy(&disk);
     bench.disk.rot("core/header", 8 * at as u64);
     let told = bench.with(|cx| Hypercore::open(cx, "core", Open::default())).err();
     assert_eq!(told, Some(Error::Corrupt("header: the secret key is not that of the public key")));
