@@ -141,7 +141,11 @@ impl Hypercore {
                 length: upgrade.length,
                 signature: upgrade.signature,
             }),
-            bitfield: block.as_ref().map(|(start, _)| BitfieldUpdate { drop: false, start: *start, length: 1 }),
+            bitfield: block.as_ref().map(|(start, _)| BitfieldUpdate {
+                drop: false,
+                start: *start,
+                length: 1,
+            }),
         };
         self.learn(cx, auth)?;
         if entry != Entry::default() {

@@ -1,5 +1,6 @@
 //! The file `journal` of a core: what changes wrote into `oplog` and `data`, once more and in place, so that one sync
-//! of one file that does not grow makes a change outlive a crash of the machine. Follows hypercore.152 to hypercore.154.
+//! of one file that does not grow makes a change outlive a crash of the machine. Follows hypercore.152 to
+//! hypercore.154.
 //!
 //! The four files of hypercore 10 are written as without it, and at once; only their syncs wait for the next flush. The
 //! journal is there only while a core is open, and after a crash until the core is opened again.
@@ -126,7 +127,7 @@ impl Journal {
         Ok(())
     }
 
-    /// If another header stands for all records now: they go, and those to come belong to it.
+    /// If another header stands for all records now: they go, and those to come belong to it. (hypercore.153)
     pub fn restart(&mut self, cx: &mut Cx<'_>, header: Key) {
         let (Phase::On { file, .. } | Phase::Full { file }) = self.phase else { return };
         if header == self.header {

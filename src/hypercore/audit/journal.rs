@@ -1,5 +1,6 @@
 //! The file `journal` as an audit sees it: the records of the header that counts, each with its checksum
-//! (hypercore.152). What the other files lack of them counts as there, since the next opening takes it up (hypercore.154).
+//! (hypercore.152). What the other files lack of them counts as there, since the next opening takes it up
+//! (hypercore.154).
 
 use super::log::{self, Log, Logged};
 use super::record::{self, Record};
