@@ -65,8 +65,9 @@ impl Hypercore {
             let Some(batch) = self.oplog.batch(record.at, &record.entries) else { break };
             let end = self.oplog.entry_bytes();
             if record.at > end {
-                // hypercore.151: these were safe before the first record was written. A copy is thrown back.
-                if header.key_pair.as_ref().is_some_and(|pair| !pair.secret.is_empty()) {
+                // hypercore.151: these were safe before the first record was written. A copy is thrown back. Who reads
+                // beside a writer may have read the oplog before the writer began its journal.
+                if !self.read_only && header.key_pair.as_ref().is_some_and(|pair| !pair.secret.is_empty()) {
                     return Err(Error::Corrupt("oplog: entries are lost that its journal follows"));
                 }
                 break;
