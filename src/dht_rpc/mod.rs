@@ -335,6 +335,8 @@ pub struct DhtRpc {
     firewalled: bool,
     ephemeral: bool,
     bootstrapped: bool,
+    /// Until then queries ask more than they need in an honest network. dht_rpc.99
+    wary_until: Time,
     destroyed: bool,
     online: bool,
     degraded: bool,
@@ -401,6 +403,7 @@ impl DhtRpc {
             firewalled: config.firewalled,
             ephemeral: true, // dht_rpc.76
             bootstrapped: false,
+            wary_until: Time::ZERO,
             destroyed: false,
             online: true,
             degraded: false,

@@ -15,6 +15,11 @@ impl Kind for WalkKind {
 }
 pub(super) type WalkId = Id<WalkKind>;
 
+/// Answers that it takes to judge, and results that are judged by them: those at the rim may rightly be left out.
+/// dht_rpc.99
+const JUDGES: usize = 8;
+const CORE: usize = 15;
+
 /// For whom a query runs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Asker {
@@ -31,6 +36,7 @@ struct Met {
     hops: u8,
     /// It was not answered within its first wait.
     late: bool,
+    asked: bool,
 }
 
 /// A node that may be asked.
@@ -86,6 +92,10 @@ pub(super) struct Walk {
     seen: BTreeMap<Addr, Met>,
     visits: usize,
     slowdown: bool,
+    /// Whether more are asked than would be needed if nobody lied. dht_rpc.99
+    pub wary: bool,
+    /// It became so when it was about to end: those that were left out are offered again.
+    again: bool,
 }
 
 impl Walk {
@@ -106,6 +116,8 @@ impl Walk {
             seen: BTreeMap::new(),
             visits: 0,
             slowdown: false,
+            wary: true,
+            again: false,
             query,
         };
         for addr in core::mem::take(&mut walk.query.start) {
@@ -113,7 +125,8 @@ impl Walk {
                 && walk.seen.len() < limits::DHT_QUERY_SEEN_MAX
                 && !walk.seen.contains_key(&addr)
             {
-                walk.seen.insert(addr, Met { state: Seen::Open(Vec::new()), hops: 0, late: false });
+                walk.seen
+                    .insert(addr, Met { state: Seen::Open(Vec::new()), hops: 0, late: false, asked: false });
                 walk.given.push_back((distance(&node_id(addr), &walk.query.target), addr)); // dht_rpc.63
             }
         }
@@ -137,9 +150,31 @@ impl Walk {
     /// Offers a node of the routing table, or one to begin with, which will be asked. `id` is its id, as it was made
     /// out before. (dht_rpc.95)
     pub fn offer_known(&mut self, addr: Addr, id: &Key) {
-        if !self.query.only_start && addr.port != 0 && !self.seen.contains_key(&addr) {
-            self.remember(addr, distance(id, &self.query.target), None, true);
+        if !self.query.only_start
+            && addr.port != 0
+            && self.seen.get(&addr).is_none_or(|met| self.again && !met.asked)
+        {
+            self.remember(addr, distance(id, &self.query.target), None, self.wary);
         }
+    }
+
+    /// From now on more are asked. False: they were all along. dht_rpc.99
+    pub fn grow_wary(&mut self) -> bool {
+        self.again = !core::mem::replace(&mut self.wary, true);
+        self.again
+    }
+
+    /// Whether those who answered contradict each other: one of the closest is named by few of the others, though it
+    /// answers. In an honest network who is close to a target knows nearly all who are. dht_rpc.99
+    pub fn shows_lies(&self) -> bool {
+        let full = |reply: &&Reply| reply.closer.len() >= K - 1;
+        let namers: Vec<&Reply> = self.closest.iter().map(|(_, reply)| reply).filter(full).collect();
+        let hidden = |addr: Addr| {
+            let others = namers.iter().filter(|reply| reply.from != addr).count();
+            let named = namers.iter().filter(|reply| reply.closer.contains(&addr)).count();
+            others >= JUDGES && named * 2 < others
+        };
+        self.trust.is_deceived() || self.closest.iter().take(CORE).any(|(_, reply)| hidden(reply.from))
     }
 
     /// Somebody named a node. True if it is known to be down. `Err`: it is new. (dht_rpc.65)
@@ -163,7 +198,7 @@ impl Walk {
         if (must || self.is_closer(&distance)) && self.seen.len() < limits::DHT_QUERY_SEEN_MAX {
             let hops = referrer.map_or(0, |referrer| self.hops_to(referrer).saturating_add(1));
             let state = Seen::Open(referrer.into_iter().collect());
-            self.seen.insert(addr, Met { state, hops, late: false });
+            self.seen.insert(addr, Met { state, hops, late: false, asked: false });
             self.pending.insert(distance, Candidate { addr, must });
         }
     }
@@ -188,7 +223,11 @@ impl Walk {
         fresh.dedup();
         let own = distance(&reply.id.unwrap_or_else(|| node_id(reply.from)), &self.query.target);
         // Whoever is met first decides what we shall know.
-        let followed = if self.asker == Asker::Bootstrap { K } else { FOLLOWED };
+        let followed = match self.asker {
+            Asker::Bootstrap => K,
+            Asker::User(_) | Asker::Refresh if self.wary => FOLLOWED,
+            Asker::User(_) | Asker::Refresh => 0,
+        };
         for (nth, (distance, addr)) in fresh.into_iter().enumerate() {
             self.remember(addr, distance, Some(reply.from), nth < followed && distance < own);
         }
@@ -297,6 +336,9 @@ impl Walk {
             Some((_, addr)) => addr,
             None => self.next_named().and_then(|distance| self.pending.remove(&distance))?.addr,
         };
+        if let Some(met) = self.seen.get_mut(&addr) {
+            met.asked = true;
+        }
         if let Some(Met { state: Seen::Open(referrers), hops: 1.., .. }) = self.seen.get(&addr) {
             self.trust.asked(addr, referrers);
         }
@@ -356,7 +398,7 @@ impl Walk {
 
     fn mark(&mut self, addr: Addr, state: Seen) -> Option<Seen> {
         let (hops, late) = self.seen.get(&addr).map_or((0, false), |met| (met.hops, met.late));
-        self.seen.insert(addr, Met { state, hops, late }).map(|met| met.state)
+        self.seen.insert(addr, Met { state, hops, late, asked: true }).map(|met| met.state)
     }
 
     /// How many answers led to a node: none to those of the routing table.

@@ -91,6 +91,11 @@ impl Trust {
         self.hosts.get(&addr.ip).is_some_and(|host| host.asked >= UNHEARD && !host.heard)
     }
 
+    /// Whether somebody named several that do not answer, and hardly any that do. dht_rpc.99
+    pub fn is_deceived(&self) -> bool {
+        self.named_by.values().any(|tally| tally.doubt() >= 2 * DOUBTED)
+    }
+
     /// Whether so few answer that it is not worth going on. dht_rpc.98
     pub fn is_lost_cause(&self) -> bool {
         self.missing >= self.answered + LOST_CAUSE

@@ -6,7 +6,7 @@ use super::table::{K, node_id};
 use super::told::Command;
 use super::{DhtRpc, Event, Lost, QueryError, is_among};
 use crate::base::hex::Short;
-use crate::base::{Addr, Cx, Key, trace};
+use crate::base::{Addr, Cx, Key, Span, trace};
 use crate::wire;
 use crate::wire::dht_rpc::{AddressValue, Ask, DOWN_HINT, OK, Query, Reply};
 
@@ -17,6 +17,10 @@ const APART: usize = 10;
 /// A table of less knows its own neighbourhood and little else. dht_rpc.95
 const YOUNG: usize = 3 * K;
 
+/// Since somebody was seen to lie, and since a bootstrap began, a node asks more. dht_rpc.99
+const WARY: Span = Span::from_secs(3600);
+const WARY_FIRST: Span = Span::from_secs(120);
+
 impl DhtRpc {
     pub(super) fn start_walk(&mut self, cx: &mut Cx<'_>, asker: Asker, query: Query) -> WalkId {
         self.stats.queries += 1;
@@ -25,7 +29,12 @@ impl DhtRpc {
             Asker::Bootstrap | Asker::Refresh => self.background_concurrency(),
         };
         let (said, target) = (Command(query.internal, query.command), query.target);
-        let id = self.walks.insert(Walk::new(asker, query, concurrency));
+        if asker == Asker::Bootstrap {
+            self.wary_until = self.wary_until.max(cx.now + WARY_FIRST);
+        }
+        let mut walk = Walk::new(asker, query, concurrency);
+        walk.wary = asker == Asker::Bootstrap || cx.now < self.wary_until || self.table.len() < YOUNG;
+        let id = self.walks.insert(walk);
         let target = Short(&target);
         trace!(cx, State, "dht_rpc", id: id, rule: "dht_rpc.61", "begins: {said} towards {target}, for {asker}");
         // dht_rpc.62
@@ -77,6 +86,7 @@ impl DhtRpc {
         while let Some(walk) = self.walks.get_mut(id) {
             match walk.step() {
                 Step::Wait => return,
+                Step::Flush if self.grows_wary(cx, id) => {}
                 Step::Flush => return self.flush(cx, id),
                 Step::FromTable => {
                     trace!(cx, Step, "dht_rpc", id: id, rule: "dht_rpc.70", "goes on with the table");
@@ -93,6 +103,21 @@ impl DhtRpc {
             walk.from_table = true;
         }
         self.fill(cx, id);
+    }
+
+    /// Whether what a query has learned makes it ask more before it is over. dht_rpc.99
+    fn grows_wary(&mut self, cx: &mut Cx<'_>, id: WalkId) -> bool {
+        let Some(walk) = self.walks.get_mut(id) else { return false };
+        if !walk.shows_lies() {
+            return false;
+        }
+        self.wary_until = self.wary_until.max(cx.now + WARY);
+        if !walk.grow_wary() {
+            return false;
+        }
+        trace!(cx, Step, "dht_rpc", id: id, rule: "dht_rpc.99", "somebody lies: asks more");
+        self.fill(cx, id);
+        true
     }
 
     fn visit(&mut self, cx: &mut Cx<'_>, id: WalkId, addr: Addr) {

@@ -258,6 +258,40 @@ fn referrers_hear_of_dead_nodes() {
     assert!(!hints.contains(&dead));
 }
 
+/// Twenty that name each other agree. Where fifteen of them name each other only, and the five others everybody,
+/// somebody lies.
+// proves dht_rpc.99
+#[test]
+fn nodes_that_hide_others_are_seen_to_lie() {
+    let target = [0; 32];
+    let mut all: Vec<Addr> = (0..200).map(|n| Addr::new([10, 1, 0, n], 9)).collect();
+    all.sort_by_key(|addr| distance(&node_id(*addr), &target));
+    let (near, far) = all.split_at(20);
+    for lie in [false, true] {
+        let mut walk = Walk::new(Asker::User(Tag(1)), Query::new(target, STORE, None), 10);
+        for (n, &from) in near.iter().enumerate() {
+            // Those that are hidden stand among those that hide them.
+            let honest = |n: usize| !lie || n.is_multiple_of(4);
+            let named = |m: &usize| *m != n && (honest(n) || !honest(*m));
+            let mut closer: Vec<Addr> = (0..20).filter(named).map(|m| near[m]).collect();
+            closer.extend(far.iter().take(20 - closer.len()));
+            let reply = Reply {
+                from,
+                to: Addr::loopback(1),
+                socket: SocketId::SERVER,
+                id: Some(node_id(from)),
+                token: None,
+                closer,
+                error: OK,
+                value: None,
+                rtt: Span::ZERO,
+            };
+            walk.answered(&reply, |_| false);
+        }
+        assert_eq!(walk.shows_lies(), lie);
+    }
+}
+
 /// pitfalls 3.12: at most fifty hints in five seconds. proves dht_rpc.72
 #[test]
 fn down_hints_are_limited() {
