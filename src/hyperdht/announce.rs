@@ -1,11 +1,23 @@
-//! How a server is found: its key is announced to the three nodes closest to the key's hash, which then relay
-//! handshakes to it; they are pinged, and replaced when they fall silent. Follows hyperdht.51 to hyperdht.58.
+//! How a server is found: its key is announced to the nodes closest to the key's hash, which then relay handshakes to
+//! it; the nearest are pinged, and replaced when they fall silent. Follows hyperdht.51 to hyperdht.58 and hyperdht.161
+//! to hyperdht.164.
 
+use super::lookup::{Storing, Unsigned};
 use super::*;
 use crate::wire::hyperdht::{RelayInfo, command};
 
-/// Nodes that are announced to. hyperdht.51
-const RELAYS: usize = 3;
+/// Nodes that are announced to: all that keep what belongs to a target. hyperdht.161
+pub(super) const RELAYS: usize = 20;
+/// Those of them that are watched, and named to callers: the closest that took it. hyperdht.51, hyperdht.57
+const NEAR: usize = 3;
+/// The others are pinged every so many rounds, which keeps a NAT open to them. hyperdht.162
+const FAR_ROUNDS: u32 = 8;
+/// So many announcements may follow on what relays say before they are spaced out, and rounds until that is forgotten.
+/// hyperdht.164
+const HASTY: u32 = 3;
+const CALM: u32 = 20;
+/// The longest wait of those. hyperdht.164
+const HASTY_MAX: Span = Span::from_secs(96);
 /// Between two rounds of pings, and rounds until the next announcement. hyperdht.52
 const PING: Span = Span::from_secs(3);
 const ROUNDS: u32 = 100;
@@ -26,8 +38,8 @@ pub struct Announcer {
     generations: [BTreeSet<Addr>; 3],
     /// Relays of this cycle, so far.
     taken: Vec<RelayInfo>,
-    /// Relays, and how they see us, as callers are told. pitfalls 6.8: of the last whole cycle.
-    pub relays: Vec<RelayInfo>,
+    /// Relays, and how they see us, the closest first. pitfalls 6.8: of the last cycle that got so far.
+    relays: Vec<RelayInfo>,
     pub relay_addresses: Vec<Addr>,
     /// The closest nodes of the last cycle; the next walk begins there. pitfalls 6.9
     closest: Vec<Addr>,
@@ -36,6 +48,8 @@ pub struct Announcer {
     refresh: bool,
     listening: bool,
     retry: Span,
+    /// Announcements, one soon after the other, for what relays said. hyperdht.164
+    hasty: u32,
 }
 
 #[derive(Debug)]
@@ -43,13 +57,18 @@ enum Phase {
     /// For the routing table, the network, or the time of the next try.
     Waiting,
     Finding,
+    /// `near`: the closest, as long as they have not answered.
     Announcing {
         pending: usize,
+        near: Vec<Addr>,
     },
     Resting,
     Pinging {
         pending: usize,
+        /// Of the closest.
         alive: usize,
+        /// One sees us elsewhere.
+        moved: bool,
     },
     Stopping {
         pending: usize,
@@ -84,6 +103,7 @@ impl Announcer {
             refresh: false,
             listening: false,
             retry: RETRY,
+            hasty: 0,
         }
     }
 
@@ -102,6 +122,37 @@ impl Announcer {
     pub fn is_relay(&self, addr: Addr) -> bool {
         self.generations.iter().any(|relays| relays.contains(&addr))
             || self.taken.iter().any(|info| info.relay == addr)
+    }
+
+    /// The relays that a caller is told of who came through `from`: that one, as it led here, and the closest; and
+    /// where it may begin the next time. hyperdht.57, hyperdht.163
+    pub fn told(&self, from: Addr, remote: Option<Addr>) -> (Vec<RelayInfo>, Vec<Addr>) {
+        let through = self.taken.iter().chain(&self.relays).find(|info| info.relay == from);
+        let others = self.relays.iter().filter(|info| info.relay != from);
+        let relays: Vec<RelayInfo> = through.into_iter().chain(others).take(NEAR).copied().collect();
+        let addresses =
+            remote.into_iter().chain(relays.iter().map(|info| info.relay)).take(OFFERED).collect();
+        (relays, addresses)
+    }
+
+    /// What has been taken so far holds from now on. hyperdht.57
+    fn adopt(&mut self, remote: Option<Addr>) {
+        let rank = |info: &RelayInfo| self.closest.iter().position(|addr| *addr == info.relay);
+        self.relays = self.taken.clone();
+        self.relays.sort_by_key(rank);
+        let relays = self.relays.iter().map(|info| info.relay);
+        self.relay_addresses = remote.into_iter().chain(relays).take(OFFERED).collect();
+    }
+
+    /// How long to wait before the next announcement that a relay gives cause for. hyperdht.164
+    pub(super) fn spaced(&mut self) -> Span {
+        if self.rounds >= CALM {
+            self.hasty = 0;
+        }
+        let over = self.hasty.saturating_sub(HASTY).min(6);
+        let free = self.hasty < HASTY;
+        self.hasty += 1;
+        if free { Span::ZERO } else { (PING * (1 << over)).min(HASTY_MAX) }
     }
 }
 
@@ -166,6 +217,7 @@ impl HyperDht {
             | Purpose::RelayPing { server: s, .. } => *s == server,
             _ => false,
         });
+        self.unsigned.retain(|unsigned| unsigned.server() != Some(server));
         self.try_later(cx, server);
     }
 
@@ -192,29 +244,41 @@ impl HyperDht {
         if !closest.is_empty() {
             record.announcer.closest = closest.iter().map(|reply| reply.from).collect();
         }
-        let mut asks = Vec::new();
-        for reply in closest.iter().filter(|reply| reply.error == 0).take(RELAYS) {
-            let (Some(token), Some(id)) = (reply.token, reply.id) else { continue };
-            // hyperdht.50, pitfalls 6.1 and 6.2: signed for that node, and without relays.
-            let pair = &record.options.key_pair;
-            let value = signed_announce(command::ANNOUNCE, pair, &record.target, &id, &token, Vec::new());
-            let ask = Ask {
-                target: Some(record.target),
-                token: Some(token),
-                value: Some(value),
-                ..Ask::new(reply.from, command::ANNOUNCE)
-            };
-            asks.push((Purpose::Announce { server, relay: reply.from, peer: reply.to }, ask));
-        }
-        record.announcer.phase = Phase::Announcing { pending: asks.len() };
-        trace!(cx, State, "hyperdht", id: server, rule: "hyperdht.50", "announces to {} nodes", asks.len());
-        let none = asks.is_empty();
-        for (purpose, ask) in asks {
-            self.ask(purpose, ask);
-        }
-        if none {
+        // hyperdht.50, pitfalls 6.1 and 6.2: each is signed for its node, without relays.
+        let most = self.config.announce_to.unwrap_or(RELAYS).clamp(1, RELAYS);
+        let taking = closest.iter().filter(|reply| reply.error == 0);
+        let storing: Vec<(Storing, Addr)> =
+            taking.filter_map(|reply| Some((Storing::of(reply)?, reply.to))).take(most).collect();
+        let near = storing.iter().take(NEAR).map(|(storing, _)| storing.node).collect();
+        record.announcer.phase = Phase::Announcing { pending: storing.len(), near };
+        let count = storing.len();
+        trace!(cx, State, "hyperdht", id: server, rule: "hyperdht.50", "announces to {count} nodes");
+        let unsigned = storing.into_iter().map(|(storing, seen)| Unsigned::Server { server, storing, seen });
+        self.unsigned.extend(unsigned);
+        if count == 0 {
             self.announced(cx, server);
         }
+    }
+
+    /// What the next of the nodes is asked; `None`: it is not wanted any more.
+    pub(super) fn signed_for(
+        &self,
+        server: ServerId,
+        storing: &Storing,
+        seen: Addr,
+    ) -> Option<(Purpose, Ask)> {
+        let record = self.servers.get(server)?;
+        let Phase::Announcing { .. } = record.announcer.phase else { return None };
+        let Storing { node, id, token } = storing;
+        let pair = &record.options.key_pair;
+        let value = signed_announce(command::ANNOUNCE, pair, &record.target, id, token, Vec::new());
+        let ask = Ask {
+            target: Some(record.target),
+            token: Some(*token),
+            value: Some(value),
+            ..Ask::new(*node, command::ANNOUNCE)
+        };
+        Some((Purpose::Announce { server, relay: *node, peer: seen }, ask))
     }
 
     pub(super) fn announce_answered(
@@ -225,12 +289,21 @@ impl HyperDht {
         peer: Addr,
         result: Result<Reply, ()>,
     ) {
+        let remote = self.status.remote;
         let Some(announcer) = self.announcer(server) else { return };
-        let Phase::Announcing { pending } = &mut announcer.phase else { return };
+        let Phase::Announcing { pending, near } = &mut announcer.phase else { return };
         *pending -= 1;
         let last = *pending == 0;
+        near.retain(|addr| *addr != relay);
+        let enough = near.is_empty();
         if result.is_ok_and(|reply| reply.error == 0) {
             announcer.taken.push(RelayInfo { relay, peer });
+        }
+        // hyperdht.54: those that are far do not hold it up.
+        if enough && !last && !announcer.listening && !announcer.taken.is_empty() {
+            announcer.adopt(remote);
+            announcer.listening = true;
+            self.events.push_back(Event::Listening { server });
         }
         if last {
             self.announced(cx, server);
@@ -252,13 +325,11 @@ impl HyperDht {
             return self.try_later(cx, server);
         }
         announcer.retry = RETRY;
-        announcer.relays = core::mem::take(&mut announcer.taken);
+        announcer.adopt(remote);
+        announcer.taken.clear();
         let newest = announcer.relays.iter().map(|info| info.relay).collect();
         let [newer, older, oldest] = &mut announcer.generations;
         *oldest = core::mem::replace(older, core::mem::replace(newer, newest));
-        // hyperdht.57
-        let relays = announcer.relays.iter().map(|info| info.relay);
-        announcer.relay_addresses = remote.into_iter().chain(relays).take(OFFERED).collect();
         let [newer, older, _] = &announcer.generations;
         let left: Vec<Addr> = older.difference(newer).copied().collect();
         announcer.phase = Phase::Resting;
@@ -286,12 +357,15 @@ impl HyperDht {
         self.timers.set(Timer::Announce(server), cx.now + wait);
     }
 
-    /// hyperdht.52
+    /// hyperdht.52, hyperdht.162
     fn ping_relays(&mut self, cx: &mut Cx<'_>, server: ServerId) {
+        let firewalled = self.status.remote.is_none();
         let Some(announcer) = self.announcer(server) else { return };
         announcer.rounds += 1;
-        let relays: Vec<Addr> = announcer.generations[0].iter().copied().collect();
-        announcer.phase = Phase::Pinging { pending: relays.len(), alive: 0 };
+        let all = firewalled && announcer.rounds.is_multiple_of(FAR_ROUNDS);
+        let most = if all { RELAYS } else { NEAR };
+        let relays: Vec<Addr> = announcer.relays.iter().take(most).map(|info| info.relay).collect();
+        announcer.phase = Phase::Pinging { pending: relays.len(), alive: 0, moved: false };
         self.timers.set(Timer::AnnounceStuck(server), cx.now + STUCK);
         for relay in relays {
             self.ask(Purpose::RelayPing { server, relay }, Ask::internal(relay, wire::dht_rpc::PING));
@@ -306,24 +380,28 @@ impl HyperDht {
         result: Result<Reply, ()>,
     ) {
         let Some(announcer) = self.announcer(server) else { return };
-        let Phase::Pinging { pending, alive } = &mut announcer.phase else { return };
+        let Phase::Pinging { pending, alive, moved } = &mut announcer.phase else { return };
         *pending -= 1;
-        if let Ok(reply) = result {
-            *alive += 1;
+        let known = announcer.relays.iter().position(|info| info.relay == relay);
+        if let (Ok(reply), Some(nth)) = (result, known) {
+            *alive += usize::from(nth < NEAR);
             // pitfalls 6.10: the relay sees us elsewhere, what it keeps of us is void.
-            let seen = announcer.relays.iter().find(|info| info.relay == relay);
-            announcer.refresh |= seen.is_some_and(|info| info.peer != reply.to);
+            *moved |= announcer.relays[nth].peer != reply.to;
         }
         if *pending > 0 {
             return;
         }
-        let wanted = announcer.generations[0].len().min(RELAYS);
-        let alive = *alive;
-        announcer.refresh |= alive < wanted;
+        let wanted = announcer.relays.len().min(NEAR);
+        let (alive, lost) = (*alive, *moved || *alive < wanted);
+        let wait = match (announcer.refresh, lost) {
+            (true, _) => Span::ZERO,
+            (false, true) => announcer.spaced(),
+            (false, false) => PING,
+        };
+        announcer.refresh |= lost;
         let again = if announcer.refresh { ", announces again" } else { "" };
         trace!(cx, Step, "hyperdht", id: server, rule: "hyperdht.52", "{alive} of {wanted} relays answer{again}");
         announcer.phase = Phase::Resting;
-        let wait = if announcer.refresh { Span::ZERO } else { PING };
         self.timers.clear(Timer::AnnounceStuck(server));
         self.timers.set(Timer::Announce(server), cx.now + wait);
     }
@@ -379,6 +457,7 @@ impl HyperDht {
             Purpose::WithdrawFind(withdrawal) => withdrawal.server == server,
             _ => false,
         });
+        self.unsigned.retain(|unsigned| unsigned.server() != Some(server));
         self.timers.clear(Timer::Announce(server));
         self.timers.clear(Timer::AnnounceStuck(server));
         let online = self.online;

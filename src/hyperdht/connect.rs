@@ -20,6 +20,8 @@ const PARALLEL_KNOWN: usize = 3;
 const PARALLEL: usize = 2;
 /// What is known beforehand has so long before a walk begins beside it. hyperdht.98
 const HEAD_START: Span = Span::from_millis(250);
+/// An answer that takes longer does not hold up the next of those that were found. hyperdht.165
+const LATE: Span = Span::from_millis(250);
 /// Of the connection to a blind relay. blind_relay.21
 pub const RELAY_KEEP_ALIVE: Span = Span::from_secs(5);
 
@@ -74,6 +76,11 @@ pub struct Client {
     through: Option<RelayThrough>,
     /// Relays that were asked.
     pub(super) tried: Vec<Addr>,
+    /// Relays that handshakes came through and rounds did not, what failed first, and others that may lead to the
+    /// server. hyperdht.166
+    pub(super) misled: Vec<Addr>,
+    pub(super) failure: Option<ConnectError>,
+    pub(super) spare: BTreeSet<(Key, Addr)>,
     pub(super) begun: Time,
     pub(super) phase: Phase,
 }
@@ -97,12 +104,14 @@ pub(super) struct Finding {
     request: Option<Vec<u8>>,
     /// Relays known beforehand, asked one after the other.
     candidates: VecDeque<Addr>,
-    /// All of those, to skip them among the found ones.
+    /// All of those, and of the found ones those that were asked: to skip them among the found ones.
     known: Vec<Addr>,
     /// Where the server was reached the last time. hyperdht.97
     route: Option<Route>,
-    /// Found, and waiting for a free place.
-    waiting: VecDeque<Addr>,
+    /// Found, and waiting for a free place: the closest first. hyperdht.165
+    waiting: BTreeSet<(Key, Addr)>,
+    /// Those of them that were asked and have not answered.
+    open: BTreeSet<(Key, Addr)>,
     pub(super) asking: usize,
     parallel: usize,
     query: Option<Tag>,
@@ -112,6 +121,8 @@ pub(super) struct Finding {
     head_start: bool,
     /// Found relays that were asked (those known beforehand not counted).
     attempts: usize,
+    /// None of those found is asked before the walk is over: the order counts. hyperdht.166
+    patient: bool,
 }
 
 #[derive(Debug)]
@@ -144,14 +155,28 @@ impl Finding {
             candidates: known.iter().copied().collect(),
             known,
             route: None,
-            waiting: VecDeque::new(),
+            waiting: BTreeSet::new(),
+            open: BTreeSet::new(),
             asking: 0,
             parallel,
             query: None,
             walks,
             head_start,
             attempts: 0,
+            patient: false,
         }
+    }
+}
+
+impl Finding {
+    /// Begins anew with what was found before, leaving out `known`. hyperdht.166
+    pub(super) fn again(
+        noise: Noise,
+        known: Vec<Addr>,
+        waiting: BTreeSet<(Key, Addr)>,
+        patient: bool,
+    ) -> Finding {
+        Finding { known, waiting, patient, ..Finding::new(noise, Vec::new(), false) }
     }
 }
 
@@ -189,6 +214,9 @@ impl HyperDht {
             options,
             told_open: false,
             tried: Vec::new(),
+            misled: Vec::new(),
+            failure: None,
+            spare: BTreeSet::new(),
             begun: cx.now,
             phase: Phase::Finding(Box::new(finding)),
         };
@@ -251,13 +279,19 @@ impl HyperDht {
 
     /// Goes on with finding: ask relays that wait, begin the next walk, or give up. hyperdht.13, hyperdht.14
     pub(super) fn find(&mut self, cx: &mut Cx<'_>, conn: ConnId) {
+        if self.finding(conn).is_some_and(|finding| finding.patient) {
+            return self.walk_first(conn);
+        }
         while let Some(finding) = self.finding(conn) {
             if finding.asking >= finding.parallel {
                 return;
             }
-            let Some(relay) = finding.waiting.pop_front() else { break };
+            let Some((far, relay)) = finding.waiting.pop_first() else { break };
+            finding.open.insert((far, relay));
             finding.asking += 1;
             finding.attempts += 1;
+            finding.known.push(relay);
+            self.timers.set(Timer::Late(conn), cx.now + LATE);
             self.shake_hands(cx, conn, relay, false);
         }
         let bootstrapped = self.bootstrapped;
@@ -289,8 +323,24 @@ impl HyperDht {
         }
     }
 
+    /// hyperdht.166
+    fn walk_first(&mut self, conn: ConnId) {
+        let Some(client) = self.client(conn) else { return };
+        let target = client.target;
+        let Phase::Finding(finding) = &mut client.phase else { return };
+        if finding.query.is_some() {
+            return;
+        }
+        finding.walks = 0;
+        let query = Query { sends: 4, ..Query::new(target, command::FIND_PEER, None) };
+        let tag = self.query(Purpose::FindPeer(conn), query);
+        if let Some(finding) = self.finding(conn) {
+            finding.query = Some(tag);
+        }
+    }
+
     pub(super) fn peer_found(&mut self, cx: &mut Cx<'_>, conn: ConnId, reply: &Reply) {
-        let Some(key) = self.client(conn).map(|client| client.key) else { return };
+        let Some((key, target)) = self.client(conn).map(|client| (client.key, client.target)) else { return };
         let Some(finding) = self.finding(conn) else { return };
         let Some(value) = &reply.value else { return };
         // hyperdht.150
@@ -298,17 +348,29 @@ impl HyperDht {
         if reply.error != 0 || !named || reply.from.port == 0 {
             return;
         }
-        if finding.known.contains(&reply.from) || finding.known.len() >= limits::HYPERDHT_RELAYS_TRIED {
+        if finding.known.contains(&reply.from) {
             return;
         }
-        finding.known.push(reply.from);
-        finding.waiting.push_back(reply.from);
+        let far = reply.id.map_or([0xff; 32], |id| core::array::from_fn(|n| id[n] ^ target[n]));
+        finding.waiting.insert((far, reply.from));
+        while finding.known.len() + finding.waiting.len() > limits::HYPERDHT_RELAYS_TRIED {
+            if finding.waiting.pop_last().is_none() {
+                break;
+            }
+        }
+        self.find(cx, conn);
+    }
+
+    /// Nobody has answered for a while: the next is asked beside those. hyperdht.165
+    pub(super) fn widen(&mut self, cx: &mut Cx<'_>, conn: ConnId) {
+        let Some(finding) = self.finding(conn) else { return };
+        finding.parallel = finding.parallel.max(finding.asking + 1);
         self.find(cx, conn);
     }
 
     pub(super) fn find_ended(&mut self, cx: &mut Cx<'_>, conn: ConnId) {
         let Some(finding) = self.finding(conn) else { return };
-        finding.query = None;
+        (finding.query, finding.patient) = (None, false);
         self.find(cx, conn);
     }
 
@@ -390,6 +452,7 @@ impl HyperDht {
     ) {
         let Some(finding) = self.finding(conn) else { return };
         finding.asking -= 1;
+        finding.open.retain(|(_, addr)| *addr != relay);
         let answer = result.ok().and_then(|reply| {
             let payload = read_answer(finding.noise.as_mut()?, relay, &reply)?;
             Some((payload, reply))
@@ -425,11 +488,14 @@ impl HyperDht {
             matches!(purpose, Purpose::FindPeer(c) | Purpose::Handshake { conn: c, .. } if *c == conn)
         });
         self.timers.clear(Timer::Walk(conn));
+        self.timers.clear(Timer::Late(conn));
         let Some(client) = self.client(conn) else { return };
         let (local_connection, told_open) = (client.options.local_connection, client.told_open);
         let target = client.target;
         let Phase::Finding(finding) = &mut client.phase else { return };
         let route = finding.route;
+        client.spare = core::mem::take(&mut finding.waiting);
+        client.spare.append(&mut finding.open);
         let noise = finding.noise.take().inspect(|noise| noise.log(cx.trace)); // key_log.4
         let Some(keys) = noise.and_then(|noise| noise.finish().ok()) else {
             return self.fail_client(conn, ConnectError::HandshakeInvalid);
@@ -667,6 +733,12 @@ impl HyperDht {
         if self.is_relayed(conn) {
             return self.settle_for_relay(conn);
         }
+        let unheard = matches!(
+            why,
+            ConnectError::PeerNotFound | ConnectError::PeerConnectionFailed | ConnectError::TimedOut
+        );
+        let first = self.client(conn).and_then(|client| client.failure).filter(|_| unheard);
+        let why = first.unwrap_or(why); // hyperdht.166
         self.end_client_work(conn, None);
         if self.asks_relay(conn)
             && let Some(answered) = self.reached(conn)
@@ -687,6 +759,7 @@ impl HyperDht {
         self.timers.clear(Timer::Attempt(conn));
         self.timers.clear(Timer::Client(conn));
         self.timers.clear(Timer::Walk(conn));
+        self.timers.clear(Timer::Late(conn));
         self.cancel(|purpose| match purpose {
             Purpose::FindPeer(c)
             | Purpose::Handshake { conn: c, .. }

@@ -14,9 +14,13 @@ const PATIENCE: Span = Span::from_secs(180);
 pub(super) const KEPT: Span = Span::from_secs(90);
 
 impl HyperDht {
-    /// Before the client looks again. False: it has waited long enough. hyperdht.136, hyperdht.137
+    /// Before the client looks again. False: it has waited long enough. hyperdht.136, hyperdht.137, hyperdht.168
     pub(super) fn wait_for_turn(&mut self, cx: &mut Cx<'_>, conn: ConnId) -> bool {
-        let wait = WAIT + Span::from_micros(cx.entropy.below(WAIT.as_micros()));
+        let (least, drawn) = match self.rest_after_search(cx.now) {
+            Some(rest) => (rest, SECOND),
+            None => (WAIT, WAIT),
+        };
+        let wait = least + Span::from_micros(cx.entropy.below(drawn.as_micros()));
         let again = cx.now + wait;
         let Some(client) = self.client(conn) else { return false };
         if again > client.begun + PATIENCE {
@@ -48,6 +52,38 @@ impl HyperDht {
         if let Some(client) = self.client(conn) {
             client.phase = Phase::Waiting { relay };
         }
+    }
+
+    /// A relay that the handshake came through does not pass rounds on, or not the server's: another one may.
+    /// hyperdht.166
+    pub(super) fn other_way(&mut self, cx: &mut Cx<'_>, conn: ConnId, why: ConnectError) {
+        let has_relay = self.has_relay(conn);
+        let deadline = self.timers.get(Timer::Attempt(conn));
+        let Some(answered) = self.reached(conn) else { return };
+        let (lan, relay) = (answered.lan, answered.relay);
+        let Some(client) = self.client(conn) else { return };
+        if lan || has_relay || client.misled.len() >= limits::HYPERDHT_RELAYS_TRIED {
+            return self.fail_path(conn, why);
+        }
+        trace!(
+            cx, State, "hyperdht", id: conn, peer: relay, rule: "hyperdht.166", "misled by it, looks for another"
+        );
+        client.failure.get_or_insert(why);
+        client.misled.push(relay);
+        let known = client.misled.clone();
+        let waiting = core::mem::take(&mut client.spare);
+        let (key, options) = (client.key, client.options.clone());
+        self.end_client_work(conn, None);
+        if let Some(deadline) = deadline {
+            self.timers.set(Timer::Attempt(conn), deadline);
+        }
+        let noise = self.first_message(cx, &key, &options);
+        if let Some(client) = self.client(conn) {
+            let first = known.len() == 1;
+            let finding = Finding::again(noise, known, waiting, first);
+            client.phase = Phase::Finding(Box::new(finding));
+        }
+        self.find(cx, conn);
     }
 
     /// hyperdht.137

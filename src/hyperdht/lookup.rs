@@ -31,9 +31,37 @@ pub struct Lookup {
 /// A node that is to keep an announcement, by what is signed for it. (hyperdht.50)
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Storing {
-    node: Addr,
-    id: Key,
-    token: Key,
+    pub(super) node: Addr,
+    pub(super) id: Key,
+    pub(super) token: Key,
+}
+
+impl Storing {
+    /// One that gave no token, or has no id, keeps nothing.
+    pub(super) fn of(reply: &Reply) -> Option<Storing> {
+        Some(Storing { node: reply.from, id: reply.id?, token: reply.token? })
+    }
+}
+
+/// An announcement that is signed when it is asked for.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Unsigned {
+    Lookup(LookupId, Storing),
+    /// Of a server's own key, to a node that sees us at `seen`.
+    Server {
+        server: ServerId,
+        storing: Storing,
+        seen: Addr,
+    },
+}
+
+impl Unsigned {
+    pub(super) fn server(&self) -> Option<ServerId> {
+        match self {
+            Unsigned::Lookup(..) => None,
+            Unsigned::Server { server, .. } => Some(*server),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -256,9 +284,7 @@ impl HyperDht {
         let mut asks = Vec::new();
         if let What::Announce { .. } = &lookup.what {
             let taking = closest.iter().filter(|reply| reply.error == 0);
-            lookup.storing = taking
-                .filter_map(|reply| Some(Storing { node: reply.from, id: reply.id?, token: reply.token? }))
-                .collect();
+            lookup.storing = taking.filter_map(Storing::of).collect();
         }
         if let What::Store { command, value } = &lookup.what {
             asks =
@@ -310,7 +336,7 @@ impl HyperDht {
         let storing = core::mem::take(&mut lookup.storing);
         if !storing.is_empty() {
             lookup.pending = storing.len();
-            self.unsigned.extend(storing.into_iter().map(|storing| (id, storing)));
+            self.unsigned.extend(storing.into_iter().map(|storing| Unsigned::Lookup(id, storing)));
             return;
         }
         let event = match lookup.what {
@@ -328,7 +354,15 @@ impl HyperDht {
 
     /// Signs the next announcement and asks its node to keep it. False: there is none.
     pub(super) fn sign_next(&mut self) -> bool {
-        while let Some((id, Storing { node, id: node_id, token })) = take_first(&mut self.unsigned) {
+        while let Some(unsigned) = take_first(&mut self.unsigned) {
+            let (id, Storing { node, id: node_id, token }) = match unsigned {
+                Unsigned::Lookup(id, storing) => (id, storing),
+                Unsigned::Server { server, storing, seen } => {
+                    let Some((purpose, ask)) = self.signed_for(server, &storing, seen) else { continue };
+                    self.ask(purpose, ask);
+                    return true;
+                }
+            };
             let Some(lookup) = self.lookups.get(id) else { continue }; // it was cancelled
             let What::Announce { pair, relays, bump, .. } = &lookup.what else { continue };
             let (topic, relays) = (lookup.topic, relays.clone());

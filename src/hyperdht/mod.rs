@@ -119,6 +119,9 @@ pub struct Config {
     pub max_size: Option<usize>,
     /// How long an entry that nobody uses is kept; by default records 20 minutes and values 48 hours. hyperdht.116
     pub max_age: Option<Span>,
+    /// Nodes that a server is announced to, 1 to 20; by default 20, and 3 are upstream's. With fewer it is hidden if
+    /// all of them lie. hyperdht.161
+    pub announce_to: Option<usize>,
 }
 
 /// Where a key was reached, and from which socket of the pool, if it was one.
@@ -172,6 +175,8 @@ enum Timer {
     Client(ConnId),
     /// What a client knew beforehand has taken too long.
     Walk(ConnId),
+    /// The relays that a client asked take long to answer.
+    Late(ConnId),
     /// A server's side that has come to nothing.
     SessionAbort(ServerId, SessionId),
     /// The outcome of a handshake is old enough to be forgotten.
@@ -230,7 +235,7 @@ pub struct HyperDht {
     ended: bool,
     outputs: VecDeque<Output>,
     /// Announcements that are signed when they are asked for.
-    unsigned: VecDeque<(LookupId, lookup::Storing)>,
+    unsigned: VecDeque<lookup::Unsigned>,
     events: VecDeque<Event>,
     timers: Timers<Timer>,
     tags: BTreeMap<Tag, Purpose>,
@@ -249,6 +254,7 @@ pub struct HyperDht {
     next_socket: u32,
     /// When the last search for ports ended. hyperdht.134
     last_search: Option<Time>,
+    searched: search::Searched,
     lookups: Slab<LookupKind, Lookup>,
     forwards: Cache<Key, Forward>,
     /// Where a key's handshakes were relayed the last time.
@@ -282,6 +288,7 @@ impl HyperDht {
         HyperDht {
             config,
             last_search,
+            searched: search::Searched::default(),
             status: Status::default(),
             interfaces: Vec::new(),
             bootstrapped: false,
@@ -553,6 +560,7 @@ impl HyperDht {
             Timer::Attempt(conn) => self.fail_client(conn, ConnectError::TimedOut),
             Timer::Client(conn) => self.client_waited(cx, conn),
             Timer::Walk(conn) => self.end_head_start(cx, conn),
+            Timer::Late(conn) => self.widen(cx, conn),
             Timer::SessionAbort(server, session) => self.abort_session(cx, server, session),
             Timer::SessionClear(server, session) => self.clear_session(server, session),
             Timer::Punch(punch) => self.punch_again(cx, punch),

@@ -328,6 +328,8 @@ impl HyperDht {
         let Some(puncher) = self.punchers.remove(id) else { return };
         if let Claim::Begun { last } = puncher.claim {
             self.last_search = Some(last); // hyperdht.134
+            let proven = puncher.remote_addresses.iter().find(|(_, proven)| *proven);
+            self.searched.met = proven.map(|(addr, _)| addr.ip).filter(|_| keep.is_some());
         }
         if let Owner::Client(conn) = puncher.owner
             && let Some(answered) = self.reached(conn)

@@ -10,6 +10,9 @@ use crate::wire::hyperdht::{Holepunch, HolepunchPayload, RelayInfo, command, err
 /// Pause before the client asks a server again that does not know its own NAT yet. hyperdht.86
 const UNKNOWN_WAIT: Span = SECOND;
 
+/// How often a first round is sent where another relay may be asked instead. hyperdht.166
+const FEW_SENDS: u8 = 1;
+
 #[derive(Debug)]
 pub struct Punch {
     pub punch: PunchId,
@@ -173,7 +176,11 @@ impl HyperDht {
         payload: HolepunchPayload,
     ) {
         if let Some(ask) = self.round(cx, conn, relay, peer, payload) {
-            self.ask(Purpose::Round(conn), ask);
+            let first = self.reached(conn).and_then(|answered| answered.punch.as_ref());
+            let first = first.is_some_and(|punch| matches!(punch.step, Step::Probe { .. }));
+            let others = self.client(conn).is_some_and(|client| !client.spare.is_empty());
+            let sends = if first && others { FEW_SENDS } else { ask.sends };
+            self.ask(Purpose::Round(conn), Ask { sends, ..ask });
         }
     }
 
@@ -205,14 +212,14 @@ impl HyperDht {
             if matches!(step, Step::Last { .. }) && self.is_search(id) && !self.has_relay(conn) {
                 return self.come_back(cx, conn);
             }
-            return self.fail_path(conn, ConnectError::RequestTimeout);
+            return self.other_way(cx, conn, ConnectError::RequestTimeout);
         };
         let message = reply.value.as_deref().and_then(|value| wire::decode::<Holepunch>(value).ok());
         let Some(message) = message.filter(|message| message.mode == mode::REPLY) else {
-            return self.fail_path(conn, ConnectError::BadHolepunchReply);
+            return self.other_way(cx, conn, ConnectError::BadHolepunchReply);
         };
         let Some(payload) = answered.sealed.open(&message.payload) else {
-            return self.fail_path(conn, ConnectError::HolepunchInvalid);
+            return self.other_way(cx, conn, ConnectError::HolepunchInvalid);
         };
         trace!(
             cx, In, "hyperdht", id: conn, peer: reply.from, rule: "hyperdht.28",

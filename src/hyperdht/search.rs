@@ -2,13 +2,18 @@
 //! which tries many ports, until one meets one. Rare, dear, and so bounded: how often, how many, and what a side does
 //! whose turn has not come is here and in `later.rs`. Read `punch.rs` first. Follows hyperdht.130 to hyperdht.134.
 
-use super::punch::{LOW_TTL, PunchId};
+use super::punch::{LOW_TTL, PunchId, Puncher};
 use super::*;
 use crate::wire::hyperdht::firewall;
 
 /// Time between two bytes, and how many there are. hyperdht.131, hyperdht.132
 const PACE: Span = Span::from_millis(20);
 const BYTES: u16 = 1750;
+/// The first ports are tried faster, and so many of them. hyperdht.132
+const FAST: Span = Span::from_millis(5);
+const FAST_BYTES: u16 = 750;
+/// How often a search may follow the last one at once. hyperdht.167
+const AT_ONCE: Span = Span::from_secs(60);
 /// After the sockets were opened, all at once, before the next byte. hyperdht.131
 const LEAD: Span = Span::from_millis(100);
 /// Ports that are tried begin here. hyperdht.132
@@ -25,6 +30,15 @@ pub(super) enum Claim {
     Begun {
         last: Time,
     },
+}
+
+/// What is remembered of searches besides when the last one ended. hyperdht.167
+#[derive(Debug, Default)]
+pub(super) struct Searched {
+    /// The host that the last one met, if it did.
+    pub(super) met: Option<[u8; 4]>,
+    /// When one last followed another at once.
+    at_once: Option<Time>,
 }
 
 /// How far a search is.
@@ -44,11 +58,26 @@ impl HyperDht {
         })
     }
 
-    /// Whether no search may begin now, for any puncher but `id`. hyperdht.134
+    /// Whether no search may begin now, for any puncher but `id`. hyperdht.134, hyperdht.167
     pub(super) fn search_must_wait(&self, now: Time, id: PunchId) -> bool {
         let claims = self.punchers.iter().filter(|(other, p)| *other != id && p.claim != Claim::None).count();
+        let rests = self.rest_after_search(now).is_some() && !self.lost_again(now, id);
+        claims >= limits::HYPERDHT_SEARCHES || rests
+    }
+
+    /// How long none may begin, for the last one's sake. hyperdht.134
+    pub(super) fn rest_after_search(&self, now: Time) -> Option<Span> {
         let interval = self.config.random_punch_interval.unwrap_or(INTERVAL);
-        claims >= limits::HYPERDHT_SEARCHES || self.last_search.is_some_and(|last| now < last + interval)
+        let end = self.last_search? + interval;
+        (now < end).then(|| end.since(now))
+    }
+
+    /// Whether the last search met a host that is looked for again. hyperdht.167
+    fn lost_again(&self, now: Time, id: PunchId) -> bool {
+        let host = self.searched.met;
+        let same = |puncher: &Puncher| puncher.remote_addresses.iter().any(|(addr, _)| Some(addr.ip) == host);
+        self.searched.at_once.is_none_or(|last| now >= last + AT_ONCE)
+            && self.punchers.get(id).is_some_and(same)
     }
 
     pub(super) fn claim_search(&mut self, id: PunchId, claim: Claim) {
@@ -61,6 +90,7 @@ impl HyperDht {
 
     /// False: not between these NATs, or the other side's host is not proven. hyperdht.130
     pub(super) fn start_searching(&mut self, cx: &mut Cx<'_>, id: PunchId) -> bool {
+        let at_once = self.rest_after_search(cx.now).is_some();
         let Some(puncher) = self.punchers.get_mut(id) else { return false };
         let Some(&(to, _)) = puncher.remote_addresses.iter().find(|(_, proven)| *proven) else {
             return false;
@@ -78,6 +108,9 @@ impl HyperDht {
         let many_sockets = matches!(search, Search::Sockets { .. });
         (puncher.punching, puncher.search) = (true, Some(search));
         puncher.claim = Claim::Begun { last: cx.now };
+        if at_once {
+            self.searched.at_once = Some(cx.now);
+        }
         self.stats.searches += 1;
         if many_sockets {
             self.open_sockets(cx, id, to);
@@ -119,6 +152,7 @@ impl HyperDht {
         }
         *left -= 1;
         let left = *left;
+        let fast = matches!(search, Search::Ports { .. }) && left >= BYTES - FAST_BYTES;
         let probe = match search {
             Search::Ports { host, .. } => {
                 let above = cx.entropy.below(u64::from(u16::MAX - FIRST_PORT) + 1) as u16;
@@ -138,6 +172,6 @@ impl HyperDht {
             trace!(cx, Step, "hyperdht", id: id, rule: "hyperdht.131 hyperdht.132", "{left} bytes of the search left");
         }
         self.outputs.push_back(probe);
-        self.timers.set(Timer::Punch(id), cx.now + PACE);
+        self.timers.set(Timer::Punch(id), cx.now + if fast { FAST } else { PACE });
     }
 }

@@ -330,7 +330,8 @@ impl HyperDht {
         let ours = options.and_then(|options| through::draw(cx, &options.relay_through));
         let chosen =
             through::choose(ours.as_ref(), payload.relay_through.as_ref(), true).filter(|_| relayable);
-        let reply = NoisePayload { relay_through: ours, ..self.server_payload(server, session, local) };
+        let reply =
+            NoisePayload { relay_through: ours, ..self.server_payload(server, session, local, request.from) };
         let reply = noise.write(&wire::encode(&reply)).ok();
         noise.log(cx.trace); // key_log.4
         let answer = reply.zip(noise.finish_unproven().ok());
@@ -392,21 +393,29 @@ impl HyperDht {
         Some((reply, reply_from))
     }
 
-    pub(super) fn server_payload(&self, server: ServerId, session: SessionId, local: u32) -> NoisePayload {
+    /// What a caller is told that came through `from`.
+    pub(super) fn server_payload(
+        &self,
+        server: ServerId,
+        session: SessionId,
+        local: u32,
+        from: Addr,
+    ) -> NoisePayload {
         let remote = self.status.remote;
         let record = self.servers.get(server);
         let announcer = record.map(|record| &record.announcer);
         let share = record.is_some_and(|record| record.options.share_local_address);
         let reusable_socket = record.is_some_and(|record| record.options.reusable_socket);
-        let relays = announcer.map(|announcer| announcer.relays.clone()).unwrap_or_default();
-        let relay_addresses = announcer.map(|announcer| announcer.relay_addresses.clone());
+        let told = announcer.map(|announcer| announcer.told(from, remote));
+        let (relays, relay_addresses) = told.unwrap_or_default();
+        let listening = announcer.is_some_and(|announcer| !announcer.relay_addresses.is_empty());
         NoisePayload {
             firewall: if remote.is_some() { firewall::OPEN } else { firewall::UNKNOWN },
             holepunch: remote.is_none().then(|| HolepunchInfo { id: session.slot().into(), relays }),
             addresses4: self.own_addresses(share),
             udx: Some(UdxInfo { id: local, reusable_socket, ..UdxInfo::default() }),
             secret_stream: Some(1),
-            relay_addresses: relay_addresses.filter(|relays| !relays.is_empty()),
+            relay_addresses: listening.then_some(relay_addresses),
             ..NoisePayload::default()
         }
     }

@@ -122,6 +122,7 @@ impl HyperDht {
             Timer::Attempt(_) => "hyperdht.19",
             Timer::Client(_) => "hyperdht.82 hyperdht.86 hyperdht.136",
             Timer::Walk(_) => "hyperdht.98",
+            Timer::Late(_) => "hyperdht.165",
             Timer::SessionAbort(..) | Timer::SessionClear(..) => "hyperdht.36",
             Timer::Punch(_) => "hyperdht.66 hyperdht.131 hyperdht.132",
             Timer::Socket(_) => "",
@@ -142,6 +143,7 @@ impl Timer {
             Timer::Attempt(_) => "an attempt to connect is over",
             Timer::Client(_) => "a client waited",
             Timer::Walk(_) => "what was known takes too long",
+            Timer::Late(_) => "relays take long to answer",
             Timer::SessionAbort(..) => "a handshake came to nothing",
             Timer::SessionClear(..) => "forget a handshake",
             Timer::Punch(_) => "punch",
@@ -159,9 +161,11 @@ impl Timer {
 impl Display for Timer {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
-            Timer::Attempt(conn) | Timer::Client(conn) | Timer::Walk(conn) | Timer::Leaving(conn) => {
-                conn.fmt(f)
-            }
+            Timer::Attempt(conn)
+            | Timer::Client(conn)
+            | Timer::Walk(conn)
+            | Timer::Late(conn)
+            | Timer::Leaving(conn) => conn.fmt(f),
             Timer::SessionAbort(server, session) | Timer::SessionClear(server, session) => {
                 SessionName(*server, *session).fmt(f)
             }

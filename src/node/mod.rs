@@ -88,6 +88,8 @@ pub struct Config {
     /// How much is kept for others, and how long; see `hyperdht::Config`.
     pub max_size: Option<usize>,
     pub max_age: Option<Span>,
+    /// Nodes that a server is announced to; see `hyperdht::Config`.
+    pub announce_to: Option<usize>,
     /// How often ports are searched for at most, and whether the first search waits for that; see `hyperdht::Config`.
     pub random_punch_interval: Option<Span>,
     pub defer_random_punch: bool,
@@ -101,6 +103,7 @@ impl Default for Config {
             keep_alive: Some(Span::from_secs(5)),
             max_size: None,
             max_age: None,
+            announce_to: None,
             random_punch_interval: None,
             defer_random_punch: false,
         }
@@ -569,7 +572,9 @@ enum CallState {
 
 impl Node {
     pub fn new(cx: &mut Cx<'_>, config: Config) -> Node {
-        let Config { keep_alive, max_size, max_age, epoch_millis, random_punch_interval, .. } = config;
+        let Config {
+            keep_alive, max_size, max_age, announce_to, epoch_millis, random_punch_interval, ..
+        } = config;
         let (host, defer_random_punch) = (config.dht.host, config.defer_random_punch);
         let dht = crate::hyperdht::Config {
             host,
@@ -578,6 +583,7 @@ impl Node {
             defer_random_punch,
             max_size,
             max_age,
+            announce_to,
         };
         let mut rpc = config.dht;
         rpc.refused.extend(crate::hyperdht::REFUSED_NODES);

@@ -5,7 +5,7 @@ use super::computer::{Frozen, Traffic};
 use super::internet::Losses;
 use super::world::World;
 use super::{BoxId, Clock, HostId, Kind, Line, NatOptions, Place};
-use crate::base::{Entropy, Machine, Time};
+use crate::base::{Addr, Entropy, Machine, Time};
 use crate::node::{Input, Node};
 
 /// Boxes and lines.
@@ -20,6 +20,11 @@ impl World {
     pub fn add_behind(&mut self, home: BoxId, inner: [u8; 4]) -> HostId {
         let host = self.internet.add_host(inner, Some(home));
         self.add_computer(host)
+    }
+
+    /// How `to` sees what `host` sends it from its own address `from`: a box before it gives it another.
+    pub fn seen_from(&mut self, host: HostId, from: Addr, to: Addr) -> Addr {
+        self.internet.seen_from(self.now, host, from, to)
     }
 
     pub fn kind(&self, id: BoxId) -> Kind {

@@ -222,6 +222,11 @@ impl Internet {
         })
     }
 
+    pub fn seen_from(&mut self, now: Time, host: HostId, from: Addr, to: Addr) -> Addr {
+        let home = self.sites[host.0].home;
+        home.and_then(|home| self.gates[home.0].nat.outbound(now, from, to)).unwrap_or(from)
+    }
+
     pub fn reboot(&mut self, id: BoxId) {
         self.gates[id.0].nat.reboot();
     }

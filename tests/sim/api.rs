@@ -249,7 +249,8 @@ fn an_ended_node_leaves_nothing_behind() {
             found += usize::from(matches!(event, Event::Found { .. }));
             matches!(event, Event::LookupDone { .. })
         });
-        assert_eq!(found, if force { 3 } else { 0 }, "forced: {force}");
+        // All nodes there are: fewer than twenty. hyperdht.161
+        assert_eq!(found, if force { 13 } else { 0 }, "forced: {force}");
     }
 }
 

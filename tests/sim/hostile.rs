@@ -10,10 +10,10 @@ mod liars;
 use seckel::base::{Key, Span};
 use seckel::crypto::hash;
 use seckel::hyperdht::target;
-use seckel::node::{Event, LookupId};
-use seckel::sim::HostId;
+use seckel::node::{Config, ConnectError, Event, LookupId};
+use seckel::sim::{HostId, Kind};
 
-use crate::support::{key, seed};
+use crate::support::{joining, key, seed};
 use liars::{Den, Lie};
 
 /// Of four nodes three lie.
@@ -107,6 +107,30 @@ fn truth_is_found_among_nodes_that_know_each_other_only() {
     truth_is_found(Lie::Company, Span::from_secs(1));
 }
 
+/// A node that has been there for a while, and knows more than sixty others, sees that somebody lies, and goes on
+/// asking more than it would in an honest network.
+// proves dht_rpc.99
+#[test]
+fn truth_is_found_by_those_who_know_many() {
+    for n in 0..2 {
+        let mut den = Den::new(seed(0x7100 + n), 40, Lie::Company);
+        den.run(Span::from_secs(140));
+        let (giver, taker) = (den.honest[5], den.honest[20]);
+        let known = den.world.net(taker).status().nodes.len();
+        assert!(known > 60, "{known}");
+        for m in 0..10 {
+            let value = format!("{m} in world {n}").into_bytes();
+            let hash = hash::blake2b_256(&[&value]);
+            let put = den.world.net(giver).store_immutable(&value).expect("short");
+            ask(&mut den, giver, put);
+            let get = den.world.net(taker).find_immutable(hash);
+            let got = ask(&mut den, taker, get);
+            let honest = usize::from(den.honest_of_closest(&hash, 20) > 0);
+            assert_eq!(got.values.len(), honest, "seed {n}, value {m}");
+        }
+    }
+}
+
 // proves dht_rpc.96, dht_rpc.98
 #[test]
 fn truth_is_found_among_nodes_that_name_phantoms() {
@@ -130,40 +154,88 @@ fn truth_is_found_among_nodes_that_point_at_a_victim() {
     }
 }
 
-/// A server announces itself to three nodes (hyperdht.51). Where one of these is honest, a client gets through to it,
-/// past as many liars as say that they know the server.
-#[test]
-fn a_server_is_reached_if_one_of_its_three_nodes_is_honest() {
-    let mut reached = 0;
-    for n in 0..6 {
-        let mut den = Den::new(seed(n), HONEST, Lie::Company);
-        let (server, client) = (den.user(1), den.user(2));
+/// What came of connecting to a key, and how long it took.
+fn dial(den: &mut Den, client: HostId, to: Key) -> (Result<Key, ConnectError>, Span) {
+    let conn = den.world.net(client).connect(to, &key(99), false).expect("new");
+    let mut outcome = None;
+    let took = den.wait(client, 90, |event| {
+        match event {
+            Event::Connected { conn: of, key, .. } if *of == conn => outcome = Some(Ok(*key)),
+            Event::ConnectFailed { conn: of, why, .. } if *of == conn => outcome = Some(Err(*why)),
+            _ => {}
+        }
+        outcome.is_some()
+    });
+    (outcome.expect("told, and in time"), took.expect("the same"))
+}
+
+/// A server announces itself to the twenty nodes that are closest, as values are; where one of these is honest, a
+/// client gets through to it, past all liars that say that they know the server.
+fn servers_are_reached(lie: Lie, boxes: Option<Kind>, patience: Span) {
+    for n in 0..4 {
+        let mut den = Den::new(seed(0x7000 + n), HONEST, lie);
+        let [server, client] = [1, 2].map(|n| match boxes {
+            Some(kind) => den.user_behind(n, kind),
+            None => den.user(n),
+        });
         let pair = key(n as u8 + 1);
         den.betray(&pair);
         den.world.net(server).listen(&pair, false).expect("new");
         den.wait(server, 60, |event| matches!(event, Event::Listening { .. })).expect("somebody took it");
-        let conn = den.world.net(client).connect(pair.public, &key(99), false).expect("new");
-        let mut outcome = None;
-        den.wait(client, 60, |event| {
-            match event {
-                Event::Connected { conn: of, key, .. } if *of == conn => outcome = Some(Ok(*key)),
-                Event::ConnectFailed { conn: of, why, .. } if *of == conn => outcome = Some(Err(*why)),
-                _ => {}
-            }
-            outcome.is_some()
-        });
+        // What keeps a box open to the nodes that are not pinged all the time.
+        den.run(Span::from_secs(if boxes.is_some() { 100 } else { 5 }));
+        assert!(den.honest_of_closest(&target(&pair.public), 20) > 0, "seed {n}");
+        let (outcome, took) = dial(&mut den, client, pair.public);
+        println!("{lie:?}, {boxes:?}, seed {n}: {took}");
+        assert_eq!(outcome, Ok(pair.public), "{lie:?}, seed {n}, after {took}");
+        assert!(took <= patience, "{lie:?}, seed {n}: {took}");
+    }
+}
+
+/// Whoever announces to three as upstream does is hidden if all three lie.
+#[test]
+fn a_server_that_is_content_with_three_nodes_may_be_hidden() {
+    let mut reached = 0;
+    for n in 0..6 {
+        let mut den = Den::new(seed(n), HONEST, Lie::Company);
+        let server = den.user_with(1, Config { announce_to: Some(3), ..joining() });
+        let client = den.user(2);
+        let pair = key(n as u8 + 1);
+        den.betray(&pair);
+        den.world.net(server).listen(&pair, false).expect("new");
+        den.wait(server, 60, |event| matches!(event, Event::Listening { .. })).expect("somebody took it");
+        let (outcome, _) = dial(&mut den, client, pair.public);
         let honest = den.honest_of_closest(&target(&pair.public), 3) > 0;
-        if honest {
-            reached += 1;
-            assert_eq!(outcome, Some(Ok(pair.public)), "seed {n}");
-        } else {
-            assert!(
-                outcome.is_some_and(|outcome| outcome.is_err()),
-                "seed {n}: told, and in time: {outcome:?}"
-            );
-        }
+        assert_eq!(outcome.is_ok(), honest, "seed {n}: {outcome:?}");
+        reached += usize::from(honest);
     }
     assert!((1..6).contains(&reached), "some and some: {reached}");
+}
+
+// proves hyperdht.161, hyperdht.165
+#[test]
+fn servers_are_reached_among_nodes_that_know_each_other_only() {
+    servers_are_reached(Lie::Company, None, Span::from_secs(5));
+}
+
+// proves hyperdht.161
+#[test]
+fn servers_are_reached_among_nodes_that_are_silent_or_make_nodes_up() {
+    servers_are_reached(Lie::Silence, None, Span::from_secs(9));
+    servers_are_reached(Lie::Phantoms, None, Span::from_secs(12));
+    servers_are_reached(Lie::Victim, None, Span::from_secs(12));
+}
+
+// proves hyperdht.162, hyperdht.163
+#[test]
+fn servers_behind_boxes_are_reached_among_nodes_that_know_each_other_only() {
+    servers_are_reached(Lie::Company, Some(Kind::Restricted), Span::from_secs(9));
+}
+
+// proves hyperdht.166
+#[test]
+fn servers_behind_boxes_are_reached_past_relays_that_drop_rounds() {
+    servers_are_reached(Lie::Halfway, Some(Kind::Restricted), Span::from_secs(15));
 }
 
 /// Whoever knows no more of a key than its hash cannot pretend to know its owner.

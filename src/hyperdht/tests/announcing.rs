@@ -180,6 +180,38 @@ fn closing_withdraws_and_ends() {
     }
 }
 
+/// A relay that lies about where it sees us makes us announce ourselves now and then, not all the time.
+// proves hyperdht.164
+#[test]
+fn announcements_for_what_relays_say_are_spaced_out() {
+    let mut announcer = super::super::announce::Announcer::new();
+    let waits: Vec<u64> = (0..10).map(|_| announcer.spaced().as_millis() / 1000).collect();
+    assert_eq!(waits, [0, 0, 0, 3, 6, 12, 24, 48, 96, 96]);
+}
+
+/// Of more than twenty nodes the twenty closest have it, and give it back when the server closes; with an option fewer.
+// proves hyperdht.161
+#[test]
+fn a_server_is_announced_to_the_twenty_closest() {
+    for (wanted, count) in [(None, 20), (Some(3), 3)] {
+        let mut world = World::new(1);
+        nodes(&mut world, 24);
+        let server = world.host(Shape::Consistent);
+        world.hosts[server].dht.config.announce_to = wanted;
+        world.listen(server, 1);
+        world.run(SHORT);
+        let had = |world: &World, command: u64| {
+            (0..24).filter(|&n| world.hosts[n].asked.iter().any(|(asked, _)| *asked == command)).count()
+        };
+        assert_eq!(had(&world, command::ANNOUNCE), count);
+        let id = *world.hosts[server].dht.by_target.values().next().expect("a server");
+        assert!(world.hosts[server].dht.server_relays(id).len() <= 3, "callers are told of three");
+        world.with(server, |dht, cx| dht.unlisten(cx, id)).expect("there");
+        world.wait(server, SHORT, |event| matches!(event, Event::Unlistened { .. }).then_some(()));
+        assert_eq!(had(&world, command::UNANNOUNCE), count);
+    }
+}
+
 /// pitfalls 6.18
 #[test]
 fn two_servers_with_one_key_are_an_error() {

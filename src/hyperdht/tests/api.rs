@@ -88,7 +88,7 @@ fn a_server_is_announced_again_when_the_program_says_so() {
     assert_eq!(announced(&world), before, "not by itself");
     world.with(host, |dht, cx| dht.refresh(cx, server)).expect("it listens");
     world.run(SHORT);
-    assert_eq!(announced(&world), before + 3);
+    assert_eq!(announced(&world), before + 5);
     world.with(host, |dht, cx| dht.unlisten(cx, server)).expect("it listens");
     assert_eq!(world.with(host, |dht, cx| dht.refresh(cx, server)), Err(Error::Gone));
 }

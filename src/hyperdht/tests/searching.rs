@@ -97,7 +97,7 @@ fn the_random_side_opens_many_sockets() {
     assert_eq!(world.hosts[client].dht.pooled_sockets(), 0);
 }
 
-/// pitfalls 9.5: 1750 bytes to drawn ports of the proven host, one in 20 ms.
+/// pitfalls 9.5: 1750 bytes to drawn ports of the proven host, the first 750 in 5 ms each, the others in 20.
 // proves hyperdht.132
 #[test]
 fn the_consistent_side_tries_ports() {
@@ -176,6 +176,35 @@ fn a_client_searches_once_at_a_time() {
     }
     assert!(met[1].since(met[0]) >= Span::from_secs(20), "not sooner than 20 s after the first ended");
     assert_eq!(world.hosts[client].dht.stats().searches, 2);
+}
+
+/// A path that is lost soon after it was found is searched for at once, once; then the client knows how long to wait.
+// proves hyperdht.167, hyperdht.168
+#[test]
+fn who_was_met_is_searched_for_again_at_once() {
+    for (server, client) in [(Shape::Consistent, Shape::Random), (Shape::Random, Shape::Consistent)] {
+        let (mut world, server, client) = behind(4, server, client);
+        let mut last = world.now;
+        for nth in 0..3 {
+            let begin = world.now;
+            let conn = world.dial(client, 1, 2);
+            while world.hosts[client].dht.stats().searches == nth {
+                assert!(world.now.since(begin) < Span::from_secs(25), "search {nth}");
+                world.run(Span::from_millis(1));
+            }
+            let waited = world.now.since(begin);
+            if nth < 2 {
+                assert!(waited < Span::from_secs(5), "search {nth}: {waited}");
+            } else {
+                assert!(world.now.since(last) >= Span::from_secs(20), "{waited}");
+                assert!(world.now.since(last) < Span::from_secs(24), "{waited}");
+            }
+            let ours = world.outcome(client, conn, SEARCH).expect("connected");
+            last = world.now;
+            joined(&mut world, client, &ours, server);
+            world.with(client, |dht, cx| dht.destroy(cx, conn)).expect("there");
+        }
+    }
 }
 
 /// The server's answer that it is busy is lost, and its session is over: whoever asks again hears nothing.

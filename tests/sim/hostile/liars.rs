@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use seckel::base::{Addr, Entropy, Key, Seeded, Span, Time};
 use seckel::node::inspect::node_id;
-use seckel::node::{Event, KeyPair};
-use seckel::sim::{HostId, Step, World};
+use seckel::node::{Config, Event, KeyPair};
+use seckel::sim::{HostId, Kind, NatOptions, Step, World};
 use seckel::wire::dht_rpc::{
     DELAYED_PING, DOWN_HINT, FIND_NODE, PING, PING_NAT, PortValue, REQUEST, RequestMessage, ResponseMessage,
 };
@@ -26,6 +26,8 @@ pub enum Lie {
     Phantoms,
     /// They know of nodes that are closer than anybody, all of them at one host that has nothing to do with it.
     Victim,
+    /// As company, but they pass handshakes on as they should, and no round of a punch.
+    Halfway,
 }
 
 /// Who is pointed at.
@@ -47,6 +49,10 @@ pub struct Den {
     pub keys: BTreeMap<Key, Key>,
     /// What a liar was given to keep, by its target: it gives the oldest away for ever.
     stale: BTreeMap<Key, Vec<u8>>,
+    /// Where servers announced themselves from, by target.
+    announced: BTreeMap<Key, Addr>,
+    /// Hosts behind boxes, by their own addresses.
+    boxed: BTreeMap<[u8; 4], HostId>,
     next_greeting: Time,
     draw: Seeded,
     /// Datagrams and bytes that were sent to the victim, and requests that liars heard.
@@ -82,6 +88,8 @@ impl Den {
             made_up: BTreeMap::new(),
             keys: BTreeMap::new(),
             stale: BTreeMap::new(),
+            announced: BTreeMap::new(),
+            boxed: BTreeMap::new(),
             next_greeting,
             draw,
             to_victim: (0, 0),
@@ -93,7 +101,23 @@ impl Den {
 
     /// A host of our own, joined.
     pub fn user(&mut self, n: u8) -> HostId {
+        self.user_with(n, joining())
+    }
+
+    pub fn user_with(&mut self, n: u8, config: Config) -> HostId {
         let host = self.world.add([40, 0, 0, n]);
+        self.world.start(host, config);
+        self.wait(host, 60, |event| matches!(event, Event::Bootstrapped)).expect("joined");
+        host
+    }
+
+    /// The same behind a box that forgets who was not sent to for half a minute.
+    pub fn user_behind(&mut self, n: u8, kind: Kind) -> HostId {
+        let options = NatOptions { lifetime: Span::from_secs(30), ..NatOptions::default() };
+        let home = self.world.add_box(kind, [40, 0, 1, n], options);
+        let inner = [192, 168, n, 10];
+        let host = self.world.add_behind(home, inner);
+        self.boxed.insert(inner, host);
         self.world.start(host, joining());
         self.wait(host, 60, |event| matches!(event, Event::Bootstrapped)).expect("joined");
         host
@@ -172,6 +196,8 @@ impl Den {
                 && let Ok(request) = wire::decode::<RequestMessage>(&bytes)
             {
                 self.heard += 1;
+                let boxed = self.boxed.get(&from.ip).copied();
+                let from = boxed.map_or(from, |host| self.world.seen_from(host, from, to));
                 self.reply(from, to, &request);
             }
         }
@@ -201,6 +227,9 @@ impl Den {
                 return;
             }
             let target = request.target.unwrap_or_default();
+            if self.lie == Lie::Halfway && self.pass_on(from, liar, &target, request) {
+                return;
+            }
             message.token = Some(self.liars[&liar]);
             message.closer = self.closer(&target);
             match self.value(&target, request) {
@@ -209,6 +238,42 @@ impl Den {
             }
         }
         self.world.inject(liar, to, &wire::encode(&message));
+    }
+
+    /// Handshakes, to the server and back. hyperdht.22, hyperdht.25
+    fn pass_on(&mut self, from: Addr, liar: Addr, target: &Key, request: &RequestMessage) -> bool {
+        if request.command == command::ANNOUNCE {
+            self.announced.insert(*target, from);
+        }
+        if request.command != command::PEER_HANDSHAKE {
+            return request.command == command::PEER_HOLEPUNCH;
+        }
+        let message = request.value.as_deref().and_then(|value| wire::decode::<Handshake>(value).ok());
+        match (message, self.announced.get(target)) {
+            (Some(message), Some(&server)) if message.mode == mode::FROM_CLIENT => {
+                let value = encode(&Handshake { mode: mode::FROM_RELAY, peer: Some(from), ..message });
+                let passed = RequestMessage {
+                    to: server,
+                    id: None,
+                    token: None,
+                    value: Some(value),
+                    ..request.clone()
+                };
+                self.world.inject(liar, server, &wire::encode(&passed));
+            }
+            (Some(Handshake { mode: mode::FROM_SERVER, noise, peer: Some(client), .. }), _) => {
+                let value = encode(&Handshake { mode: mode::REPLY, noise, peer: Some(from), relay: None });
+                let answer = ResponseMessage {
+                    tid: request.tid,
+                    to: client,
+                    value: Some(value),
+                    ..ResponseMessage::default()
+                };
+                self.world.inject(liar, client, &wire::encode(&answer));
+            }
+            _ => {}
+        }
+        true
     }
 
     /// What a liar says when it is asked for something, and what it does when it is given something.
@@ -253,7 +318,7 @@ impl Den {
     }
 
     fn closer(&mut self, target: &Key) -> Vec<Addr> {
-        if self.lie == Lie::Company {
+        if matches!(self.lie, Lie::Company | Lie::Halfway) {
             let mut all: Vec<Addr> = self.liars.keys().copied().collect();
             all.sort_by_key(|addr| distance(*addr, target));
             all.truncate(CLOSER);
