@@ -197,16 +197,26 @@ impl Online {
                 Wake::Woken | Wake::TimedOut => {}
             }
             if look.is_some_and(|look| look <= self.joined.host.now()) {
-                let refreshed = self.exchange.refresh(&mut self.joined.host.net(self.joined.id));
-                refreshed.map_err(|error| self.bad(error))?;
-                self.looked = self.joined.host.now();
+                self.look_beside()?;
             }
         }
+    }
+
+    /// Takes over what another process has written.
+    fn look_beside(&mut self) -> Result<(), Bad> {
+        let refreshed = self.exchange.refresh(&mut self.joined.host.net(self.joined.id));
+        refreshed.map_err(|error| bad(&self.folder, error))?;
+        self.looked = self.joined.host.now();
+        Ok(())
     }
 
     fn take(&mut self, event: &Event) -> Result<(), Bad> {
         if let Event::PeerAdded { .. } | Event::Downloaded { .. } | Event::Appended { .. } = event {
             self.moved = self.joined.host.now();
+        }
+        // What has been cut since is not to be handed to somebody new: he would believe nothing that comes after it.
+        if self.beside && matches!(event, Event::PeerAdded { .. }) {
+            self.look_beside()?;
         }
         if let Event::BindFailed = event {
             return Err(self.joined.unbound());
