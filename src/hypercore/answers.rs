@@ -103,6 +103,9 @@ impl Replicator {
         };
         *count += 1;
         let over = *count >= NO_DATA_MAX;
+        if asked.upgrade.is_some() {
+            peer.asking.without = asked.block;
+        }
         self.give_up(id, &asked);
         if over {
             return self.pause(cx, core, id, Fault::NoData);

@@ -107,6 +107,8 @@ pub(super) struct Asking {
     pub(super) silent: bool,
     /// Of a higher fork: what the peer was asked for last, and did not give yet.
     pub(super) refused_fork: Option<(u64, Option<u64>)>,
+    /// The block that was asked for with a longer tree, and kept the peer from giving either. replication.87
+    pub(super) without: Option<u64>,
 }
 
 impl Asking {
@@ -453,7 +455,9 @@ impl Replicator {
         }
         let last = self.peers.get(&id).and_then(|peer| {
             let last = peer.sync.length.checked_sub(1)?;
-            let new = last >= core.length() && peer.has.get(last) && !self.inflight.contains_key(&last);
+            let refused = peer.asking.without == Some(last);
+            let new =
+                last >= core.length() && peer.has.get(last) && !self.inflight.contains_key(&last) && !refused;
             ((self.download || self.jobs.live()) && new).then_some(last)
         });
         self.ask(cx, core, id, Ask { block: last, upgrade: true, ..Ask::default() }) // replication.87

@@ -171,7 +171,7 @@ impl Link {
         if !fresh && self.is_up() {
             self.impatient = now + IMPATIENCE;
         }
-        if status.length == 0 && !(self.is_up() && status.peers > 0) {
+        if status.length == 0 && (status.remote_length > 0 || !(self.is_up() && status.peers > 0)) {
             return Sight::NeverSynced;
         }
         match (fresh, self.is_up()) {

@@ -429,6 +429,10 @@ fn a_longer_tree_and_its_last_block_are_asked_for_at_once() {
     let upgrade = Some(Grow { start: 0, length: 20 });
     let last = Some(Wanted { index: 19, nodes: 0 });
     assert_eq!(asked, [Request { id: 1, block: last, upgrade, manifest: true, ..Request::default() }]);
+    // A block that cannot be read is no reason to go without the tree.
+    raw.say(1, kind::NO_DATA, &NoData { request: 1, reason: NOT_AVAILABLE });
+    let asked: Vec<Request> = raw.hear(1, kind::REQUEST);
+    assert_eq!(asked, [Request { id: asked[0].id, upgrade, manifest: true, ..Request::default() }]);
 }
 
 // proves replication.80, replication.82, replication.85, replication.86
