@@ -97,8 +97,9 @@ fn a_core_that_nobody_holds_is_closed() {
     assert!(world.net(host).store("store").is_ok());
 }
 
-/// Flushed before it is acknowledged: however many wait in one turn, one sync of one file is enough for all of them, once
-/// the core has its journal. Handed to the kernel: nothing is synced. Then the power fails, and what was acknowledged is there.
+/// Flushed before it is acknowledged: however many wait in one turn, one sync of one file is enough for all of them,
+/// once the core has its journal. Handed to the kernel: nothing is synced. Then the power fails, and what was
+/// acknowledged is there.
 // proves corestore.19, hypercore.152
 #[test]
 fn one_flush_serves_all_who_wait() {
